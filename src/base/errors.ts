@@ -1,0 +1,216 @@
+/**
+ * The one error type of Latchkey and the one table that says what each code means at every boundary:
+ * exit status (sysexits.h), gRPC status (grpc/doc/statuscodes.md) and HTTP status (RFC 9110).
+ * `TypeError` stays for caller bugs; everything that data, people or the world can cause is a LatchkeyError.
+ */
+
+/** Exit statuses, after sysexits.h, so that scripts can branch on them. */
+const EXIT = {
+  usage: 2,
+  data: 65,
+  notFound: 66,
+  unavailable: 69,
+  bug: 70,
+  io: 74,
+  retryLater: 75,
+  denied: 77,
+  config: 78,
+  interrupted: 130,
+} as const;
+
+/** gRPC status numbers; named here so that the table below does not import a gRPC library. */
+const GRPC = {
+  cancelled: 1,
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  alreadyExists: 6,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  internal: 13,
+  unavailable: 14,
+  dataLoss: 15,
+  unauthenticated: 16,
+} as const;
+
+interface ErrorClass {
+  /** Process exit status of a command that ends with this error. */
+  readonly exit: number;
+  /** gRPC status number. */
+  readonly grpc: number;
+  /** HTTP status. */
+  readonly http: number;
+  /** True when the same request may succeed later without a change. */
+  readonly retryable: boolean;
+}
+
+function errorClass(exit: number, grpc: number, http: number, retryable = false): ErrorClass {
+  return { exit, grpc, http, retryable };
+}
+
+const DENIED = errorClass(EXIT.denied, GRPC.permissionDenied, 403);
+const BAD_INPUT = errorClass(EXIT.data, GRPC.invalidArgument, 422);
+
+/** Code -> meaning at each boundary. Codes are grouped by who has to act. */
+export const ERROR_TABLE = {
+  USAGE_INVALID: errorClass(EXIT.usage, GRPC.invalidArgument, 400),
+  CONFIG_INVALID: errorClass(EXIT.config, GRPC.failedPrecondition, 500),
+
+  INPUT_REFERENCE_INVALID: errorClass(EXIT.usage, GRPC.invalidArgument, 400),
+  INPUT_NOT_AN_IMAGE: BAD_INPUT,
+  INPUT_MALFORMED: BAD_INPUT,
+  INPUT_UNSUPPORTED: BAD_INPUT,
+  INPUT_DIGEST_MISMATCH: errorClass(EXIT.data, GRPC.dataLoss, 422),
+  INPUT_TRUNCATED: errorClass(EXIT.data, GRPC.dataLoss, 422),
+  INPUT_LICENSE_KEY_MALFORMED: errorClass(EXIT.data, GRPC.invalidArgument, 400),
+
+  CRYPTO_AUTHENTICATION_FAILED: errorClass(EXIT.data, GRPC.dataLoss, 422),
+  KEY_NOT_FOUND: errorClass(EXIT.denied, GRPC.permissionDenied, 403),
+  KEY_INVALID: BAD_INPUT,
+
+  AUTH_REQUIRED: errorClass(EXIT.denied, GRPC.unauthenticated, 401),
+  AUTH_FORBIDDEN: DENIED,
+
+  DENIED_SEALED: errorClass(EXIT.denied, GRPC.unavailable, 503),
+  DENIED_NODE_NOT_ACTIVATED: DENIED,
+  DENIED_NODE_UNKNOWN: DENIED,
+  DENIED_NODE_BANNED: DENIED,
+  DENIED_LICENSE_NOT_FOUND: DENIED,
+  DENIED_CUSTOMER_BLOCKED: DENIED,
+  DENIED_LICENSE_REVOKED: DENIED,
+  DENIED_LICENSE_SUSPENDED: DENIED,
+  DENIED_LICENSE_NOT_STARTED: DENIED,
+  DENIED_LICENSE_EXPIRED: DENIED,
+  DENIED_IMAGE_UNKNOWN: DENIED,
+  DENIED_IMAGE_YANKED: DENIED,
+  DENIED_KEY_UNAVAILABLE: DENIED,
+  DENIED_PRODUCT_MISMATCH: DENIED,
+  DENIED_NODE_LIMIT: DENIED,
+  DENIED_CLOCK_SKEW: DENIED,
+  DENIED_LEASE_EXPIRED: DENIED,
+  DENIED_LEASE_INVALID: DENIED,
+  DENIED_FOREIGN_UNPACK: DENIED,
+
+  NET_UNREACHABLE: errorClass(EXIT.unavailable, GRPC.unavailable, 503, true),
+  NET_TIMEOUT: errorClass(EXIT.retryLater, GRPC.deadlineExceeded, 504, true),
+  NET_TLS: errorClass(EXIT.unavailable, GRPC.unavailable, 502),
+  NET_REGISTRY: errorClass(EXIT.unavailable, GRPC.unavailable, 502, true),
+  NET_UNAUTHORIZED: errorClass(EXIT.denied, GRPC.unauthenticated, 401),
+
+  STATE_NOT_FOUND: errorClass(EXIT.notFound, GRPC.notFound, 404),
+  STATE_CONFLICT: errorClass(EXIT.data, GRPC.alreadyExists, 409),
+  STATE_PRECONDITION: errorClass(EXIT.data, GRPC.failedPrecondition, 412),
+  STATE_NEWER_SCHEMA: errorClass(EXIT.config, GRPC.failedPrecondition, 500),
+  STATE_DAMAGED: errorClass(EXIT.data, GRPC.dataLoss, 500),
+  STATE_PORT_IN_USE: errorClass(EXIT.unavailable, GRPC.unavailable, 503),
+
+  STORAGE_FULL: errorClass(EXIT.io, GRPC.resourceExhausted, 507),
+  STORAGE_FAILED: errorClass(EXIT.io, GRPC.internal, 500),
+  LIMIT_EXCEEDED: errorClass(EXIT.data, GRPC.resourceExhausted, 413),
+  INTERRUPTED: errorClass(EXIT.interrupted, GRPC.cancelled, 499),
+  BUG_UNEXPECTED: errorClass(EXIT.bug, GRPC.internal, 500),
+} as const satisfies Record<string, ErrorClass>;
+
+export type ErrorCode = keyof typeof ERROR_TABLE;
+export type DeniedCode = Extract<ErrorCode, `DENIED_${string}`>;
+
+export interface LatchkeyErrorOptions {
+  /** What the reader can do next, one sentence. */
+  readonly hint?: string | undefined;
+  /** The underlying failure, for logs; never shown on the wire. */
+  readonly cause?: unknown;
+  /** The license a denial is about. */
+  readonly licenseId?: string | undefined;
+  /** The ISV's contact line, shown with denials. */
+  readonly contact?: string | undefined;
+}
+
+export class LatchkeyError extends Error {
+  override readonly name = 'LatchkeyError';
+  readonly code: ErrorCode;
+  readonly hint: string | undefined;
+  readonly licenseId: string | undefined;
+  readonly contact: string | undefined;
+
+  constructor(code: ErrorCode, message: string, options: LatchkeyErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.hint = options.hint;
+    this.licenseId = options.licenseId;
+    this.contact = options.contact;
+  }
+
+  /** The one line a person sees: code, what happened, license, what to do next, whom to ask. */
+  get line(): string {
+    const parts = [`${this.code}: ${this.message}`];
+    if (this.licenseId !== undefined && !this.message.includes(this.licenseId)) {
+      parts.push(`license ${this.licenseId}`);
+    }
+    if (this.hint !== undefined) parts.push(this.hint);
+    if (this.contact !== undefined) parts.push(`contact: ${this.contact}`);
+    return parts.join('; ');
+  }
+}
+
+/** True for a string that is one of our codes; used where errors come back over a wire. */
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(ERROR_TABLE, value);
+}
+
+/** True for a code that means "the license decision said no". */
+export function isDeniedCode(code: ErrorCode): code is DeniedCode {
+  return code.startsWith('DENIED_');
+}
+
+/** Node's `code` property of a system error (`ENOSPC`, `EADDRINUSE`), or undefined. */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
+
+/**
+ * Gives any thrown value as a LatchkeyError: system errors get the code and the advice that fit them,
+ * an abort becomes INTERRUPTED, the rest is BUG_UNEXPECTED with the original as cause.
+ */
+export function toLatchkeyError(error: unknown): LatchkeyError {
+  if (error instanceof LatchkeyError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof Error && error.name === 'AbortError') {
+    return new LatchkeyError('INTERRUPTED', 'interrupted', { cause: error });
+  }
+  switch (systemErrorCode(error)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new LatchkeyError('STORAGE_FULL', `the disk is full (${message})`, {
+        hint: 'free some space and run the same command again',
+        cause: error,
+      });
+    case 'EADDRINUSE':
+      return new LatchkeyError('STATE_PORT_IN_USE', `the address is already in use (${message})`, {
+        hint: 'stop the other program or choose another port',
+        cause: error,
+      });
+    case 'ECONNREFUSED':
+    case 'ECONNRESET':
+    case 'EHOSTUNREACH':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return new LatchkeyError('NET_UNREACHABLE', message, { cause: error });
+    case 'ENOENT':
+      return new LatchkeyError('STATE_NOT_FOUND', message, { cause: error });
+    case 'EACCES':
+    case 'EPERM':
+    case 'EIO':
+    case 'EROFS':
+    case 'ENOTDIR':
+    case 'EISDIR':
+    case 'EEXIST':
+      return new LatchkeyError('STORAGE_FAILED', message, { cause: error });
+    default:
+      return new LatchkeyError('BUG_UNEXPECTED', message, {
+        hint: 'this is a defect in Latchkey; please report it',
+        cause: error,
+      });
+  }
+}

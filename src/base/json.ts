@@ -1,0 +1,92 @@
+/**
+ * JSON from outside. `JSON.parse` keeps the last of two equal keys, so two readers can disagree about what a
+ * signed or hashed document says; here duplicate keys, prototype keys and deep nesting are refused.
+ */
+import { LatchkeyError } from './errors.ts';
+
+export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
+
+/** OCI documents nest five deep; more is an attack on the stack. */
+const MAX_DEPTH = 32;
+
+/**
+ * Parses JSON text strictly.
+ * @param text UTF-8 bytes or a string
+ * @param what what the text is, for the message
+ * @throws LatchkeyError INPUT_MALFORMED
+ */
+export function parseJson(text: Uint8Array | string, what: string): JsonValue {
+  const source = typeof text === 'string' ? text : decodeUtf8(text, what);
+  let value: JsonValue;
+  try {
+    value = JSON.parse(source) as JsonValue;
+  } catch (error) {
+    throw new LatchkeyError('INPUT_MALFORMED', `${what} is not JSON`, { cause: error });
+  }
+  refuseDuplicateKeys(source, what);
+  return value;
+}
+
+function decodeUtf8(bytes: Uint8Array, what: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw new LatchkeyError('INPUT_MALFORMED', `${what} is not UTF-8`, { cause: error });
+  }
+}
+
+/** Walks text that JSON.parse has accepted, so the grammar is known to hold and only keys are looked at. */
+function refuseDuplicateKeys(source: string, what: string): void {
+  const open: (Set<string> | null)[] = [];
+  const token = /"(?:[^"\\]|\\.)*"|[{}[\]]/gu;
+  for (let match = token.exec(source); match !== null; match = token.exec(source)) {
+    const text = match[0];
+    if (text === '{' || text === '[') {
+      open.push(text === '{' ? new Set() : null);
+      if (open.length > MAX_DEPTH) {
+        throw new LatchkeyError('INPUT_MALFORMED', `${what} is nested deeper than ${MAX_DEPTH} levels`);
+      }
+    } else if (text === '}' || text === ']') {
+      open.pop();
+    } else if (isKey(source, token.lastIndex)) {
+      const key = JSON.parse(text) as string;
+      const keys = open.at(-1);
+      if (key === '__proto__') {
+        throw new LatchkeyError('INPUT_MALFORMED', `${what} has the key "__proto__"`);
+      }
+      if (keys?.has(key) === true) {
+        throw new LatchkeyError('INPUT_MALFORMED', `${what} has the key ${JSON.stringify(key)} twice`);
+      }
+      keys?.add(key);
+    }
+  }
+}
+
+/** A string is a key exactly when a colon follows it. */
+function isKey(source: string, index: number): boolean {
+  const after = /\s*/uy;
+  after.lastIndex = index;
+  after.exec(source);
+  return source[after.lastIndex] === ':';
+}
+
+/**
+ * Writes JSON with sorted keys and no space, the same bytes for the same value (the part of RFC 8785 that
+ * values made of strings, booleans, safe integers, arrays and objects need).
+ * @throws TypeError for a number that is not a safe integer, or a value JSON does not have
+ */
+export function canonicalJson(value: unknown): string {
+  if (value === null || typeof value === 'boolean' || typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'number') {
+    if (!Number.isSafeInteger(value)) throw new TypeError(`not a safe integer: ${value}`);
+    return JSON.stringify(value);
+  }
+  if (Array.isArray(value)) return `[${value.map((item) => canonicalJson(item)).join(',')}]`;
+  if (typeof value === 'object') {
+    const entries = Object.entries(value)
+      .filter(([, item]) => item !== undefined)
+      .sort(([left], [right]) => (left < right ? -1 : 1));
+    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonicalJson(item)}`).join(',')}}`;
+  }
+  throw new TypeError(`JSON has no ${typeof value}`);
+}

@@ -1,0 +1,34 @@
+/**
+ * What a lease says. A lease is a compact JWS (RFC 7515, EdDSA over Ed25519, `typ` = "lease+jwt"); the key
+ * server signs it, the node verifies it offline. Times are milliseconds, unlike RFC 7519's seconds, because
+ * tests and short leases need them; hence our own names and no `exp`.
+ */
+import { z } from 'zod';
+import { isDigest } from '#src/oci/digest.ts';
+
+export const LEASE_TOKEN_TYPE = 'lease+jwt';
+
+export const leaseClaimsSchema = z.strictObject({
+  leaseId: z.string(),
+  organizationId: z.string(),
+  nodeId: z.string(),
+  /** RFC 7638 thumbprint of the node's public key: a lease is of no use to another node. */
+  nodeKeyThumbprint: z.string(),
+  licenseId: z.string(),
+  /** The license's epoch when the lease was cut; a change of the license voids it. */
+  epoch: z.int().nonnegative(),
+  imageDigest: z.string().refine(isDigest, 'not a sha256 digest'),
+  imageKeyId: z.string(),
+  issuedAtMs: z.int().nonnegative(),
+  /** When the node should ask for a new one. */
+  renewAtMs: z.int().nonnegative(),
+  expiresAtMs: z.int().nonnegative(),
+  /** Highest change of any license when the lease was cut. */
+  revision: z.int().nonnegative(),
+  /** What happens to running containers when the license is revoked. */
+  onRevoke: z.enum(['deny-start', 'stop', 'kill']),
+  /** The ISV's contact line, for denials after the lease has ended. */
+  contact: z.string(),
+});
+
+export type LeaseClaims = z.infer<typeof leaseClaimsSchema>;

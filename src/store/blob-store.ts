@@ -1,0 +1,57 @@
+/**
+ * The seam between image work and where images live. An OCI layout, a registry and memory implement it;
+ * one `copy` and one `encrypt` serve all. Small on purpose: everything else is a function over it.
+ */
+import type { Descriptor } from '#src/oci/descriptor.ts';
+import type { Digest } from '#src/oci/digest.ts';
+
+export interface ManifestBlob {
+  /** Media type, digest and size of the bytes below. */
+  readonly descriptor: Descriptor;
+  /** The exact bytes; the digest is over these, so they are never re-serialised. */
+  readonly bytes: Uint8Array;
+}
+
+export interface TransferOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called with the bytes moved since the last call. */
+  readonly onBytes?: ((deltaBytes: number) => void) | undefined;
+}
+
+export interface BlobSource {
+  /** Where this is, for messages, without secrets: `oci:/path`, `docker://host/name`. */
+  readonly location: string;
+  /**
+   * Reads a manifest or index by tag or digest; without one, the only or the default one.
+   * @throws LatchkeyError STATE_NOT_FOUND, INPUT_NOT_AN_IMAGE, INPUT_DIGEST_MISMATCH, LIMIT_EXCEEDED, NET_*
+   */
+  readManifest(reference?: string, options?: TransferOptions): Promise<ManifestBlob>;
+  /**
+   * Streams a blob. Length and digest are checked while it flows; the last chunk is only given when both
+   * are right, so a consumer that sees the end has seen the true content.
+   * @throws LatchkeyError STATE_NOT_FOUND, INPUT_DIGEST_MISMATCH, INPUT_TRUNCATED, NET_*
+   */
+  openBlob(descriptor: Descriptor, options?: TransferOptions): AsyncIterable<Uint8Array>;
+  /** A file that holds the blob on this machine, when there is one; its content is not yet verified. */
+  localPath?(digest: Digest): string | undefined;
+}
+
+export interface BlobDestination {
+  readonly location: string;
+  /** True when the blob is there already, with the same size. */
+  hasBlob(descriptor: Descriptor, options?: TransferOptions): Promise<boolean>;
+  /**
+   * Stores a blob under its digest; nothing half-written is ever visible under it. `open` is called again
+   * from the start when a transfer has to be repeated.
+   * @throws LatchkeyError INPUT_DIGEST_MISMATCH, STORAGE_FULL, NET_*
+   */
+  writeBlob(
+    descriptor: Descriptor,
+    open: () => AsyncIterable<Uint8Array>,
+    options?: TransferOptions,
+  ): Promise<void>;
+  /** Stores a manifest or index, and points a tag at it when one is given. */
+  writeManifest(manifest: ManifestBlob, tag?: string, options?: TransferOptions): Promise<void>;
+}
+
+export type BlobStore = BlobSource & BlobDestination;

@@ -1,0 +1,62 @@
+/**
+ * Latchkey errors as gRPC statuses and back. The code, hint, license and contact travel as metadata, so that
+ * the person at the far end reads the same line; causes stay on the side where they happened.
+ */
+import { Metadata, type ServiceError, type StatusObject, status as grpcStatus } from '@grpc/grpc-js';
+import { ERROR_TABLE, LatchkeyError, isErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+
+/** Binary metadata, because messages may hold any character. */
+const DETAIL_KEY = 'latchkey-error-bin';
+
+interface WireDetail {
+  readonly code: string;
+  readonly message: string;
+  readonly hint?: string | undefined;
+  readonly licenseId?: string | undefined;
+  readonly contact?: string | undefined;
+}
+
+/** The status object a handler answers with; unknown errors show no more than that they happened. */
+export function toGrpcStatus(error: unknown): Partial<StatusObject> {
+  const known = toLatchkeyError(error);
+  const message = known.code === 'BUG_UNEXPECTED' ? 'internal error' : known.message;
+  const detail: WireDetail = {
+    code: known.code,
+    message,
+    hint: known.hint,
+    licenseId: known.licenseId,
+    contact: known.contact,
+  };
+  const metadata = new Metadata();
+  metadata.set(DETAIL_KEY, Buffer.from(JSON.stringify(detail)));
+  return { code: ERROR_TABLE[known.code].grpc as grpcStatus, details: `${known.code}: ${message}`, metadata };
+}
+
+/**
+ * The LatchkeyError behind a failed call: the far end's own, or NET_* when the call did not get there.
+ * @param peer what was called, for the message: `key server at host:port`
+ */
+export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
+  if (error instanceof LatchkeyError) return error;
+  if (!isServiceError(error)) return toLatchkeyError(error);
+  const [raw] = error.metadata.get(DETAIL_KEY);
+  if (raw !== undefined) {
+    const detail = JSON.parse(raw.toString()) as WireDetail;
+    const code = isErrorCode(detail.code) ? detail.code : 'BUG_UNEXPECTED';
+    return new LatchkeyError(code, detail.message, { ...detail, cause: error });
+  }
+  switch (error.code) {
+    case grpcStatus.DEADLINE_EXCEEDED:
+      return new LatchkeyError('NET_TIMEOUT', `${peer} did not answer in time`, { cause: error });
+    case grpcStatus.CANCELLED:
+      return new LatchkeyError('INTERRUPTED', 'the call was cancelled', { cause: error });
+    case grpcStatus.UNAVAILABLE:
+      return new LatchkeyError('NET_UNREACHABLE', `${peer} is unreachable`, { cause: error });
+    default:
+      return new LatchkeyError('BUG_UNEXPECTED', `${peer} answered ${error.details}`, { cause: error });
+  }
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && 'metadata' in error && error.metadata instanceof Metadata;
+}
