@@ -18,10 +18,48 @@ export const MAX_ANNOTATION_BYTES = 64 * KIBIBYTE;
 export const MAX_WRAPPED_KEYS = 32;
 /** Layers per image: overlayfs refuses more than 500 lower directories, containerd images stay below 128. */
 export const MAX_LAYERS = 512;
+/** A repository name, as every registry bounds it (distribution spec, "name"). */
+export const MAX_REPOSITORY_CHARACTERS = 255;
+/** A whole reference: host, repository, tag and digest at their longest, rounded up. */
+export const MAX_REFERENCE_CHARACTERS = 1024;
 /** Depth of nested image indexes. */
 export const MAX_INDEX_DEPTH = 4;
 /** Entries in one image index. */
 export const MAX_INDEX_ENTRIES = 256;
+/** Manifests and indexes of one whole image; nested indexes could name millions. */
+export const MAX_GRAPH_MANIFESTS = 1024;
+/** Blobs of one image moved at once: enough to hide round trips, few enough for a registry's rate limit. */
+export const MAX_PARALLEL_BLOBS = 3;
+/** How long a writer waits for others that change the same image layout; a change takes milliseconds. */
+export const LAYOUT_LOCK_TIMEOUT_MS = 30 * SECOND_MS;
+/** Half-written files of a crash are removed once no living writer can still own them. */
+export const LAYOUT_LEFTOVER_AGE_MS = 24 * HOUR_MS;
+
+/** Tries of one registry request; with the delays below a registry may be away for some ten seconds. */
+export const MAX_REGISTRY_ATTEMPTS = 6;
+/** Delay before the first retry; it doubles each time, and a random part of it is taken. */
+export const REGISTRY_RETRY_BASE_MS = 250;
+export const REGISTRY_RETRY_MAX_MS = 8 * SECOND_MS;
+/** A registry that asks to wait longer than this (Retry-After) is reported instead of waited for. */
+export const MAX_RETRY_AFTER_MS = MINUTE_MS;
+/** A registry answers in milliseconds; storage behind it may be slow to commit a large blob. */
+export const REGISTRY_ANSWER_TIMEOUT_MS = 2 * MINUTE_MS;
+/** A download that gives no byte for this long is cut and resumed. */
+export const REGISTRY_STALL_TIMEOUT_MS = MINUTE_MS;
+/** Cuts of one blob transfer in a row, without a byte gained, before it fails. */
+export const MAX_TRANSFER_CUTS = 4;
+/** Redirects of one request: registry to storage to mirror; more is a loop. */
+export const MAX_REDIRECTS = 5;
+/** A WWW-Authenticate header; real ones have some 200 characters. */
+export const MAX_CHALLENGE_CHARACTERS = 8 * KIBIBYTE;
+/** Life of a token whose answer does not say (distribution spec, token authentication). */
+export const DEFAULT_TOKEN_LIFETIME_MS = MINUTE_MS;
+/** A token is renewed this long before it expires, so that it does not expire on its way. */
+export const TOKEN_EXPIRY_SKEW_MS = 10 * SECOND_MS;
+/** A credential helper may ask a person to unlock a key ring, but not for ever. */
+export const CREDENTIAL_HELPER_TIMEOUT_MS = MINUTE_MS;
+/** Docker's config.json; with many registries some 100 KiB. */
+export const MAX_DOCKER_CONFIG_BYTES = MEBIBYTE;
 
 /** The head of a layer by which the agent knows it when containerd sends no payload. */
 export const LAYER_HEAD_BYTES = 4096;
@@ -59,3 +97,25 @@ export const KEY_SERVER_CALL_TIMEOUT_MS = 5 * SECOND_MS;
 export const NODE_CERTIFICATE_LIFETIME_MS = 90 * 24 * HOUR_MS;
 /** Leases renewed in one call. */
 export const MAX_LEASES_PER_RENEWAL = 100;
+/** A typed license key with any grouping; more is not a license key. */
+export const MAX_LICENSE_KEY_TEXT = 256;
+/** Nodes a license allows unless it says otherwise: a small cluster. */
+export const DEFAULT_MAX_NODES = 3;
+/** Body of an admin request: the largest is a release with its platform digests. */
+export const MAX_ADMIN_BODY_BYTES = 256 * KIBIBYTE;
+/** A message from a node: a certificate request is the largest, about one kibibyte. */
+export const MAX_NODE_MESSAGE_BYTES = 64 * KIBIBYTE;
+/** Audit events in one answer. */
+export const MAX_AUDIT_PAGE = 1000;
+/** Requests committed together; more would only make the first of them wait. */
+export const MAX_COMMIT_GROUP = 64;
+/** How long a second key server waits for the database of the first before it gives up. */
+export const DATABASE_LOCK_TIMEOUT_MS = 2 * SECOND_MS;
+/** A database up to this size is checked page by page at start; a larger one would delay it by seconds. */
+export const MAX_START_CHECK_BYTES = 512 * MEBIBYTE;
+/** How long a stopping server waits for calls that are under way. */
+export const SHUTDOWN_GRACE_MS = 5 * SECOND_MS;
+/** The key server makes a new certificate for itself at every start; this is for those that never restart. */
+export const SERVER_CERTIFICATE_LIFETIME_MS = 397 * 24 * HOUR_MS;
+/** Life of the organization's certificate authority. */
+export const AUTHORITY_LIFETIME_MS = 3650 * 24 * HOUR_MS;

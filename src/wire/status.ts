@@ -29,7 +29,9 @@ export function toGrpcStatus(error: unknown): Partial<StatusObject> {
   };
   const metadata = new Metadata();
   metadata.set(DETAIL_KEY, Buffer.from(JSON.stringify(detail)));
-  return { code: ERROR_TABLE[known.code].grpc as grpcStatus, details: `${known.code}: ${message}`, metadata };
+  // Foreign callers (containerd) show only the details, so they carry the whole line.
+  const details = known.code === 'BUG_UNEXPECTED' ? `BUG_UNEXPECTED: ${message}` : known.line;
+  return { code: ERROR_TABLE[known.code].grpc, details, metadata };
 }
 
 /**

@@ -1,0 +1,200 @@
+/**
+ * A containerd of our own beside whatever the machine runs: own root, state, sockets and configuration, made by
+ * the same code that installs Latchkey on a customer's machine. Stopped with everything it started.
+ */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { stringify } from 'smol-toml';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { ContainerdConnection } from '../shim/containerd/connection.ts';
+import { type TomlTable, withLatchkey } from '../shim/install/containerd-config.ts';
+import { machineArchitecture } from './image-builder.ts';
+
+const run = promisify(execFile);
+
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 10_000;
+const POLL_MS = 50;
+
+export interface LabContainerdOptions {
+  /** Everything of this containerd goes below; short, because socket paths are. */
+  readonly directory: string;
+  /** The agent whose snapshotter and processor it uses; without one it is a stock containerd. */
+  readonly agent?: {
+    readonly snapshotterSocket: string;
+    readonly processorProgram: string;
+    readonly stateDirectory: string;
+  };
+  /** Reference of the image that pod sandboxes run. */
+  readonly sandboxImage: string;
+  readonly program?: string;
+}
+
+export interface CommandResult {
+  readonly status: number;
+  readonly output: string;
+}
+
+export class LabContainerd {
+  readonly address: string;
+  readonly root: string;
+  readonly #options: LabContainerdOptions;
+  #process: ChildProcess | undefined;
+
+  constructor(options: LabContainerdOptions) {
+    this.#options = options;
+    this.address = join(options.directory, 'containerd.sock');
+    this.root = join(options.directory, 'root');
+  }
+
+  /** Starts it and waits until it answers. */
+  async start(): Promise<void> {
+    const { directory } = this.#options;
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const configPath = join(directory, 'config.toml');
+    await writeFile(configPath, stringify(await this.#configuration()));
+    const log = openSync(join(directory, 'containerd.log'), 'a');
+    this.#process = spawn(this.#options.program ?? 'containerd', ['--config', configPath], {
+      stdio: ['ignore', log, log],
+      detached: true,
+    });
+    closeSync(log);
+    await this.#untilReady(configPath);
+  }
+
+  /** Stops containerd, the containers it runs and their shims, and unmounts what they left. */
+  async stop(): Promise<void> {
+    await this.removeAllContainers().catch(() => undefined);
+    await this.#end('SIGTERM');
+    await this.killShims();
+    await unmountBelow(this.#options.directory);
+  }
+
+  /** As a crash does it; containers go on. */
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** Runs Debian's `ctr` against this containerd. */
+  async ctr(args: readonly string[], namespace = 'default'): Promise<CommandResult> {
+    const command = ['--address', this.address, '--namespace', namespace, ...args];
+    try {
+      const { stdout, stderr } = await run('ctr', command, { maxBuffer: 64 * 1024 * 1024 });
+      return { status: 0, output: `${stdout}${stderr}` };
+    } catch (error) {
+      const failed = error as { code?: number; stdout?: string; stderr?: string };
+      return { status: failed.code ?? 1, output: `${failed.stdout ?? ''}${failed.stderr ?? ''}` };
+    }
+  }
+
+  async removeAllContainers(): Promise<void> {
+    const connection = new ContainerdConnection(this.address);
+    try {
+      for (const namespace of await connection.namespaces()) {
+        const { output } = await this.ctr(['containers', 'list', '--quiet'], namespace);
+        for (const id of output.split('\n').filter((line) => line !== '')) {
+          await this.ctr(['tasks', 'kill', '--signal', 'SIGKILL', '--all', id], namespace);
+          await this.ctr(['tasks', 'delete', '--force', id], namespace);
+          await this.ctr(['containers', 'delete', id], namespace);
+        }
+      }
+    } finally {
+      connection.close();
+    }
+  }
+
+  /** Ends the shims of this containerd only: they carry its address on their command line. */
+  async killShims(): Promise<void> {
+    const { stdout } = await run('ps', ['-eo', 'pid=,args=']);
+    for (const line of stdout.split('\n')) {
+      const [pid = ''] = line.trim().split(' ');
+      const ours = line.includes('containerd-shim') && line.includes(this.address);
+      if (ours) process.kill(Number(pid), 'SIGKILL');
+    }
+  }
+
+  async version(): Promise<string> {
+    const { stdout } = await run(this.#options.program ?? 'containerd', ['--version']);
+    return stdout.trim().split(/\s+/)[2] ?? stdout;
+  }
+
+  async #configuration(): Promise<TomlTable> {
+    const { directory, agent, sandboxImage } = this.#options;
+    const base: TomlTable = {
+      version: 2,
+      root: this.root,
+      state: join(directory, 'state'),
+      grpc: { address: this.address },
+      plugins: {
+        'io.containerd.grpc.v1.cri': {
+          sandbox_image: sandboxImage,
+          stream_server_address: '127.0.0.1',
+          stream_server_port: '0',
+          // Machines without CAP_SYS_RESOURCE cannot lower a score.
+          restrict_oom_score_adj: true,
+          cni: { bin_dir: join(directory, 'cni'), conf_dir: join(directory, 'cni') },
+          containerd: { snapshotter: 'overlayfs' },
+        },
+        'io.containerd.internal.v1.opt': { path: join(directory, 'opt') },
+      },
+    };
+    if (agent === undefined) return base;
+    return withLatchkey(base, {
+      containerdVersion: await this.version(),
+      snapshotterSocket: agent.snapshotterSocket,
+      processor: { path: agent.processorProgram, args: [] },
+      snapshotterRoot: agent.stateDirectory,
+      platform: `linux/${machineArchitecture()}`,
+    });
+  }
+
+  async #untilReady(configPath: string): Promise<void> {
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    const connection = new ContainerdConnection(this.address);
+    try {
+      for (;;) {
+        if (this.#process?.exitCode !== null || Date.now() > deadline) {
+          const log = await readFile(join(this.#options.directory, 'containerd.log'), 'utf8');
+          throw new LatchkeyError('NET_UNREACHABLE', `containerd did not start with ${configPath}`, {
+            hint: log.split('\n').slice(-5).join(' | '),
+          });
+        }
+        if (await connection.version().then(Boolean, () => false)) return;
+        await sleep(POLL_MS);
+      }
+    } finally {
+      connection.close();
+    }
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    if (child?.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    await ended;
+    clearTimeout(timer);
+  }
+}
+
+/** Unmounts everything below a directory, deepest first. */
+export async function unmountBelow(directory: string): Promise<void> {
+  const mounts = await readFile('/proc/self/mounts', 'utf8');
+  const points = mounts
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((point) => point.startsWith(`${directory}/`))
+    .sort((left, right) => right.length - left.length);
+  for (const point of points) await run('umount', ['--lazy', point]).catch(() => undefined);
+}
+
+/** Removes a lab directory, with what is still mounted below it. */
+export async function removeLabDirectory(directory: string): Promise<void> {
+  await unmountBelow(directory);
+  await rm(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,138 @@
+/** What a kubelet does to a container runtime, in the few calls the demo and the tests need. */
+import { Metadata, credentials } from '@grpc/grpc-js';
+import {
+  ImageServiceClient,
+  NamespaceMode,
+  type PodSandboxConfig,
+  RuntimeServiceClient,
+} from '#src/wire/generated/cri/runtime.ts';
+import { callUnary } from '#src/wire/unary.ts';
+
+const CALL_TIMEOUT_MS = 120_000;
+const HOST_NAMESPACES = {
+  network: NamespaceMode.NODE,
+  pid: NamespaceMode.POD,
+  ipc: NamespaceMode.POD,
+} as const;
+
+export interface RunningPod {
+  readonly sandboxId: string;
+  readonly containerId: string;
+}
+
+export class CriClient {
+  readonly #images: ImageServiceClient;
+  readonly #runtime: RuntimeServiceClient;
+
+  constructor(address: string) {
+    const options = { 'grpc.default_authority': 'localhost' };
+    this.#images = new ImageServiceClient(`unix://${address}`, credentials.createInsecure(), options);
+    this.#runtime = new RuntimeServiceClient(`unix://${address}`, credentials.createInsecure(), options);
+  }
+
+  async pullImage(image: string): Promise<string> {
+    const request = { image: { image }, sandboxConfig: undefined };
+    return (await this.#call(this.#images.pullImage.bind(this.#images), request)).imageRef;
+  }
+
+  async removeImage(image: string): Promise<void> {
+    await this.#call(this.#images.removeImage.bind(this.#images), { image: { image } });
+  }
+
+  /** A sandbox on the host's network, so that no network plugin is needed. */
+  async runPodSandbox(name: string): Promise<string> {
+    const answer = await this.#call(this.#runtime.runPodSandbox.bind(this.#runtime), {
+      config: sandbox(name),
+    });
+    return answer.podSandboxId;
+  }
+
+  async createContainer(
+    sandboxId: string,
+    name: string,
+    image: string,
+    command: string[] = [],
+    attempt = 0,
+  ): Promise<string> {
+    const answer = await this.#call(this.#runtime.createContainer.bind(this.#runtime), {
+      podSandboxId: sandboxId,
+      sandboxConfig: sandbox(name),
+      config: {
+        metadata: { name, attempt },
+        image: { image },
+        command,
+        args: [],
+        logPath: '',
+        stdin: false,
+        linux: { securityContext: { namespaceOptions: HOST_NAMESPACES } },
+      },
+    });
+    return answer.containerId;
+  }
+
+  async startContainer(containerId: string): Promise<void> {
+    await this.#call(this.#runtime.startContainer.bind(this.#runtime), { containerId });
+  }
+
+  async stopContainer(containerId: string): Promise<void> {
+    await this.#call(this.#runtime.stopContainer.bind(this.#runtime), { containerId, timeout: 1 });
+  }
+
+  async removeContainer(containerId: string): Promise<void> {
+    await this.#call(this.#runtime.removeContainer.bind(this.#runtime), { containerId });
+  }
+
+  async execSync(containerId: string, command: string[]): Promise<{ exitCode: number; output: string }> {
+    const answer = await this.#call(this.#runtime.execSync.bind(this.#runtime), {
+      containerId,
+      cmd: command,
+      timeout: 10,
+    });
+    return { exitCode: answer.exitCode, output: `${answer.stdout.toString()}${answer.stderr.toString()}` };
+  }
+
+  async containerState(containerId: string): Promise<number | undefined> {
+    const { status } = await this.#call(this.#runtime.containerStatus.bind(this.#runtime), { containerId });
+    return status?.state;
+  }
+
+  /** Sandbox, container, start: what a kubelet does for a pod of one container. */
+  async runPod(name: string, image: string, command: string[] = []): Promise<RunningPod> {
+    const sandboxId = await this.runPodSandbox(name);
+    try {
+      const containerId = await this.createContainer(sandboxId, name, image, command);
+      await this.startContainer(containerId);
+      return { sandboxId, containerId };
+    } catch (error) {
+      await this.removePod(sandboxId);
+      throw error;
+    }
+  }
+
+  async removePod(sandboxId: string): Promise<void> {
+    await this.#call(this.#runtime.stopPodSandbox.bind(this.#runtime), { podSandboxId: sandboxId });
+    await this.#call(this.#runtime.removePodSandbox.bind(this.#runtime), { podSandboxId: sandboxId });
+  }
+
+  close(): void {
+    this.#images.close();
+    this.#runtime.close();
+  }
+
+  #call<Request, Response>(
+    method: Parameters<typeof callUnary<Request, Response>>[0],
+    request: Request,
+  ): Promise<Response> {
+    return callUnary(method, request, new Metadata(), { deadline: Date.now() + CALL_TIMEOUT_MS });
+  }
+}
+
+function sandbox(name: string): PodSandboxConfig {
+  return {
+    metadata: { name, uid: `${name}-uid`, namespace: 'default', attempt: 0 },
+    // On the host's network a sandbox has the host's name.
+    hostname: '',
+    logDirectory: '',
+    linux: { cgroupParent: '', securityContext: { namespaceOptions: HOST_NAMESPACES } },
+  };
+}

@@ -1,0 +1,117 @@
+/** The node agent as a process of its own, with everything below one directory. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stringify } from 'smol-toml';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { type AgentConfigFile, type AgentPaths, agentPaths } from '../shim/agent/agent-config.ts';
+import { AgentConnection } from '#src/wire/agent-connection.ts';
+import { unmountMemoryStore } from '../shim/snapshotter/memory-store.ts';
+
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 10_000;
+const POLL_MS = 50;
+
+export interface LabAgentOptions {
+  readonly directory: string;
+  readonly containerdAddress: string;
+  readonly keyServer: string;
+  readonly enrollment: string;
+  readonly authorityFile: string;
+  readonly settings?: Partial<AgentConfigFile>;
+}
+
+export class LabAgent {
+  readonly paths: AgentPaths;
+  readonly stateDirectory: string;
+  readonly configPath: string;
+  readonly #options: LabAgentOptions;
+  #process: ChildProcess | undefined;
+
+  constructor(options: LabAgentOptions) {
+    this.#options = options;
+    this.stateDirectory = join(options.directory, 'state');
+    this.configPath = join(options.directory, 'node.toml');
+    this.paths = agentPaths(this.stateDirectory, join(options.directory, 'run'));
+  }
+
+  async start(): Promise<void> {
+    const { directory } = this.#options;
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await writeFile(this.configPath, stringify(this.#configuration()));
+    const log = openSync(join(directory, 'agent.log'), 'a');
+    const script = join(import.meta.dirname, '..', 'shim', 'agent', 'main.js');
+    this.#process = spawn(process.execPath, [script, this.configPath], {
+      stdio: ['ignore', log, log],
+      env: { ...process.env, MALLOC_ARENA_MAX: '1' },
+      detached: true,
+    });
+    closeSync(log);
+    await this.#untilReady();
+  }
+
+  connect(): AgentConnection {
+    return new AgentConnection(this.paths.agentSocket);
+  }
+
+  async log(): Promise<string> {
+    return readFile(join(this.#options.directory, 'agent.log'), 'utf8');
+  }
+
+  /** Clean end; the plaintext store stays mounted. */
+  async stop(): Promise<void> {
+    await this.#end('SIGTERM');
+  }
+
+  async kill(): Promise<void> {
+    await this.#end('SIGKILL');
+  }
+
+  /** What a reboot does to a node: the agent and everything in memory are gone. */
+  async forgetMemory(): Promise<void> {
+    await unmountMemoryStore(this.paths.memoryDirectory);
+  }
+
+  #configuration(): AgentConfigFile {
+    const { directory, containerdAddress, keyServer, enrollment, authorityFile, settings } = this.#options;
+    return {
+      key_server: keyServer,
+      enrollment,
+      authority_file: authorityFile,
+      containerd_address: containerdAddress,
+      state_directory: this.stateDirectory,
+      runtime_directory: join(directory, 'run'),
+      node_name: 'lab-node',
+      ...settings,
+    };
+  }
+
+  async #untilReady(): Promise<void> {
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    const connection = this.connect();
+    try {
+      for (;;) {
+        if (await connection.status().then(Boolean, () => false)) return;
+        if (this.#process?.exitCode !== null || Date.now() > deadline) {
+          const lines = (await this.log()).trim().split('\n');
+          throw new LatchkeyError('NET_UNREACHABLE', 'the agent did not start', { hint: lines.at(-1) });
+        }
+        await sleep(POLL_MS);
+      }
+    } finally {
+      connection.close();
+    }
+  }
+
+  async #end(signal: NodeJS.Signals): Promise<void> {
+    const child = this.#process;
+    if (child?.exitCode !== null || child.signalCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill(signal);
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    await ended;
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,117 @@
+/** Trading a license key for a node certificate, and what follows from having one. */
+import 'reflect-metadata';
+import { type KeyObject, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import { Pkcs10CertificateRequestGenerator, X509Certificate } from '@peculiar/x509';
+import { compactDecrypt } from 'jose';
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
+import type { ActivateResponse } from '#src/wire/generated/latchkey/node.ts';
+import { activateAt, connectKeyServer } from './key-server.ts';
+import type { LeaseAuthority } from './lease-keeper.ts';
+import { leaseVerificationKey, verifyLease } from './lease.ts';
+import type { NodeIdentity } from './node-identity.ts';
+
+const ECDSA_P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+
+export interface ActivationRequest {
+  readonly enrollmentAddress: string;
+  readonly authorityPem: string;
+  readonly licenseKey: string;
+  readonly nodeName: string;
+  readonly privateKeyPem: string;
+}
+
+/**
+ * Enrols the node under a license. The license key is used here and nowhere else.
+ * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*
+ */
+export async function activate(
+  request: ActivationRequest,
+  before: NodeIdentity | undefined,
+  clock: Clock,
+): Promise<{ identity: NodeIdentity; response: ActivateResponse }> {
+  const response = await activateAt(request.enrollmentAddress, request.authorityPem, {
+    licenseKey: request.licenseKey,
+    certificateRequestDer: await certificateRequest(request.privateKeyPem, request.nodeName),
+    nodeName: request.nodeName,
+    nodeTimeMs: clock.nowMs(),
+  });
+  const { licenseId, productCode, contact } = response;
+  const others = before?.licenses.filter((license) => license.licenseId !== licenseId) ?? [];
+  const identity: NodeIdentity = {
+    nodeId: response.nodeId,
+    certificatePem: new X509Certificate(response.certificateDer).toString('pem'),
+    authorityPem: new X509Certificate(response.authorityDer).toString('pem'),
+    certificateExpiresAtMs: response.certificateExpiresAtMs,
+    leaseVerificationJwk: response.leaseVerificationJwk,
+    licenses: [...others, { licenseId, productCode, contact }],
+  };
+  return { identity, response };
+}
+
+/** The lease authority of an activated node. */
+export function leaseAuthority(
+  keyServerAddress: string,
+  identity: NodeIdentity,
+  privateKeyPem: string,
+): LeaseAuthority {
+  const verificationKey = leaseVerificationKey(identity.leaseVerificationJwk);
+  const nodeKey = createPrivateKey(privateKeyPem);
+  return {
+    keyServer: connectKeyServer(keyServerAddress, { ...identity, privateKeyPem }),
+    verify: (token, subject) =>
+      verifyLease(token, verificationKey, {
+        nodeId: identity.nodeId,
+        ...(subject === undefined ? {} : { subject }),
+      }),
+    openImageKey: (jwe) => openImageKey(jwe, nodeKey),
+  };
+}
+
+async function openImageKey(jwe: string, nodeKey: KeyObject): Promise<Buffer> {
+  try {
+    const { plaintext } = await compactDecrypt(jwe, nodeKey, {
+      keyManagementAlgorithms: ['ECDH-ES+A256KW'],
+      contentEncryptionAlgorithms: ['A256GCM'],
+    });
+    if (plaintext.length !== IMAGE_KEY_BYTES) throw new Error(`the key has ${plaintext.length} bytes`);
+    return Buffer.from(plaintext);
+  } catch (error) {
+    throw new LatchkeyError(
+      'DENIED_LEASE_INVALID',
+      'the image key of the lease does not open with the node key',
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** PKCS#10 (RFC 2986): the node's public key and name, signed with its private key. */
+async function certificateRequest(privateKeyPem: string, nodeName: string): Promise<Buffer> {
+  const privateKey = createPrivateKey(privateKeyPem);
+  const publicKey = createPublicKey(privateKey);
+  const keys = {
+    privateKey: await webcrypto.subtle.importKey(
+      'pkcs8',
+      privateKey.export({ type: 'pkcs8', format: 'der' }),
+      ECDSA_P256,
+      false,
+      ['sign'],
+    ),
+    publicKey: await webcrypto.subtle.importKey(
+      'spki',
+      publicKey.export({ type: 'spki', format: 'der' }),
+      ECDSA_P256,
+      true,
+      ['verify'],
+    ),
+  };
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: [{ CN: [nodeName] }],
+    keys,
+    signingAlgorithm: ECDSA_P256,
+  });
+  return Buffer.from(request.rawData);
+}

@@ -1,0 +1,119 @@
+/** The agent's configuration: a TOML file, or what the command line says, checked once. */
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { parse } from 'smol-toml';
+import { z } from 'zod';
+import { LatchkeyError } from '#src/base/errors.ts';
+
+export const DEFAULT_CONFIG_PATH = '/etc/latchkey/node.toml';
+export const DEFAULT_RUNTIME_DIRECTORY = '/run/latchkey';
+
+/** Half of a node's memory at most may hold plaintext; an image that does not fit is refused with a message. */
+const DEFAULT_PLAINTEXT_CAPACITY = '50%';
+const DEFAULT_IDLE_DROP_SECONDS = 600;
+const DEFAULT_STOP_GRACE_SECONDS = 10;
+
+const configSchema = z.strictObject({
+  /** host:port of the key server for nodes. */
+  key_server: z.string().regex(/^[^\s:]+:\d+$/, 'must be host:port'),
+  /** host:port where nodes are activated. */
+  enrollment: z.string().regex(/^[^\s:]+:\d+$/, 'must be host:port'),
+  /** PEM file of the key server's authority. */
+  authority_file: z.string(),
+  containerd_address: z.string().default('/run/containerd/containerd.sock'),
+  state_directory: z.string().default('/var/lib/latchkey/node'),
+  runtime_directory: z.string().default(DEFAULT_RUNTIME_DIRECTORY),
+  node_name: z.string().min(1).max(253).default(hostname()),
+  /** Size of the memory-backed store, as tmpfs takes it: bytes with k, m, g, or a share of memory. */
+  plaintext_capacity: z
+    .string()
+    .regex(/^\d+(?:[kmgKMG]|%)?$/, 'must be a size like 2g or a share like 50%')
+    .default(DEFAULT_PLAINTEXT_CAPACITY),
+  idle_drop_seconds: z.int().positive().default(DEFAULT_IDLE_DROP_SECONDS),
+  stop_grace_seconds: z.int().nonnegative().default(DEFAULT_STOP_GRACE_SECONDS),
+});
+
+export type AgentConfigFile = z.input<typeof configSchema>;
+
+export interface AgentConfig {
+  readonly keyServerAddress: string;
+  readonly enrollmentAddress: string;
+  readonly authorityFile: string;
+  readonly containerdAddress: string;
+  readonly nodeName: string;
+  readonly plaintextCapacity: string;
+  readonly idleDropAfterMs: number;
+  readonly stopGraceMs: number;
+  readonly paths: AgentPaths;
+}
+
+export interface AgentPaths {
+  readonly identityDirectory: string;
+  readonly journalFile: string;
+  /** Files of snapshots that are not secret. */
+  readonly diskDirectory: string;
+  /** Where the memory-backed store is mounted. */
+  readonly memoryDirectory: string;
+  readonly processorProgram: string;
+  readonly runtimeDirectory: string;
+  readonly agentSocket: string;
+  readonly snapshotterSocket: string;
+  readonly processorSocket: string;
+}
+
+/** Where the agent keeps what, from its two directories. */
+export function agentPaths(stateDirectory: string, runtimeDirectory: string): AgentPaths {
+  return {
+    identityDirectory: join(stateDirectory, 'identity'),
+    journalFile: join(stateDirectory, 'snapshots.db'),
+    diskDirectory: join(stateDirectory, 'snapshots'),
+    memoryDirectory: join(stateDirectory, 'plaintext'),
+    processorProgram: join(stateDirectory, 'latchkey-processor'),
+    runtimeDirectory,
+    agentSocket: join(runtimeDirectory, 'agent.sock'),
+    snapshotterSocket: join(runtimeDirectory, 'snapshotter.sock'),
+    processorSocket: join(runtimeDirectory, 'processor.sock'),
+  };
+}
+
+/**
+ * Reads the configuration.
+ * @param text the TOML document
+ * @param path where it came from, for messages
+ * @throws LatchkeyError CONFIG_INVALID naming the first wrong setting
+ */
+export function parseAgentConfig(text: string, path: string): AgentConfig {
+  const parsed = configSchema.safeParse(parseToml(text, path));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    const where = issue?.path.join('.') ?? '';
+    throw new LatchkeyError(
+      'CONFIG_INVALID',
+      `${path}: ${where === '' ? '' : `${where}: `}${issue?.message ?? ''}`,
+      {
+        hint: 'see docs/operator-guide.md for the settings',
+      },
+    );
+  }
+  const file = parsed.data;
+  return {
+    keyServerAddress: file.key_server,
+    enrollmentAddress: file.enrollment,
+    authorityFile: file.authority_file,
+    containerdAddress: file.containerd_address,
+    nodeName: file.node_name,
+    plaintextCapacity: file.plaintext_capacity,
+    idleDropAfterMs: file.idle_drop_seconds * 1000,
+    stopGraceMs: file.stop_grace_seconds * 1000,
+    paths: agentPaths(file.state_directory, file.runtime_directory),
+  };
+}
+
+function parseToml(text: string, path: string): unknown {
+  try {
+    return parse(text);
+  } catch (error) {
+    const [line] = (error instanceof Error ? error.message : String(error)).split('\n');
+    throw new LatchkeyError('CONFIG_INVALID', `${path}: ${line ?? 'not TOML'}`, { cause: error });
+  }
+}

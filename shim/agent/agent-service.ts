@@ -1,0 +1,71 @@
+/** What the `latchkey` command on this machine may ask of the agent. */
+import type { AgentServer, StatusResponse } from '#src/wire/generated/latchkey/agent.ts';
+import { unaryHandler } from '#src/wire/unary.ts';
+import { memoryStoreState } from '../snapshotter/memory-store.ts';
+import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
+import type { AgentConfig } from './agent-config.ts';
+import type { Agent } from './agent.ts';
+
+export interface AgentServiceParts {
+  readonly agent: Agent;
+  readonly config: AgentConfig;
+  readonly version: string;
+}
+
+/** Handlers for latchkey.agent.v1. */
+export function agentService(parts: AgentServiceParts): AgentServer {
+  const { agent } = parts;
+  return {
+    activate: unaryHandler(async ({ licenseKey }) => {
+      const { identity, licenseId, productCode } = await agent.activate(licenseKey);
+      const { nodeId, certificateExpiresAtMs } = identity;
+      return { nodeId, licenseId, productCode, certificateExpiresAtMs };
+    }),
+    status: unaryHandler(() => status(parts)),
+    dropPlaintext: unaryHandler(async () => {
+      const { dropped, kept } = await agent.plaintext.dropUnused();
+      return { droppedLayers: dropped, keptLayers: kept };
+    }),
+  };
+}
+
+async function status({ agent, config, version }: AgentServiceParts): Promise<StatusResponse> {
+  const store = await memoryStoreState(config.paths.memoryDirectory);
+  const { connected, lastContactMs, revision } = agent.watch.state;
+  const gated = agent.snapshotter.list().filter(({ gate }) => gate !== null);
+  const leases = agent.leases.all();
+  return {
+    version,
+    nodeId: agent.identity?.nodeId ?? '',
+    keyServer: config.keyServerAddress,
+    keyServerConnected: connected,
+    lastContactMs,
+    revision,
+    containerdVersion: await agent.containerd.version().catch(() => ''),
+    snapshotterMode: 'snapshotter',
+    leases: leases.map((lease) => ({
+      leaseId: lease.claims.leaseId,
+      licenseId: lease.claims.licenseId,
+      imageDigest: lease.subject.imageDigest,
+      imageKeyId: lease.subject.imageKeyId,
+      expiresAtMs: lease.claims.expiresAtMs,
+      state: lease.denial?.code ?? (agent.leases.isGood(lease) ? 'VALID' : 'EXPIRED'),
+    })),
+    licenses: (agent.identity?.licenses ?? []).map(({ licenseId, productCode }) => {
+      const denial = leases.find(({ claims }) => claims.licenseId === licenseId)?.denial;
+      return { licenseId, productCode, state: denial?.code ?? 'ACTIVE' };
+    }),
+    gatedLayers: await Promise.all(gated.map((snapshot) => layerStatus(agent, snapshot))),
+    plaintextBytes: store.usedBytes,
+    plaintextCapacityBytes: store.capacityBytes,
+  };
+}
+
+async function layerStatus(agent: Agent, snapshot: Snapshot): Promise<StatusResponse['gatedLayers'][number]> {
+  return {
+    chainId: parseKey(snapshot.key).name,
+    layerDigest: snapshot.layer?.digest ?? '',
+    plaintextPresent: await agent.keeper.isPresent(snapshot),
+    sizeBytes: snapshot.sizeBytes,
+  };
+}

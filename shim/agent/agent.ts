@@ -1,0 +1,196 @@
+/** The node agent put together: containerd on one side, the key server on the other, leases in between. */
+import { readFile } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
+import { ContainerdConnection } from '../containerd/connection.ts';
+import { SnapshotDirectories } from '../snapshotter/directories.ts';
+import { type Journal, openJournal } from '../snapshotter/journal.ts';
+import { LayerKeeper } from '../snapshotter/layer-keeper.ts';
+import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
+import { Snapshotter } from '../snapshotter/snapshotter.ts';
+import { activate, leaseAuthority } from './activation.ts';
+import type { AgentConfig } from './agent-config.ts';
+import { ContainerdGate } from './containerd-gate.ts';
+import { ExtractionLedger } from './extraction-ledger.ts';
+import { KeyGrantor } from './key-grant.ts';
+import type { KeyServer } from './key-server.ts';
+import { LayerIndex } from './layer-index.ts';
+import { type HeldLease, LeaseKeeper } from './lease-keeper.ts';
+import { LeaseRenewal } from './lease-renewal.ts';
+import { subjectKey } from './lease.ts';
+import { IdentityStore, type NodeIdentity } from './node-identity.ts';
+import { PlaintextDropper } from './plaintext.ts';
+import { RevocationWatch } from './revocation-watch.ts';
+
+/** How often plaintext that nobody may use is looked for; revocations do not wait for it. */
+const SWEEP_MS = 30_000;
+
+export interface AgentParts {
+  readonly config: AgentConfig;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly overlayOptions: readonly string[];
+  readonly copyTree: (from: string, to: string) => Promise<void>;
+}
+
+export class Agent {
+  readonly containerd: ContainerdConnection;
+  readonly snapshotter: Snapshotter;
+  readonly keeper: LayerKeeper;
+  readonly leases: LeaseKeeper;
+  readonly grantor: KeyGrantor;
+  readonly plaintext: PlaintextDropper;
+  readonly watch: RevocationWatch;
+  identity: NodeIdentity | undefined;
+  readonly #parts: AgentParts;
+  readonly #journal: Journal;
+  readonly #gate: ContainerdGate;
+  readonly #identities: IdentityStore;
+  readonly #renewal: LeaseRenewal;
+  #keyServer: KeyServer | undefined;
+  #sweepTimer: NodeJS.Timeout | undefined;
+
+  constructor(parts: AgentParts) {
+    const { config, clock, log, overlayOptions, copyTree } = parts;
+    this.#parts = parts;
+    this.containerd = new ContainerdConnection(config.containerdAddress);
+    this.#identities = new IdentityStore(config.paths.identityDirectory);
+    this.leases = new LeaseKeeper(clock, {
+      onEnded: (lease, reason) => void this.#leaseEnded(lease, reason),
+    });
+    const index = new LayerIndex(this.containerd);
+    const ledger = new ExtractionLedger();
+    this.grantor = new KeyGrantor(ledger, index, this.leases);
+    this.#gate = new ContainerdGate({
+      containerd: this.containerd,
+      index,
+      leases: this.leases,
+      ledger,
+      onKeepBlobFailed: (layer, error) => {
+        log.warn(
+          { layer: layer.digest, error: error.line },
+          'the encrypted layer could not be kept from collection',
+        );
+      },
+    });
+    this.#journal = openJournal(config.paths.journalFile);
+    const directories = new SnapshotDirectories({
+      disk: config.paths.diskDirectory,
+      memory: config.paths.memoryDirectory,
+    });
+    this.keeper = new LayerKeeper(directories, this.#gate, overlayOptions, clock);
+    this.snapshotter = new Snapshotter({
+      journal: this.#journal,
+      directories,
+      keeper: this.keeper,
+      gate: this.#gate,
+      clock,
+      overlayOptions,
+      copyTree,
+    });
+    this.plaintext = new PlaintextDropper({
+      containerd: this.containerd,
+      snapshotter: this.snapshotter,
+      keeper: this.keeper,
+      leases: this.leases,
+      clock,
+      idleDropAfterMs: config.idleDropAfterMs,
+      stopGraceMs: config.stopGraceMs,
+    });
+    this.watch = new RevocationWatch(clock, (change) => void this.#licenseChanged(change));
+    this.#renewal = new LeaseRenewal(this.leases, clock, (error) => {
+      log.warn({ error: toLatchkeyError(error).line }, 'leases could not be renewed; trying again');
+    });
+  }
+
+  /** Takes up what an earlier run left and, when the node is activated, the line to the key server. */
+  async start(): Promise<void> {
+    await this.snapshotter.cleanup();
+    for (const snapshot of this.snapshotter.list()) this.#keepBlob(snapshot);
+    this.identity = await this.#identities.load();
+    if (this.identity !== undefined) await this.#connect(this.identity);
+    this.#sweepTimer = setInterval(() => void this.#sweep(), SWEEP_MS);
+  }
+
+  /**
+   * Enrols this node under a license.
+   * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*, CONFIG_INVALID
+   */
+  async activate(
+    licenseKey: string,
+  ): Promise<{ identity: NodeIdentity; licenseId: string; productCode: string }> {
+    const { config, clock, log } = this.#parts;
+    const authorityPem = await readFile(config.authorityFile, 'utf8').catch((error: unknown) => {
+      throw new LatchkeyError('CONFIG_INVALID', `the authority file ${config.authorityFile} cannot be read`, {
+        hint: 'copy authority.pem from the software vendor to this path',
+        cause: error,
+      });
+    });
+    const privateKeyPem = await this.#identities.privateKeyPem();
+    const { enrollmentAddress, nodeName } = config;
+    const request = { enrollmentAddress, authorityPem, licenseKey, nodeName, privateKeyPem };
+    const { identity, response } = await activate(request, this.identity, clock);
+    await this.#identities.save(identity);
+    this.identity = identity;
+    await this.#connect(identity);
+    log.info({ nodeId: identity.nodeId, licenseId: response.licenseId }, 'activated');
+    return { identity, licenseId: response.licenseId, productCode: response.productCode };
+  }
+
+  /** Ends everything but what containerd holds mounted; plaintext stays in memory for a quick restart. */
+  stop(): void {
+    clearInterval(this.#sweepTimer);
+    this.watch.stop();
+    this.#renewal.stop();
+    this.#keyServer?.close();
+    this.containerd.close();
+    this.#journal.close();
+  }
+
+  async #connect(identity: NodeIdentity): Promise<void> {
+    const { keyServerAddress } = this.#parts.config;
+    const authority = leaseAuthority(keyServerAddress, identity, await this.#identities.privateKeyPem());
+    this.#keyServer?.close();
+    this.#keyServer = authority.keyServer;
+    this.leases.setAuthority(authority);
+    this.watch.start(authority.keyServer);
+    this.#renewal.start(authority.keyServer);
+  }
+
+  async #licenseChanged(change: LicenseChange): Promise<void> {
+    const { licenseId, epoch, state } = change;
+    this.#parts.log.info({ licenseId, epoch, state }, 'license changed');
+    await this.leases.applyChange(change);
+  }
+
+  async #leaseEnded(lease: HeldLease, reason: LatchkeyError): Promise<void> {
+    const { licenseId, imageDigest, onRevoke } = lease.claims;
+    this.#parts.log.warn({ licenseId, imageDigest, reason: reason.line }, 'lease ended');
+    try {
+      if (onRevoke !== 'deny-start') await this.plaintext.stopContainers(subjectKey(lease.subject), onRevoke);
+      const { dropped, kept } = await this.plaintext.sweep();
+      this.#parts.log.info({ dropped, kept }, 'plaintext dropped');
+    } catch (error) {
+      this.#parts.log.error(
+        { error: toLatchkeyError(error).line },
+        'plaintext could not be dropped; trying again',
+      );
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      await this.plaintext.sweep();
+    } catch (error) {
+      this.#parts.log.warn({ error: toLatchkeyError(error).line }, 'the plaintext store could not be swept');
+    }
+  }
+
+  #keepBlob(snapshot: Snapshot): void {
+    if (snapshot.kind !== 'committed' || snapshot.store !== 'memory' || snapshot.layer === null) return;
+    const { namespace, name } = parseKey(snapshot.key);
+    this.#gate.keepBlob(namespace, name, snapshot.layer);
+  }
+}

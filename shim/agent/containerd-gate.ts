@@ -1,0 +1,83 @@
+/** The gate rule, and the snapshotter's other questions, answered from the leases, the index and containerd. */
+import type { LatchkeyError } from '#src/base/errors.ts';
+import { toLatchkeyError } from '#src/base/errors.ts';
+import type { Digest } from '#src/oci/digest.ts';
+import type { Mount } from '#src/wire/generated/containerd/types.ts';
+import type { ContainerdConnection } from '../containerd/connection.ts';
+import { applyLayer, keepLayerBlob } from '../containerd/unpack.ts';
+import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
+import type { ExtractionOutcome, LayerIdentity, SnapshotGate } from '../snapshotter/gate.ts';
+import type { SnapshotGateRecord, SnapshotLayer } from '../snapshotter/snapshot.ts';
+import type { ExtractionLedger } from './extraction-ledger.ts';
+import type { LayerIndex } from './layer-index.ts';
+import type { LeaseKeeper } from './lease-keeper.ts';
+import { subjectKey } from './lease.ts';
+
+/** containerd knows the committed snapshot only once it has our answer to Commit. */
+const KEEP_BLOB_RETRY_MS = 100;
+const KEEP_BLOB_ATTEMPTS = 20;
+
+export interface ContainerdGateParts {
+  readonly containerd: ContainerdConnection;
+  readonly index: LayerIndex;
+  readonly leases: LeaseKeeper;
+  readonly ledger: ExtractionLedger;
+  readonly onKeepBlobFailed: (layer: SnapshotLayer, error: LatchkeyError) => void;
+}
+
+export class ContainerdGate implements SnapshotGate {
+  readonly #parts: ContainerdGateParts;
+
+  constructor(parts: ContainerdGateParts) {
+    this.#parts = parts;
+  }
+
+  identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined> {
+    return this.#parts.index.identify(namespace, chainId);
+  }
+
+  async authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<void> {
+    const allowed = new Set<string>();
+    for (const group of groups) {
+      if (group.some((record) => allowed.has(subjectKey(record)))) continue;
+      allowed.add(await this.#authorizeOne(group));
+    }
+  }
+
+  openExtraction(token: string, identity: LayerIdentity): void {
+    this.#parts.ledger.open(token, identity);
+  }
+
+  closeExtraction(token: string): ExtractionOutcome {
+    return this.#parts.ledger.close(token);
+  }
+
+  apply(layer: SnapshotLayer, mounts: readonly Mount[]): Promise<void> {
+    return applyLayer(this.#parts.containerd, layer, mounts);
+  }
+
+  keepBlob(namespace: string, chainId: string, layer: SnapshotLayer): void {
+    const attempt = (left: number): void => {
+      keepLayerBlob(this.#parts.containerd, SNAPSHOTTER_NAME, namespace, chainId, layer.digest).catch(
+        (error: unknown) => {
+          if (left > 0) setTimeout(attempt, KEEP_BLOB_RETRY_MS, left - 1);
+          else this.#parts.onKeepBlobFailed(layer, toLatchkeyError(error));
+        },
+      );
+    };
+    setImmediate(attempt, KEEP_BLOB_ATTEMPTS);
+  }
+
+  async #authorizeOne(group: readonly SnapshotGateRecord[]): Promise<string> {
+    let denial: LatchkeyError | undefined;
+    for (const record of group) {
+      try {
+        await this.#parts.leases.require(record, record.contact);
+        return subjectKey(record);
+      } catch (error) {
+        denial ??= toLatchkeyError(error);
+      }
+    }
+    throw denial ?? new TypeError('a group without records');
+  }
+}

@@ -1,0 +1,94 @@
+/** The agent's side of node.v1: one mutual TLS channel for everything a node asks, kept open. */
+import { type ClientReadableStream, Metadata, credentials } from '@grpc/grpc-js';
+import { KEY_SERVER_CALL_TIMEOUT_MS } from '#src/base/limits.ts';
+import {
+  type AcquireLeaseRequest,
+  type AcquireLeaseResponse,
+  type ActivateRequest,
+  type ActivateResponse,
+  EnrollmentClient,
+  NodesClient,
+  type RenewLeasesRequest,
+  type RenewLeasesResponse,
+  type WatchRevocationsResponse,
+} from '#src/wire/generated/latchkey/node.ts';
+import { fromGrpcError } from '#src/wire/status.ts';
+import { callUnary } from '#src/wire/unary.ts';
+
+/** Retry dialling soon: a start may be waiting. */
+const CHANNEL_OPTIONS = {
+  'grpc.initial_reconnect_backoff_ms': 200,
+  'grpc.max_reconnect_backoff_ms': 5000,
+  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+} as const;
+
+export interface KeyServerCredentials {
+  readonly authorityPem: string;
+  readonly certificatePem: string;
+  readonly privateKeyPem: string;
+}
+
+export interface KeyServer {
+  readonly address: string;
+  acquireLease(request: AcquireLeaseRequest): Promise<AcquireLeaseResponse>;
+  renewLeases(request: RenewLeasesRequest): Promise<RenewLeasesResponse>;
+  watchRevocations(afterRevision: number): ClientReadableStream<WatchRevocationsResponse>;
+  /** A failed stream as our error. */
+  explain(error: unknown): Error;
+  close(): void;
+}
+
+/** Opens the channel; nothing is sent before the first call. */
+export function connectKeyServer(address: string, identity: KeyServerCredentials): KeyServer {
+  const channelCredentials = credentials.createSsl(
+    Buffer.from(identity.authorityPem),
+    Buffer.from(identity.privateKeyPem),
+    Buffer.from(identity.certificatePem),
+  );
+  const client = new NodesClient(address, channelCredentials, CHANNEL_OPTIONS);
+  const explain = (error: unknown) => fromGrpcError(error, `the key server at ${address}`);
+  const call = async <Request, Response>(
+    method: Parameters<typeof callUnary<Request, Response>>[0],
+    request: Request,
+  ): Promise<Response> => {
+    try {
+      return await callUnary(method, request, new Metadata(), {
+        deadline: Date.now() + KEY_SERVER_CALL_TIMEOUT_MS,
+      });
+    } catch (error) {
+      throw explain(error);
+    }
+  };
+  return {
+    address,
+    acquireLease: (request) => call(client.acquireLease.bind(client), request),
+    renewLeases: (request) => call(client.renewLeases.bind(client), request),
+    watchRevocations: (afterRevision) => client.watchRevocations({ afterRevision }),
+    explain,
+    close: () => {
+      client.close();
+    },
+  };
+}
+
+/**
+ * The one call a node makes without a certificate.
+ * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*
+ */
+export async function activateAt(
+  address: string,
+  authorityPem: string,
+  request: ActivateRequest,
+): Promise<ActivateResponse> {
+  const client = new EnrollmentClient(address, credentials.createSsl(Buffer.from(authorityPem)));
+  try {
+    return await callUnary(client.activate.bind(client), request, new Metadata(), {
+      deadline: Date.now() + 2 * KEY_SERVER_CALL_TIMEOUT_MS,
+    });
+  } catch (error) {
+    throw fromGrpcError(error, `the key server at ${address}`);
+  } finally {
+    client.close();
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * Which layer is behind a chain ID, learnt from the manifests in containerd's content store. containerd tells
+ * a snapshotter only the chain ID and a stream processor often nothing, so both look here. Manifests are
+ * immutable: each is read once; a miss reads what has come since.
+ */
+import { createHash } from 'node:crypto';
+import { LAYER_HEAD_BYTES, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
+import type { Digest } from '#src/oci/digest.ts';
+import type { ContainerdConnection } from '../containerd/connection.ts';
+import { listManifests, readBlob, readRange } from '../containerd/content.ts';
+import type { LayerIdentity } from '../snapshotter/gate.ts';
+import { type ImageLayer, imageLayers, parseImageManifest } from './encrypted-image.ts';
+
+interface IndexedImage {
+  readonly digest: Digest;
+  readonly layers: readonly ImageLayer[];
+}
+
+export class LayerIndex {
+  readonly #containerd: ContainerdConnection;
+  /** Per namespace: manifest digest -> image, or null for a manifest that is none. */
+  readonly #images = new Map<string, Map<Digest, IndexedImage | null>>();
+  readonly #heads = new Map<Digest, string>();
+
+  constructor(containerd: ContainerdConnection) {
+    this.#containerd = containerd;
+  }
+
+  /** The layer that unpacks to a chain ID, with every image of the namespace that holds it encrypted. */
+  async identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined> {
+    const known = this.#lookUp(namespace, chainId);
+    // A plain answer may be out of date: an image that holds the layer encrypted may have come since.
+    if (known !== undefined && known.encryptedIn.length > 0) return known;
+    await this.refresh(namespace);
+    return this.#lookUp(namespace, chainId);
+  }
+
+  /** SHA-256 of a blob's first bytes: how a layer is known when containerd says nothing about it. */
+  async headHash(namespace: string, digest: Digest): Promise<string> {
+    const known = this.#heads.get(digest);
+    if (known !== undefined) return known;
+    const hash = hashHead(await readRange(this.#containerd, namespace, digest, LAYER_HEAD_BYTES));
+    this.#heads.set(digest, hash);
+    return hash;
+  }
+
+  /** Reads the manifests that have come since the last time, and forgets those that are gone. */
+  async refresh(namespace: string): Promise<void> {
+    const before = this.#images.get(namespace) ?? new Map<Digest, IndexedImage | null>();
+    const now = new Map<Digest, IndexedImage | null>();
+    for (const { digest, sizeBytes } of await listManifests(this.#containerd, namespace)) {
+      const known = before.get(digest);
+      if (known !== undefined) now.set(digest, known);
+      else if (sizeBytes <= MAX_MANIFEST_BYTES) {
+        const image = await this.#read(namespace, digest);
+        if (image !== undefined) now.set(digest, image);
+      }
+    }
+    this.#images.set(namespace, now);
+  }
+
+  /** @returns undefined when the image is not complete yet (its config is still being fetched) */
+  async #read(namespace: string, digest: Digest): Promise<IndexedImage | null | undefined> {
+    const manifest = parseImageManifest(
+      await readBlob(this.#containerd, namespace, digest, MAX_MANIFEST_BYTES),
+    );
+    if (manifest === undefined || manifest.config.size > MAX_CONFIG_BYTES) return null;
+    let config: Buffer;
+    try {
+      config = await readBlob(this.#containerd, namespace, manifest.config.digest, MAX_CONFIG_BYTES);
+    } catch {
+      return undefined;
+    }
+    const layers = imageLayers(manifest, config);
+    return layers === undefined ? null : { digest, layers };
+  }
+
+  #lookUp(namespace: string, chainId: Digest): LayerIdentity | undefined {
+    const hits = [...(this.#images.get(namespace)?.values() ?? [])].flatMap((image) =>
+      (image?.layers ?? []).filter((layer) => layer.chainId === chainId).map((layer) => ({ image, layer })),
+    );
+    const hit = hits.find(({ layer }) => layer.encrypted) ?? hits[0];
+    if (hit === undefined) return undefined;
+    const { digest, mediaType, sizeBytes, diffId, encrypted } = hit.layer;
+    return {
+      layer: { namespace, digest, mediaType, sizeBytes, diffId, encrypted },
+      encryptedIn: hits.flatMap(({ image, layer }) =>
+        layer.digest !== digest || image === null
+          ? []
+          : layer.elements.map(({ header, encoded }) => ({
+              imageKeyId: header.imageKeyId,
+              imageDigest: image.digest,
+              contact: header.contact,
+              element: encoded,
+              publicOptions: layer.publicOptions,
+            })),
+      ),
+      plainTwin: hits.some(({ layer }) => !layer.encrypted),
+    };
+  }
+}
+
+/** SHA-256, hex, of at most the first LAYER_HEAD_BYTES. */
+export function hashHead(head: Uint8Array): string {
+  return createHash('sha256').update(head.subarray(0, LAYER_HEAD_BYTES)).digest('hex');
+}

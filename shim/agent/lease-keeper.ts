@@ -1,0 +1,220 @@
+/**
+ * The leases of this node, in memory only. A start asks here; a good lease answers at once, otherwise the key
+ * server is asked, once however many starts wait. A revocation voids a lease the moment it arrives, and the
+ * image key is wiped with it.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError, isDeniedCode, isErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import type { Denial, LicenseChange } from '#src/wire/generated/latchkey/node.ts';
+import type { KeyServer } from './key-server.ts';
+import { type LeaseAnchor, type LeaseSubject, leaseTimeMs, subjectKey } from './lease.ts';
+
+const NONCE_BYTES = 16;
+const ASK_AGAIN = 'the start is tried again when the key server answers';
+
+/** What the keeper needs of an activated node. */
+export interface LeaseAuthority {
+  readonly keyServer: KeyServer;
+  /** Checks a lease's signature and that it is ours. */
+  verify(token: string, subject?: LeaseSubject): Promise<LeaseClaims>;
+  /** Opens the sealed image key with the node key. */
+  openImageKey(jwe: string): Promise<Buffer>;
+}
+
+export interface HeldLease {
+  readonly subject: LeaseSubject;
+  claims: LeaseClaims;
+  anchor: LeaseAnchor;
+  readonly imageKey: Buffer;
+  /** Set when the key server has said no; what the next start is told. */
+  denial: LatchkeyError | undefined;
+}
+
+export interface LeaseKeeperEvents {
+  /** A lease ended, by revocation or because its time was up. */
+  readonly onEnded: (lease: HeldLease, reason: LatchkeyError) => void;
+}
+
+export class LeaseKeeper {
+  readonly #clock: Clock;
+  readonly #events: LeaseKeeperEvents;
+  readonly #leases = new Map<string, HeldLease>();
+  readonly #asking = new Map<string, Promise<HeldLease>>();
+  #authority: LeaseAuthority | undefined;
+
+  constructor(clock: Clock, events: LeaseKeeperEvents) {
+    this.#clock = clock;
+    this.#events = events;
+  }
+
+  /** Leases are asked for with this from now on; denials of before are forgotten. */
+  setAuthority(authority: LeaseAuthority): void {
+    this.#authority = authority;
+    for (const [key, lease] of this.#leases) {
+      if (lease.denial !== undefined) this.#leases.delete(key);
+    }
+  }
+
+  all(): HeldLease[] {
+    return [...this.#leases.values()];
+  }
+
+  /** True while the lease lets containers start. */
+  isGood(lease: HeldLease): boolean {
+    return lease.denial === undefined && leaseTimeMs(lease.anchor, this.#clock) < lease.claims.expiresAtMs;
+  }
+
+  /**
+   * A good lease for the subject.
+   * @param contact whom to ask, for a node without any license
+   * @throws LatchkeyError DENIED_*
+   */
+  async require(subject: LeaseSubject, contact: string | undefined): Promise<HeldLease> {
+    const held = this.#leases.get(subjectKey(subject));
+    if (held !== undefined && this.isGood(held)) return held;
+    if (this.#authority === undefined) {
+      throw new LatchkeyError(
+        'DENIED_NODE_NOT_ACTIVATED',
+        'no license: this node is not activated for this image',
+        { hint: "run 'latchkey node activate <license key>' on this node", contact },
+      );
+    }
+    return this.#askOnce(subject, held, contact, this.#authority);
+  }
+
+  /** The key server has said that a license changed; leases of an older epoch are void from now on. */
+  async applyChange(change: LicenseChange): Promise<void> {
+    const affected = this.all().filter(
+      ({ claims }) => claims.licenseId === change.licenseId && claims.epoch < change.epoch,
+    );
+    for (const lease of affected) {
+      if (change.denial === undefined) this.#leases.delete(subjectKey(lease.subject));
+      else this.end(lease, fromDenial(change.denial));
+    }
+    if (change.denial === undefined) {
+      // Ask again at once, so that the next start does not wait and renewed terms are known.
+      await Promise.allSettled(affected.map(({ subject }) => this.require(subject, undefined)));
+    }
+  }
+
+  /** Voids a lease and wipes its key; the next start is told the reason. */
+  end(lease: HeldLease, reason: LatchkeyError): void {
+    const wasGood = lease.denial === undefined;
+    lease.denial = reason;
+    lease.imageKey.fill(0);
+    if (wasGood) this.#events.onEnded(lease, reason);
+  }
+
+  /** Takes the prolonged lease in place of the one that is held. */
+  async renewed(lease: HeldLease, token: string, serverTimeMs: number): Promise<void> {
+    if (this.#authority === undefined || lease.denial !== undefined) return;
+    lease.claims = await this.#authority.verify(token, lease.subject);
+    lease.anchor = { serverTimeMs, monotonicMs: this.#clock.monotonicMs() };
+  }
+
+  /** Ends the leases whose time is up. A start after that asks the key server again. */
+  sweepExpired(): void {
+    for (const lease of this.all()) {
+      if (lease.denial !== undefined || this.isGood(lease)) continue;
+      this.#leases.delete(subjectKey(lease.subject));
+      lease.imageKey.fill(0);
+      this.#events.onEnded(lease, expired(lease.claims));
+      this.#expired.set(subjectKey(lease.subject), lease.claims);
+    }
+  }
+
+  /** Ended leases, so that a start that cannot reach the key server is told which one it was. */
+  readonly #expired = new Map<string, LeaseClaims>();
+
+  async #askOnce(
+    subject: LeaseSubject,
+    held: HeldLease | undefined,
+    contact: string | undefined,
+    authority: LeaseAuthority,
+  ): Promise<HeldLease> {
+    const key = subjectKey(subject);
+    const running = this.#asking.get(key);
+    if (running !== undefined) return running;
+    const asking = this.#ask(subject, held, contact, authority);
+    this.#asking.set(key, asking);
+    try {
+      return await asking;
+    } finally {
+      this.#asking.delete(key);
+    }
+  }
+
+  async #ask(
+    subject: LeaseSubject,
+    held: HeldLease | undefined,
+    contact: string | undefined,
+    authority: LeaseAuthority,
+  ): Promise<HeldLease> {
+    const before = held?.claims ?? this.#expired.get(subjectKey(subject));
+    try {
+      const answer = await authority.keyServer.acquireLease({
+        imageDigest: subject.imageDigest,
+        imageKeyId: subject.imageKeyId,
+        nonce: randomBytes(NONCE_BYTES),
+        nodeTimeMs: this.#clock.nowMs(),
+      });
+      const lease: HeldLease = {
+        subject,
+        claims: await authority.verify(answer.lease, subject),
+        anchor: { serverTimeMs: answer.serverTimeMs, monotonicMs: this.#clock.monotonicMs() },
+        imageKey: await authority.openImageKey(answer.imageKeyJwe),
+        denial: undefined,
+      };
+      this.#leases.set(subjectKey(subject), lease);
+      this.#expired.delete(subjectKey(subject));
+      return lease;
+    } catch (error) {
+      // A license that was revoked stays so while the key server is away; otherwise its newest word counts.
+      const refusal = explainRefusal(toLatchkeyError(error), before, contact);
+      throw refusal.code === 'DENIED_LEASE_EXPIRED' && held?.denial !== undefined ? held.denial : refusal;
+    }
+  }
+}
+
+/** What a start is told when no lease could be had: the denial itself, or that the key server is away. */
+function explainRefusal(
+  error: LatchkeyError,
+  before: LeaseClaims | undefined,
+  contact: string | undefined,
+): LatchkeyError {
+  if (isDeniedCode(error.code)) {
+    return new LatchkeyError(error.code, error.message, {
+      hint: error.hint,
+      licenseId: error.licenseId ?? before?.licenseId,
+      contact: error.contact ?? before?.contact ?? contact,
+      cause: error,
+    });
+  }
+  const away = error.code.startsWith('NET_') || error.code === 'INTERRUPTED';
+  const state = before === undefined ? 'no lease' : 'lease expired';
+  const reason = away ? 'key server unreachable' : error.message;
+  return new LatchkeyError('DENIED_LEASE_EXPIRED', `${state} (${reason})`, {
+    hint: ASK_AGAIN,
+    licenseId: before?.licenseId,
+    contact: before?.contact ?? contact,
+    cause: error,
+  });
+}
+
+function expired(claims: LeaseClaims): LatchkeyError {
+  return new LatchkeyError('DENIED_LEASE_EXPIRED', 'lease expired (key server unreachable)', {
+    licenseId: claims.licenseId,
+    contact: claims.contact,
+  });
+}
+
+/** A denial as the key server words it. */
+export function fromDenial(denial: Denial): LatchkeyError {
+  const code = isErrorCode(denial.code) ? denial.code : 'DENIED_LEASE_INVALID';
+  return new LatchkeyError(code, denial.message, {
+    licenseId: denial.licenseId === '' ? undefined : denial.licenseId,
+    contact: denial.contact === '' ? undefined : denial.contact,
+  });
+}

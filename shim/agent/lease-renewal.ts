@@ -1,0 +1,69 @@
+/** Prolongs leases before they end, and ends those whose time is up. One small timer for all. */
+import type { Clock } from '#src/base/clock.ts';
+import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
+import type { KeyServer } from './key-server.ts';
+import { type HeldLease, type LeaseKeeper, fromDenial } from './lease-keeper.ts';
+import { leaseTimeMs } from './lease.ts';
+
+const TICK_MS = 500;
+/** After a failed renewal; the lease itself bounds how long this can go on. */
+const RETRY_AFTER_MS = 2000;
+
+export class LeaseRenewal {
+  readonly #leases: LeaseKeeper;
+  readonly #clock: Clock;
+  readonly #onFailure: (error: unknown) => void;
+  #timer: NodeJS.Timeout | undefined;
+  #busy = false;
+  #notBeforeMs = 0;
+
+  constructor(leases: LeaseKeeper, clock: Clock, onFailure: (error: unknown) => void) {
+    this.#leases = leases;
+    this.#clock = clock;
+    this.#onFailure = onFailure;
+  }
+
+  start(keyServer: KeyServer): void {
+    this.stop();
+    this.#timer = setInterval(() => {
+      this.#leases.sweepExpired();
+      void this.#renewDue(keyServer);
+    }, TICK_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  async #renewDue(keyServer: KeyServer): Promise<void> {
+    if (this.#busy || this.#clock.monotonicMs() < this.#notBeforeMs) return;
+    const due = this.#leases
+      .all()
+      .filter((lease) => this.#leases.isGood(lease))
+      .filter(({ anchor, claims }) => leaseTimeMs(anchor, this.#clock) >= claims.renewAtMs)
+      .slice(0, MAX_LEASES_PER_RENEWAL);
+    if (due.length === 0) return;
+    this.#busy = true;
+    try {
+      await this.#renew(keyServer, due);
+    } catch (error) {
+      this.#notBeforeMs = this.#clock.monotonicMs() + RETRY_AFTER_MS;
+      this.#onFailure(error);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  async #renew(keyServer: KeyServer, due: readonly HeldLease[]): Promise<void> {
+    const answer = await keyServer.renewLeases({
+      leaseIds: due.map(({ claims }) => claims.leaseId),
+      nodeTimeMs: this.#clock.nowMs(),
+    });
+    for (const { leaseId, outcome } of answer.results) {
+      const lease = due.find(({ claims }) => claims.leaseId === leaseId);
+      if (lease === undefined || outcome === undefined) continue;
+      if (outcome.$case === 'lease') await this.#leases.renewed(lease, outcome.value, answer.serverTimeMs);
+      else this.#leases.end(lease, fromDenial(outcome.value));
+    }
+  }
+}

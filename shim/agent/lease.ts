@@ -1,0 +1,69 @@
+/** A lease as the node holds it, and when it is good. Pure. */
+import { type KeyObject, createPublicKey } from 'node:crypto';
+import { compactVerify } from 'jose';
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { parseJson } from '#src/base/json.ts';
+import { LEASE_TOKEN_TYPE, type LeaseClaims, leaseClaimsSchema } from '#src/licensing/lease-claims.ts';
+import type { Digest } from '#src/oci/digest.ts';
+
+export interface LeaseSubject {
+  readonly imageDigest: Digest;
+  readonly imageKeyId: string;
+}
+
+/** Names a lease's subject in maps. */
+export function subjectKey(subject: LeaseSubject): string {
+  return `${subject.imageKeyId} ${subject.imageDigest}`;
+}
+
+/** When the server cut a lease, on its clock and on ours that never goes back. */
+export interface LeaseAnchor {
+  readonly serverTimeMs: number;
+  readonly monotonicMs: number;
+}
+
+/**
+ * Now, for deciding about a lease: never less than the time the key server said plus what has passed since,
+ * so that turning the wall clock back gains nothing.
+ */
+export function leaseTimeMs(anchor: LeaseAnchor, clock: Clock): number {
+  const elapsedMs = Math.max(0, clock.monotonicMs() - anchor.monotonicMs);
+  return Math.max(clock.nowMs(), anchor.serverTimeMs + elapsedMs);
+}
+
+/** The key server's lease verification key from its JSON Web Key. */
+export function leaseVerificationKey(jwk: string): KeyObject {
+  return createPublicKey({
+    key: parseJson(jwk, 'the lease verification key') as Record<string, string>,
+    format: 'jwk',
+  });
+}
+
+/**
+ * Checks the signature and that the lease is for this node and this subject.
+ * @throws LatchkeyError DENIED_LEASE_INVALID
+ */
+export async function verifyLease(
+  token: string,
+  key: KeyObject,
+  expected: { readonly nodeId: string; readonly subject?: LeaseSubject },
+): Promise<LeaseClaims> {
+  try {
+    const { payload, protectedHeader } = await compactVerify(token, key, {
+      algorithms: ['EdDSA', 'Ed25519'],
+    });
+    if (protectedHeader.typ !== LEASE_TOKEN_TYPE) throw new Error('the token is not a lease');
+    const claims = leaseClaimsSchema.parse(parseJson(payload, 'the lease'));
+    if (claims.nodeId !== expected.nodeId) throw new Error('the lease is for another node');
+    if (expected.subject !== undefined && subjectKey(claims) !== subjectKey(expected.subject)) {
+      throw new Error('the lease is for another image');
+    }
+    return claims;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new LatchkeyError('DENIED_LEASE_INVALID', `the key server's lease is not valid: ${reason}`, {
+      cause: error,
+    });
+  }
+}

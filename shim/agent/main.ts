@@ -1,0 +1,173 @@
+/** The agent as a process: sockets, store and signals around `Agent`. */
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { type Logger, destination, pino } from 'pino';
+import { systemClock } from '#src/base/clock.ts';
+import { ERROR_TABLE, LatchkeyError, isDeniedCode, toLatchkeyError } from '#src/base/errors.ts';
+import { SnapshotsService } from '#src/wire/generated/containerd/snapshots.ts';
+import { AgentService } from '#src/wire/generated/latchkey/agent.ts';
+import { processorProgram } from '../processor/program.ts';
+import { mountMemoryStore } from '../snapshotter/memory-store.ts';
+import { snapshotsService } from '../snapshotter/service.ts';
+import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfig } from './agent-config.ts';
+import { agentService } from './agent-service.ts';
+import { Agent } from './agent.ts';
+import { serveProcessors } from './processor-endpoint.ts';
+import { WorkerPool } from './worker-pool.ts';
+
+const PRIVATE_DIRECTORY_MODE = 0o700;
+const EXECUTABLE_MODE = 0o755;
+const STDERR = 2;
+/** Lets pending answers leave before the process ends. */
+const DRAIN_MS = 2000;
+
+/** Runs until a signal. @param args the path of the configuration file, or none for the default one */
+export async function main(args: readonly string[]): Promise<void> {
+  const log = pino({ name: 'latchkey-agent' }, destination(STDERR));
+  try {
+    const path = args[0] ?? DEFAULT_CONFIG_PATH;
+    await run(await loadConfig(path), log);
+  } catch (error) {
+    const known = toLatchkeyError(error);
+    process.stderr.write(`latchkey: ${known.line}\n`);
+    process.exit(ERROR_TABLE[known.code].exit);
+  }
+}
+
+async function loadConfig(path: string): Promise<AgentConfig> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new LatchkeyError('CONFIG_INVALID', `the agent's configuration ${path} cannot be read`, {
+      hint: "write it, or run 'latchkey node install'",
+      cause: error,
+    });
+  });
+  return parseAgentConfig(text, path);
+}
+
+async function run(config: AgentConfig, log: Logger): Promise<void> {
+  const { paths } = config;
+  if (process.getuid?.() !== 0) {
+    throw new LatchkeyError('CONFIG_INVALID', 'the agent must run as root', {
+      hint: 'it mounts container filesystems; start it with sudo or as a system service',
+    });
+  }
+  await prepareDirectories(paths);
+  await refuseSecondAgent(paths.agentSocket);
+  await mountMemoryStore(paths.memoryDirectory, config.plaintextCapacity);
+  await installProcessor(paths);
+  const overlayOptions = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
+  const agent = new Agent({ config, clock: systemClock, log, overlayOptions, copyTree });
+  await agent.start();
+  const pool = new WorkerPool(new URL('decrypt-worker.ts', import.meta.url));
+  const processors = await serveProcessors(paths.processorSocket, {
+    pool,
+    grantor: agent.grantor,
+    programPath: paths.processorProgram,
+    onLayer: ({ digest, sizeBytes, error }) => {
+      if (error === undefined) log.info({ digest, sizeBytes }, 'layer decrypted');
+      else log.warn({ digest, error: error.line }, 'layer refused');
+    },
+  });
+  const server = new Server();
+  server.addService(
+    SnapshotsService,
+    snapshotsService(agent.snapshotter, (method, key, error) => {
+      const level = isDeniedCode(error.code) ? 'warn' : error.code === 'BUG_UNEXPECTED' ? 'error' : 'debug';
+      log[level]({ method, key, error: error.line, cause: causeText(error) }, 'snapshot call refused');
+    }),
+  );
+  server.addService(AgentService, agentService({ agent, config, version: packageVersion() }));
+  await bind(server, paths.snapshotterSocket);
+  await bind(server, paths.agentSocket);
+  log.info({ nodeId: agent.identity?.nodeId, runtimeDirectory: paths.runtimeDirectory }, 'agent ready');
+  await untilSignal();
+  log.info('agent stopping');
+  setTimeout(() => process.exit(0), DRAIN_MS).unref();
+  processors.close();
+  await new Promise<void>((resolve) => {
+    server.tryShutdown(() => {
+      resolve();
+    });
+  });
+  agent.stop();
+  await pool.close();
+  process.exit(0);
+}
+
+function causeText(error: LatchkeyError): string | undefined {
+  return error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : undefined;
+}
+
+async function prepareDirectories(paths: AgentPaths): Promise<void> {
+  const directories = [
+    dirname(paths.journalFile),
+    paths.diskDirectory,
+    paths.identityDirectory,
+    paths.runtimeDirectory,
+  ];
+  for (const directory of directories)
+    await mkdir(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+  // Sockets follow the umask; the directory is what keeps others out.
+  await chmod(paths.runtimeDirectory, PRIVATE_DIRECTORY_MODE);
+}
+
+/** A socket that somebody answers on is not ours to replace; a dead one is a leftover. */
+async function refuseSecondAgent(socketPath: string): Promise<void> {
+  const answered = await new Promise<boolean>((resolve) => {
+    const socket = createConnection(socketPath, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
+    });
+  });
+  if (answered) {
+    throw new LatchkeyError('STATE_CONFLICT', `another agent is running on ${socketPath}`, {
+      hint: 'stop it, or give this one its own runtime_directory',
+    });
+  }
+  for (const name of ['agent.sock', 'snapshotter.sock', 'processor.sock']) {
+    await rm(join(dirname(socketPath), name), { force: true });
+  }
+}
+
+/** Written anew at each start: it holds the socket's path. A running one keeps its old file. */
+async function installProcessor(paths: AgentPaths): Promise<void> {
+  const temporary = `${paths.processorProgram}.new`;
+  await writeFile(temporary, processorProgram(paths.processorSocket), { mode: EXECUTABLE_MODE });
+  await rename(temporary, paths.processorProgram);
+}
+
+async function copyTree(from: string, to: string): Promise<void> {
+  await promisify(execFile)('cp', ['--archive', from, to]);
+}
+
+function bind(server: Server, socketPath: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`unix://${socketPath}`, ServerCredentials.createInsecure(), (error) => {
+      if (error === null) resolve();
+      else reject(error);
+    });
+  });
+}
+
+function untilSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.once(signal, () => {
+        resolve();
+      });
+    }
+  });
+}
+
+function packageVersion(): string {
+  const path = join(import.meta.dirname, '..', '..', 'package.json');
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
+}

@@ -1,0 +1,88 @@
+/**
+ * Who this node is: its private key, its certificate and the key server it belongs to, in a directory only
+ * root can read. Written whole or not at all; the license key that bought it is not kept.
+ */
+import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { generateKeyPair } from 'node:crypto';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { z } from 'zod';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { parseJson } from '#src/base/json.ts';
+
+const PRIVATE_FILE_MODE = 0o600;
+const PRIVATE_DIRECTORY_MODE = 0o700;
+
+const identitySchema = z.object({
+  nodeId: z.string(),
+  certificatePem: z.string(),
+  authorityPem: z.string(),
+  certificateExpiresAtMs: z.int(),
+  leaseVerificationJwk: z.string(),
+  licenses: z.array(z.object({ licenseId: z.string(), productCode: z.string(), contact: z.string() })),
+});
+
+/** Everything but the private key. */
+export type NodeIdentity = z.infer<typeof identitySchema>;
+
+export class IdentityStore {
+  readonly #directory: string;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** The node's P-256 private key, PKCS#8 PEM; made at the first call, and the same ever after. */
+  async privateKeyPem(): Promise<string> {
+    const path = join(this.#directory, 'node-key.pem');
+    const existing = await readIfThere(path);
+    if (existing !== undefined) return existing;
+    // The asynchronous form: the synchronous one can deadlock with garbage collection on older Nodes.
+    const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
+    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    await this.#write(path, pem);
+    return pem;
+  }
+
+  /**
+   * The identity; undefined while the node is not activated.
+   * @throws LatchkeyError STATE_DAMAGED
+   */
+  async load(): Promise<NodeIdentity | undefined> {
+    const path = join(this.#directory, 'identity.json');
+    const text = await readIfThere(path);
+    if (text === undefined) return undefined;
+    const parsed = identitySchema.safeParse(parseJson(text, path));
+    if (parsed.success) return parsed.data;
+    throw new LatchkeyError('STATE_DAMAGED', `${path} is not a node identity`, {
+      hint: "remove it and run 'latchkey node activate' again",
+      cause: parsed.error,
+    });
+  }
+
+  async save(identity: NodeIdentity): Promise<void> {
+    await this.#write(join(this.#directory, 'identity.json'), JSON.stringify(identity, null, 2));
+  }
+
+  async #write(path: string, text: string): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+    const temporary = `${path}.new`;
+    await writeFile(temporary, text, { mode: PRIVATE_FILE_MODE, flush: true });
+    await rename(temporary, path);
+    const directory = await open(this.#directory);
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+  }
+}
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * Where stream processors come: each says its process id, its layer is identified, the key is granted or
+ * refused, and a worker decrypts on the processor's own pipes. A refusal is written to the processor's stderr,
+ * and its stdout is kept open until containerd has seen the exit status, or the message would be lost.
+ */
+import { write } from 'node:fs';
+import { type Server, type Socket, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import type { Digest } from '#src/oci/digest.ts';
+import type { KeyGrant, KeyGrantor } from './key-grant.ts';
+import { type ProcessorFiles, isAlive, openProcessorFiles } from './processor-files.ts';
+import { payloadLayerDigest } from './processor-payload.ts';
+import type { WorkerPool } from './worker-pool.ts';
+
+const PROCESS_ID_BYTES = 4;
+const EXIT_OK = 0;
+const EXIT_FAILED = 1;
+/** containerd reaps an exited processor within milliseconds; this also covers a loaded machine. */
+const HOLD_OUTPUT_MS = 300;
+const POLL_MS = 10;
+
+export interface ProcessorEndpointParts {
+  readonly pool: WorkerPool;
+  readonly grantor: KeyGrantor;
+  /** The only executable that is served. */
+  readonly programPath: string;
+  readonly onLayer: (outcome: {
+    digest: Digest | undefined;
+    sizeBytes: number;
+    error?: LatchkeyError;
+  }) => void;
+}
+
+/** Listens on the processors' socket. */
+export async function serveProcessors(socketPath: string, parts: ProcessorEndpointParts): Promise<Server> {
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.once('data', (data) => {
+      void serve(socket, data, parts);
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(socketPath, resolve);
+  });
+  return server;
+}
+
+async function serve(socket: Socket, data: Buffer, parts: ProcessorEndpointParts): Promise<void> {
+  const processId = data.length === PROCESS_ID_BYTES ? data.readInt32LE() : 0;
+  let files: ProcessorFiles | undefined;
+  let grant: KeyGrant | undefined;
+  try {
+    files = await openProcessorFiles(processId, parts.programPath);
+    const { payload } = files;
+    const hint = payload === undefined ? undefined : payloadLayerDigest(payload);
+    const sizeBytes = await decrypt(files, hint, parts, (given) => (grant = given));
+    grant?.verified();
+    await close(files.input, files.messages, files.output);
+    socket.end(Buffer.of(EXIT_OK));
+    parts.onLayer({ digest: grant?.layerDigest, sizeBytes });
+  } catch (error) {
+    const known = toLatchkeyError(error);
+    parts.onLayer({ digest: grant?.layerDigest, sizeBytes: 0, error: known });
+    if (files === undefined) socket.end(Buffer.of(EXIT_FAILED));
+    else await refuse(socket, processId, files, known);
+  }
+}
+
+async function decrypt(
+  files: ProcessorFiles,
+  hint: Digest | undefined,
+  parts: ProcessorEndpointParts,
+  onGrant: (grant: KeyGrant) => void,
+): Promise<number> {
+  return parts.pool.lend(async (run) => {
+    const identified = await run({ kind: 'head', input: files.input.fd });
+    if (identified.kind !== 'head') throw failure(identified);
+    const grant = await parts.grantor.grant(identified.head, hint);
+    onGrant(grant);
+    const result = await run({
+      kind: 'decrypt',
+      input: files.input.fd,
+      output: files.output.fd,
+      head: identified.head,
+      key: grant.key,
+      mac: grant.mac,
+    });
+    if (result.kind !== 'decrypted') throw failure(result);
+    return result.sizeBytes;
+  });
+}
+
+function failure(result: { kind: string; code?: LatchkeyError['code']; message?: string }): LatchkeyError {
+  return new LatchkeyError(
+    result.code ?? 'BUG_UNEXPECTED',
+    result.message ?? `unexpected answer ${result.kind}`,
+  );
+}
+
+async function refuse(
+  socket: Socket,
+  processId: number,
+  files: ProcessorFiles,
+  error: LatchkeyError,
+): Promise<void> {
+  try {
+    await promisify(write)(files.messages.fd, Buffer.from(`latchkey: ${error.line}\n`));
+  } catch {
+    // containerd has closed its end; the reason is in our log.
+  }
+  await close(files.input, files.messages);
+  socket.end(Buffer.of(EXIT_FAILED));
+  while (await isAlive(processId)) await sleep(POLL_MS);
+  await sleep(HOLD_OUTPUT_MS);
+  await close(files.output);
+}
+
+async function close(...handles: { close(): Promise<void> }[]): Promise<void> {
+  await Promise.allSettled(handles.map((handle) => handle.close()));
+}

@@ -1,0 +1,92 @@
+/** A connection to containerd's gRPC socket; every call names its namespace, as containerd requires. */
+import { type CallOptions, Metadata, credentials } from '@grpc/grpc-js';
+import type { LatchkeyError } from '#src/base/errors.ts';
+import { ContainersClient } from '#src/wire/generated/containerd/containers.ts';
+import { ContentClient } from '#src/wire/generated/containerd/content.ts';
+import { DiffClient } from '#src/wire/generated/containerd/diff.ts';
+import { EventsClient } from '#src/wire/generated/containerd/events.ts';
+import { NamespacesClient } from '#src/wire/generated/containerd/namespaces.ts';
+import { SnapshotsClient } from '#src/wire/generated/containerd/snapshots.ts';
+import { TasksClient } from '#src/wire/generated/containerd/tasks.ts';
+import { VersionClient } from '#src/wire/generated/containerd/version.ts';
+import { fromGrpcError } from '#src/wire/status.ts';
+import { callUnary } from '#src/wire/unary.ts';
+
+/** containerd answers from local state; longer means it hangs. Unpacking a layer has its own limit. */
+const CALL_TIMEOUT_MS = 10_000;
+
+const CLIENTS = {
+  containers: ContainersClient,
+  content: ContentClient,
+  diff: DiffClient,
+  events: EventsClient,
+  namespaces: NamespacesClient,
+  snapshots: SnapshotsClient,
+  tasks: TasksClient,
+  version: VersionClient,
+} as const;
+
+type Clients = { readonly [Name in keyof typeof CLIENTS]: InstanceType<(typeof CLIENTS)[Name]> };
+
+export class ContainerdConnection {
+  readonly clients: Clients;
+  readonly address: string;
+
+  /** @param address path of containerd's socket */
+  constructor(address: string) {
+    this.address = address;
+    const options = {
+      // containerd's server insists on a host-like authority, which a socket path is not.
+      'grpc.default_authority': 'localhost',
+      'grpc.max_receive_message_length': -1,
+    };
+    const entries = Object.entries(CLIENTS).map(([name, ClientClass]) => [
+      name,
+      new ClientClass(`unix://${address}`, credentials.createInsecure(), options),
+    ]);
+    this.clients = Object.fromEntries(entries) as Clients;
+  }
+
+  /** Metadata that puts a call into a namespace. */
+  inNamespace(namespace: string): Metadata {
+    const metadata = new Metadata();
+    if (namespace !== '') metadata.set('containerd-namespace', namespace);
+    return metadata;
+  }
+
+  /** One call, as a promise, with our errors. */
+  async call<Request, Response>(
+    method: Parameters<typeof callUnary<Request, Response>>[0],
+    request: Request,
+    namespace: string,
+    options: Partial<CallOptions> = {},
+  ): Promise<Response> {
+    const deadline = { deadline: Date.now() + CALL_TIMEOUT_MS };
+    try {
+      return await callUnary(method, request, this.inNamespace(namespace), { ...deadline, ...options });
+    } catch (error) {
+      throw this.explain(error);
+    }
+  }
+
+  /** A failed call as our error, naming containerd. */
+  explain(error: unknown): LatchkeyError {
+    return fromGrpcError(error, `containerd at ${this.address}`);
+  }
+
+  /** containerd's version, as it says it. */
+  async version(): Promise<string> {
+    const { version } = this.clients;
+    return (await this.call(version.version.bind(version), {}, '')).version;
+  }
+
+  async namespaces(): Promise<string[]> {
+    const { namespaces } = this.clients;
+    const answer = await this.call(namespaces.list.bind(namespaces), { filter: '' }, '');
+    return answer.namespaces.map(({ name }) => name);
+  }
+
+  close(): void {
+    for (const client of Object.values(this.clients)) client.close();
+  }
+}

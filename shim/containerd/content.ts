@@ -1,0 +1,103 @@
+/** containerd's content store: where manifests, configs and the encrypted layers are. */
+import { LatchkeyError } from '#src/base/errors.ts';
+import { type Digest, digestOf, isDigest } from '#src/oci/digest.ts';
+import type { Info } from '#src/wire/generated/containerd/content.ts';
+import type { ContainerdConnection } from './connection.ts';
+
+/** containerd labels a manifest with its config when it has learnt its children (images/handlers.go). */
+const MANIFEST_FILTER = 'labels."containerd.io/gc.ref.content.config"';
+
+export interface StoredBlob {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+}
+
+/** Every image manifest in a namespace. */
+export async function listManifests(
+  containerd: ContainerdConnection,
+  namespace: string,
+): Promise<StoredBlob[]> {
+  const { content } = containerd.clients;
+  const stream = content.list({ filters: [MANIFEST_FILTER] }, containerd.inNamespace(namespace));
+  const blobs: StoredBlob[] = [];
+  try {
+    for await (const { info } of stream as AsyncIterable<{ info: Info[] }>) {
+      for (const { digest, size } of info) {
+        if (isDigest(digest)) blobs.push({ digest, sizeBytes: size });
+      }
+    }
+  } catch (error) {
+    throw containerd.explain(error);
+  }
+  return blobs;
+}
+
+/**
+ * Reads a whole blob and checks it.
+ * @throws LatchkeyError LIMIT_EXCEEDED, INPUT_DIGEST_MISMATCH, STATE_NOT_FOUND
+ */
+export async function readBlob(
+  containerd: ContainerdConnection,
+  namespace: string,
+  digest: Digest,
+  maxBytes: number,
+): Promise<Buffer> {
+  const bytes = await readRange(containerd, namespace, digest, maxBytes + 1);
+  if (bytes.length > maxBytes)
+    throw new LatchkeyError('LIMIT_EXCEEDED', `${digest} is larger than ${maxBytes} bytes`);
+  if (digestOf(bytes) !== digest) {
+    throw new LatchkeyError(
+      'INPUT_DIGEST_MISMATCH',
+      `containerd's content does not match its digest ${digest}`,
+    );
+  }
+  return bytes;
+}
+
+/** Reads at most `maxBytes` from the start of a blob. */
+export async function readRange(
+  containerd: ContainerdConnection,
+  namespace: string,
+  digest: Digest,
+  maxBytes: number,
+): Promise<Buffer> {
+  const { content } = containerd.clients;
+  const request = { digest, offset: 0, size: 0 };
+  const stream = content.read(request, containerd.inNamespace(namespace));
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const { data } of stream as AsyncIterable<{ data: Buffer }>) {
+      chunks.push(data);
+      length += data.length;
+      if (length >= maxBytes) break;
+    }
+  } catch (error) {
+    throw containerd.explain(error);
+  } finally {
+    stream.cancel();
+  }
+  return Buffer.concat(chunks).subarray(0, maxBytes);
+}
+
+/** True while containerd has the blob. */
+export async function hasBlob(
+  containerd: ContainerdConnection,
+  namespace: string,
+  digest: Digest,
+): Promise<boolean> {
+  const { content } = containerd.clients;
+  try {
+    await containerd.call(content.info.bind(content), { digest }, namespace);
+    return true;
+  } catch (error) {
+    if (isNotFound(error)) return false;
+    throw error;
+  }
+}
+
+function isNotFound(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const GRPC_NOT_FOUND = 5;
+  return cause instanceof Error && 'code' in cause && cause.code === GRPC_NOT_FOUND;
+}

@@ -1,0 +1,79 @@
+/** Has containerd unpack a layer once more from its blob, and keeps that blob from being collected. */
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { Digest } from '#src/oci/digest.ts';
+import type { Mount } from '#src/wire/generated/containerd/types.ts';
+import type { ContainerdConnection } from './connection.ts';
+import { hasBlob } from './content.ts';
+
+/** containerd's garbage collector follows labels with this prefix (docs/garbage-collection.md). */
+const KEEP_BLOB_LABEL = 'containerd.io/gc.ref.content.latchkey';
+/** A 10 GiB layer at 50 MiB/s; containerd itself sets no limit. */
+const APPLY_TIMEOUT_MS = 10 * 60_000;
+
+export interface LayerBlob {
+  readonly namespace: string;
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly sizeBytes: number;
+  readonly diffId: Digest;
+}
+
+/**
+ * Diff.Apply of the layer onto the mounts, through the stream processor when it is encrypted.
+ * @throws LatchkeyError STATE_NOT_FOUND when the blob is gone, INPUT_DIGEST_MISMATCH for other content
+ */
+export async function applyLayer(
+  containerd: ContainerdConnection,
+  layer: LayerBlob,
+  mounts: readonly Mount[],
+): Promise<void> {
+  if (!(await hasBlob(containerd, layer.namespace, layer.digest))) {
+    throw new LatchkeyError(
+      'STATE_NOT_FOUND',
+      `the encrypted layer ${layer.digest} is no longer on this node`,
+      {
+        hint: 'pull the image again',
+      },
+    );
+  }
+  const { diff } = containerd.clients;
+  const descriptor = {
+    mediaType: layer.mediaType,
+    digest: layer.digest,
+    size: layer.sizeBytes,
+    annotations: {},
+  };
+  const { applied } = await containerd.call(
+    diff.apply.bind(diff),
+    { diff: descriptor, mounts: [...mounts], payloads: {} },
+    layer.namespace,
+    { deadline: Date.now() + APPLY_TIMEOUT_MS },
+  );
+  if (applied?.digest !== layer.diffId) {
+    throw new LatchkeyError(
+      'INPUT_DIGEST_MISMATCH',
+      `layer ${layer.digest} does not unpack to ${layer.diffId}`,
+    );
+  }
+}
+
+/** Ties the blob's life to the snapshot's: collected together, never before. */
+export async function keepLayerBlob(
+  containerd: ContainerdConnection,
+  snapshotter: string,
+  namespace: string,
+  chainId: string,
+  digest: Digest,
+): Promise<void> {
+  const { snapshots } = containerd.clients;
+  const info = {
+    name: chainId,
+    parent: '',
+    kind: 0,
+    createdAt: undefined,
+    updatedAt: undefined,
+    labels: { [KEEP_BLOB_LABEL]: digest },
+  } as const;
+  const updateMask = [`labels.${KEEP_BLOB_LABEL}`];
+  await containerd.call(snapshots.update.bind(snapshots), { snapshotter, info, updateMask }, namespace);
+}

@@ -1,0 +1,130 @@
+/**
+ * Where a snapshot's files are. `disk` snapshots live in an ordinary directory; `memory` snapshots in the
+ * plaintext store, with a marker that is written only when a layer is whole, so that a half-made one is never
+ * taken for it.
+ */
+import { chown, mkdir, rename, rm, stat, writeFile, access, lstat, opendir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Snapshot, SnapshotStore } from './snapshot.ts';
+
+/** The plaintext of a layer is readable by containers, but only through a mount: the store itself is 0700. */
+const LAYER_MODE = 0o755;
+const PRIVATE_MODE = 0o700;
+const DISK_BLOCK_BYTES = 512;
+
+type Place = Pick<Snapshot, 'id' | 'store'>;
+
+export interface Usage {
+  readonly sizeBytes: number;
+  readonly inodes: number;
+}
+
+export class SnapshotDirectories {
+  readonly #roots: Readonly<Record<SnapshotStore, string>>;
+
+  constructor(roots: Readonly<Record<SnapshotStore, string>>) {
+    this.#roots = roots;
+  }
+
+  files(place: Place): string {
+    return join(this.#base(place), 'fs');
+  }
+
+  work(place: Place): string {
+    return join(this.#base(place), 'work');
+  }
+
+  /**
+   * Makes the directories of a snapshot if they are not there; those in memory are gone after a reboot.
+   * @param parentFiles directory whose owner the new one takes, as the root of an overlay shows its upper's
+   */
+  async create(place: Place, parentFiles: string | undefined): Promise<void> {
+    await mkdir(this.#base(place), { recursive: true, mode: PRIVATE_MODE });
+    const created = await mkdir(this.files(place), { recursive: true, mode: LAYER_MODE });
+    await mkdir(this.work(place), { recursive: true, mode: PRIVATE_MODE });
+    if (created !== undefined && parentFiles !== undefined) {
+      const parent = await stat(parentFiles);
+      await chown(this.files(place), parent.uid, parent.gid);
+    }
+  }
+
+  /** Removes a snapshot's files, also from the other store, where a crash in `moveToDisk` may have left some. */
+  async remove({ id }: Pick<Snapshot, 'id'>): Promise<void> {
+    for (const store of ['memory', 'disk'] as const) {
+      await rm(this.#base({ id, store }), { recursive: true, force: true });
+    }
+  }
+
+  /** Says that the layer's files are whole. */
+  async markReady(place: Place): Promise<void> {
+    await writeFile(this.#marker(place), '');
+  }
+
+  isReady(place: Place): Promise<boolean> {
+    return isThere(this.#marker(place));
+  }
+
+  exists(place: Place): Promise<boolean> {
+    return isThere(this.files(place));
+  }
+
+  /** Moves a snapshot's files from memory to disk, for a layer that turned out not to be secret. */
+  async moveToDisk(id: number, copy: (from: string, to: string) => Promise<void>): Promise<void> {
+    const from = this.#base({ id, store: 'memory' });
+    const to = this.#base({ id, store: 'disk' });
+    const unfinished = `${to}.moving`;
+    await rm(unfinished, { recursive: true, force: true });
+    await copy(from, unfinished);
+    await rename(unfinished, to);
+    await rm(from, { recursive: true, force: true });
+  }
+
+  /** Bytes on disk and inodes of a snapshot's own files; a file that vanishes meanwhile is not counted. */
+  async usage(place: Place): Promise<Usage> {
+    let sizeBytes = 0;
+    const inodes = new Set<number>();
+    const walk = async (directory: string): Promise<void> => {
+      for await (const entry of await opendir(directory)) {
+        const path = join(directory, entry.name);
+        const status = await lstat(path).catch(() => undefined);
+        if (status === undefined) continue;
+        if (!inodes.has(status.ino)) sizeBytes += status.blocks * DISK_BLOCK_BYTES;
+        inodes.add(status.ino);
+        if (status.isDirectory()) await walk(path);
+      }
+    };
+    await walk(this.files(place)).catch(() => undefined);
+    return { sizeBytes, inodes: inodes.size };
+  }
+
+  /** Directories that belong to no snapshot: leftovers of a crash between two steps. */
+  async removeOrphans(known: ReadonlySet<number>): Promise<number> {
+    let removed = 0;
+    for (const root of new Set(Object.values(this.#roots))) {
+      for await (const entry of await opendir(root)) {
+        const id = Number.parseInt(entry.name, 10);
+        if (known.has(id) && entry.name === String(id)) continue;
+        await rm(join(root, entry.name), { recursive: true, force: true });
+        removed += 1;
+      }
+    }
+    return removed;
+  }
+
+  #base(place: Place): string {
+    return join(this.#roots[place.store], String(place.id));
+  }
+
+  #marker(place: Place): string {
+    return join(this.#base(place), 'ready');
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,44 @@
+/** What the snapshotter asks of the agent: may this be unpacked, may this be started. */
+import type { Digest } from '#src/oci/digest.ts';
+import type { Mount } from '#src/wire/generated/containerd/types.ts';
+import type { SnapshotGateRecord, SnapshotLayer } from './snapshot.ts';
+
+/** The layer behind a chain ID that is about to be unpacked. */
+export interface LayerIdentity {
+  readonly layer: SnapshotLayer;
+  /** The images that hold it in encrypted form; empty for a plain layer. */
+  readonly encryptedIn: readonly SnapshotGateRecord[];
+  /** True when some image on this node holds the same layer unencrypted. */
+  readonly plainTwin: boolean;
+}
+
+/** How an unpacking ended, as far as keys go. */
+export type ExtractionOutcome =
+  /** Never opened, or opened before the agent was restarted. */
+  | { readonly state: 'unknown' }
+  /** Nobody asked for the key. */
+  | { readonly state: 'no-key' }
+  /** The key was given, but the content did not verify. */
+  | { readonly state: 'unverified' }
+  | { readonly state: 'verified'; readonly gate: SnapshotGateRecord };
+
+export interface SnapshotGate {
+  /** Looks the chain ID up in the images of that namespace; undefined when no image there has it. */
+  identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined>;
+  /**
+   * Resolves when a start from an image is allowed: one of the records of each group must have a valid lease.
+   * @throws LatchkeyError DENIED_*
+   */
+  authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<void>;
+  /** From now on the stream processor may get this layer's key, once, under this token. */
+  openExtraction(token: string, identity: LayerIdentity): void;
+  /** Ends it and says whether a key was given and the content verified. */
+  closeExtraction(token: string): ExtractionOutcome;
+  /**
+   * Has containerd unpack a layer's blob onto the mounts.
+   * @throws LatchkeyError when the key is refused, the blob is gone or the content differs
+   */
+  apply(layer: SnapshotLayer, mounts: readonly Mount[]): Promise<void>;
+  /** Keeps a layer's encrypted blob alive as long as the snapshot; never fails the caller. */
+  keepBlob(namespace: string, chainId: string, layer: SnapshotLayer): void;
+}

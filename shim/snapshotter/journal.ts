@@ -1,0 +1,153 @@
+/**
+ * The snapshotter's memory across restarts: which snapshots there are, whose children they are, and from
+ * which blob a gated one can be made again. SQLite, durable at each change; no key is ever in it.
+ */
+import { DatabaseSync } from 'node:sqlite';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { Snapshot, SnapshotGateRecord, SnapshotKind, SnapshotLayer, SnapshotStore } from './snapshot.ts';
+
+/** Raised with every change of the table; a journal of a later version is refused. */
+const JOURNAL_VERSION = 1;
+
+export type NewSnapshot = Omit<Snapshot, 'id'>;
+
+interface Row {
+  id: number;
+  key: string;
+  parent: string | null;
+  kind: SnapshotKind;
+  labels: string;
+  created_at_ms: number;
+  updated_at_ms: number;
+  store: SnapshotStore;
+  size_bytes: number;
+  inodes: number;
+  layer: string | null;
+  gate: string | null;
+}
+
+export interface Journal {
+  find(key: string): Snapshot | undefined;
+  children(key: string): Snapshot[];
+  all(): Snapshot[];
+  /** Inserts and gives the snapshot with its id. */
+  insert(snapshot: NewSnapshot): Snapshot;
+  /** Replaces the snapshot of that id; its key may change (commit gives it its name). */
+  replace(snapshot: Snapshot): void;
+  remove(id: number): void;
+  close(): void;
+}
+
+/**
+ * Opens or creates the journal.
+ * @throws LatchkeyError STATE_NEWER_SCHEMA, STATE_DAMAGED
+ */
+export function openJournal(path: string): Journal {
+  const database = openDatabase(path);
+  const insert = database.prepare(
+    `INSERT INTO snapshot (key, parent, kind, labels, created_at_ms, updated_at_ms, store, size_bytes, inodes, layer, gate)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
+  );
+  const replace = database.prepare(
+    `UPDATE snapshot SET key = ?, parent = ?, kind = ?, labels = ?, created_at_ms = ?, updated_at_ms = ?, store = ?,
+     size_bytes = ?, inodes = ?, layer = ?, gate = ? WHERE id = ?`,
+  );
+  const find = database.prepare('SELECT * FROM snapshot WHERE key = ?');
+  const children = database.prepare('SELECT * FROM snapshot WHERE parent = ?');
+  const all = database.prepare('SELECT * FROM snapshot ORDER BY id');
+  const remove = database.prepare('DELETE FROM snapshot WHERE id = ?');
+  return {
+    find: (key) => {
+      const row = find.get(key);
+      return row === undefined ? undefined : fromRow(row as unknown as Row);
+    },
+    children: (key) => (children.all(key) as unknown as Row[]).map(fromRow),
+    all: () => (all.all() as unknown as Row[]).map(fromRow),
+    insert: (snapshot) => fromRow(insert.get(...columns(snapshot)) as unknown as Row),
+    replace: (snapshot) => {
+      replace.run(...columns(snapshot), snapshot.id);
+    },
+    remove: (id) => {
+      remove.run(id);
+    },
+    close: () => {
+      database.close();
+    },
+  };
+}
+
+function openDatabase(path: string): DatabaseSync {
+  let database: DatabaseSync;
+  try {
+    database = new DatabaseSync(path);
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+  } catch (error) {
+    throw new LatchkeyError('STATE_DAMAGED', `the snapshot journal ${path} cannot be read`, {
+      hint: 'move it away and restart the agent and containerd; images are unpacked again',
+      cause: error,
+    });
+  }
+  const version = Number(database.prepare('PRAGMA user_version').get()?.['user_version']);
+  if (version > JOURNAL_VERSION) {
+    database.close();
+    throw new LatchkeyError(
+      'STATE_NEWER_SCHEMA',
+      `the snapshot journal ${path} was written by a newer Latchkey`,
+      {
+        hint: 'install that version or a later one',
+      },
+    );
+  }
+  database.exec(`
+    CREATE TABLE IF NOT EXISTS snapshot (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      key TEXT NOT NULL UNIQUE,
+      parent TEXT,
+      kind TEXT NOT NULL,
+      labels TEXT NOT NULL,
+      created_at_ms INTEGER NOT NULL,
+      updated_at_ms INTEGER NOT NULL,
+      store TEXT NOT NULL,
+      size_bytes INTEGER NOT NULL,
+      inodes INTEGER NOT NULL,
+      layer TEXT,
+      gate TEXT
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS snapshot_parent ON snapshot (parent);
+    PRAGMA user_version = ${JOURNAL_VERSION};
+  `);
+  return database;
+}
+
+function columns(snapshot: NewSnapshot): (string | number | null)[] {
+  return [
+    snapshot.key,
+    snapshot.parent,
+    snapshot.kind,
+    JSON.stringify(snapshot.labels),
+    snapshot.createdAtMs,
+    snapshot.updatedAtMs,
+    snapshot.store,
+    snapshot.sizeBytes,
+    snapshot.inodes,
+    snapshot.layer === null ? null : JSON.stringify(snapshot.layer),
+    snapshot.gate === null ? null : JSON.stringify(snapshot.gate),
+  ];
+}
+
+function fromRow(row: Row): Snapshot {
+  return {
+    id: row.id,
+    key: row.key,
+    parent: row.parent,
+    kind: row.kind,
+    labels: JSON.parse(row.labels) as Record<string, string>,
+    createdAtMs: row.created_at_ms,
+    updatedAtMs: row.updated_at_ms,
+    store: row.store,
+    sizeBytes: row.size_bytes,
+    inodes: row.inodes,
+    layer: row.layer === null ? null : (JSON.parse(row.layer) as SnapshotLayer),
+    gate: row.gate === null ? null : (JSON.parse(row.gate) as SnapshotGateRecord),
+  };
+}

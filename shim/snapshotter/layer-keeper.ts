@@ -1,0 +1,101 @@
+/**
+ * The files of gated layers come and go: dropped when nobody may or does use them, made again from the
+ * encrypted blob when a permitted start needs them. One restore per layer at a time, however many ask.
+ */
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { KeyedMutex } from '#src/base/keyed-mutex.ts';
+import type { SnapshotDirectories } from './directories.ts';
+import type { SnapshotGate } from './gate.ts';
+import { planMounts } from './mounts.ts';
+import type { Snapshot } from './snapshot.ts';
+
+export class LayerKeeper {
+  readonly #directories: SnapshotDirectories;
+  readonly #gate: SnapshotGate;
+  readonly #overlayOptions: readonly string[];
+  readonly #clock: Clock;
+  readonly #perLayer = new KeyedMutex<number>();
+  readonly #lastUsedMs = new Map<number, number>();
+
+  constructor(
+    directories: SnapshotDirectories,
+    gate: SnapshotGate,
+    overlayOptions: readonly string[],
+    clock: Clock,
+  ) {
+    this.#directories = directories;
+    this.#gate = gate;
+    this.#overlayOptions = overlayOptions;
+    this.#clock = clock;
+  }
+
+  /**
+   * Makes sure that every committed layer of a chain has its files.
+   * @param chain nearest parent first
+   * @throws LatchkeyError STATE_DAMAGED for a layer that cannot be made again, DENIED_*, STORAGE_FULL
+   */
+  async ensure(chain: readonly Snapshot[]): Promise<void> {
+    for (let index = chain.length - 1; index >= 0; index -= 1) {
+      const snapshot = chain[index];
+      if (snapshot?.store !== 'memory') continue;
+      this.#lastUsedMs.set(snapshot.id, this.#clock.monotonicMs());
+      await this.#perLayer.run(snapshot.id, () => this.#restore(snapshot, chain.slice(index + 1)));
+    }
+  }
+
+  /** When a start last asked for the layer, on the clock that never goes back; 0 = not since the agent started. */
+  lastUsedMs(snapshot: Snapshot): number {
+    return this.#lastUsedMs.get(snapshot.id) ?? 0;
+  }
+
+  isPresent(snapshot: Snapshot): Promise<boolean> {
+    return snapshot.kind === 'committed'
+      ? this.#directories.isReady(snapshot)
+      : this.#directories.exists(snapshot);
+  }
+
+  /** Removes a layer's files; gives false when there are none, or when they could not be made again. */
+  async drop(snapshot: Snapshot): Promise<boolean> {
+    if (snapshot.kind === 'committed' && snapshot.layer === null) return false;
+    if (!(await this.isPresent(snapshot))) return false;
+    await this.#perLayer.run(snapshot.id, () => this.#directories.remove(snapshot));
+    return true;
+  }
+
+  async #restore(snapshot: Snapshot, parents: readonly Snapshot[]): Promise<void> {
+    if (await this.#directories.isReady(snapshot)) return;
+    if (snapshot.layer === null) {
+      throw new LatchkeyError('STATE_DAMAGED', `snapshot ${snapshot.key} was in memory only and is gone`, {
+        hint: 'remove the container and the image made from it, and make them again',
+      });
+    }
+    const lowerDirectories = parents.map((parent) => this.#directories.files(parent));
+    await this.#directories.remove(snapshot);
+    await this.#directories.create(snapshot, lowerDirectories[0]);
+    const mounts = planMounts({
+      kind: 'active',
+      upperDirectory: this.#directories.files(snapshot),
+      workDirectory: this.#directories.work(snapshot),
+      lowerDirectories,
+      overlayOptions: this.#overlayOptions,
+    });
+    const token = `restore-${snapshot.id}`;
+    if (snapshot.gate !== null) {
+      this.#gate.openExtraction(token, {
+        layer: snapshot.layer,
+        encryptedIn: [snapshot.gate],
+        plainTwin: false,
+      });
+    }
+    try {
+      await this.#gate.apply(snapshot.layer, mounts);
+      await this.#directories.markReady(snapshot);
+    } catch (error) {
+      await this.#directories.remove(snapshot);
+      throw error;
+    } finally {
+      if (snapshot.gate !== null) this.#gate.closeExtraction(token);
+    }
+  }
+}

@@ -1,0 +1,82 @@
+/** The memory-backed store for plaintext: a tmpfs that is never swapped and that only root can enter. */
+import { execFile } from 'node:child_process';
+import { mkdir, readFile, statfs } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { LatchkeyError } from '#src/base/errors.ts';
+
+const run = promisify(execFile);
+
+const TMPFS_MAGIC = 0x01021994;
+
+export interface MemoryStoreState {
+  readonly usedBytes: number;
+  readonly capacityBytes: number;
+  /** False on kernels before 6.4, where tmpfs pages may reach a swap device. */
+  readonly neverSwapped: boolean;
+}
+
+/**
+ * Mounts the store if it is not mounted yet; one that is stays as it is, with what is in it.
+ * @param capacity tmpfs size: bytes with k, m, g, or a share of memory
+ * @throws LatchkeyError STORAGE_FAILED when it cannot be mounted, or could be swapped out
+ */
+export async function mountMemoryStore(directory: string, capacity: string): Promise<void> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  if (await isMemoryStore(directory)) return;
+  const options = `size=${capacity},mode=0700,nodev`;
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', `${options},noswap`, 'latchkey', directory]);
+  } catch (error) {
+    if (await hasSwap()) {
+      throw new LatchkeyError(
+        'STORAGE_FAILED',
+        'the plaintext store cannot be kept out of swap on this machine',
+        {
+          hint: 'use a kernel of version 6.4 or later, run as root, or turn swap off',
+          cause: error,
+        },
+      );
+    }
+    await mountPlain(directory, options);
+  }
+}
+
+async function mountPlain(directory: string, options: string): Promise<void> {
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', options, 'latchkey', directory]);
+  } catch (error) {
+    throw new LatchkeyError('STORAGE_FAILED', `the plaintext store cannot be mounted at ${directory}`, {
+      hint: 'the agent must run as root, in the machine’s own mount namespace',
+      cause: error,
+    });
+  }
+}
+
+/** Unmounts the store, and with it forgets everything in it; one in use stays until its last user ends. */
+export async function unmountMemoryStore(directory: string): Promise<void> {
+  if (await isMemoryStore(directory)) await run('umount', ['--lazy', directory]);
+}
+
+export async function memoryStoreState(directory: string): Promise<MemoryStoreState> {
+  const { bsize, blocks, bfree } = await statfs(directory);
+  const mounts = await readFile('/proc/self/mounts', 'utf8');
+  const line = mounts.split('\n').find((mount) => mount.split(' ')[1] === directory);
+  return {
+    usedBytes: (blocks - bfree) * bsize,
+    capacityBytes: blocks * bsize,
+    neverSwapped: line?.includes('noswap') === true || !(await hasSwap()),
+  };
+}
+
+async function isMemoryStore(directory: string): Promise<boolean> {
+  const status = await statfs(directory).catch(() => undefined);
+  if (status?.type !== TMPFS_MAGIC) return false;
+  const mounts = await readFile('/proc/self/mounts', 'utf8');
+  return mounts.split('\n').some((mount) => mount.split(' ')[1] === directory);
+}
+
+/** True when any swap device is on; its first line is a header. */
+async function hasSwap(): Promise<boolean> {
+  const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
+  return swaps.trim().split('\n').length > 1;
+}

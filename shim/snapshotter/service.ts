@@ -1,0 +1,100 @@
+/** The snapshotter as the gRPC service containerd's proxy plugin calls. Keys and errors pass; names are mapped. */
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { LatchkeyError } from '#src/base/errors.ts';
+import { toLatchkeyError } from '#src/base/errors.ts';
+import {
+  type Info,
+  Kind,
+  type ListSnapshotsRequest,
+  type ListSnapshotsResponse,
+  type SnapshotsServer,
+} from '#src/wire/generated/containerd/snapshots.ts';
+import { toGrpcStatus } from '#src/wire/status.ts';
+import { unaryHandler } from '#src/wire/unary.ts';
+import type { Snapshot, SnapshotKind } from './snapshot.ts';
+import type { Snapshotter } from './snapshotter.ts';
+
+/** Snapshots per message of the List stream, as containerd itself sends them. */
+const LIST_BATCH = 100;
+
+const KINDS = { active: Kind.ACTIVE, view: Kind.VIEW, committed: Kind.COMMITTED } as const satisfies Record<
+  SnapshotKind,
+  Kind
+>;
+
+/**
+ * Handlers over a snapshotter.
+ * @param onError told of every refusal and failure, for the log
+ */
+export function snapshotsService(
+  snapshotter: Snapshotter,
+  onError: (method: string, key: string, error: LatchkeyError) => void,
+): SnapshotsServer {
+  const unary = <Request extends object, Response>(
+    method: string,
+    handle: (request: Request) => Promise<Response>,
+  ) =>
+    unaryHandler<Request, Response>(handle, (error, call) => {
+      const key = 'key' in call.request && typeof call.request.key === 'string' ? call.request.key : '';
+      onError(method, key, toLatchkeyError(error));
+    });
+  return {
+    prepare: unary('Prepare', async (request) => ({ mounts: await snapshotter.prepare(request) })),
+    view: unary('View', async (request) => ({ mounts: await snapshotter.view(request) })),
+    mounts: unary('Mounts', async ({ key }) => ({ mounts: await snapshotter.mounts(key) })),
+    commit: unary('Commit', async ({ name, key, labels }) => {
+      await snapshotter.commit(name, key, labels);
+      return {};
+    }),
+    remove: unary('Remove', async ({ key }) => {
+      await snapshotter.remove(key);
+      return {};
+    }),
+    stat: unary('Stat', async ({ key }) => ({ info: toInfo(snapshotter.stat(key)) })),
+    update: unary('Update', async ({ info, updateMask }) => ({
+      info: toInfo(snapshotter.update(info?.name ?? '', info?.labels ?? {}, updateMask ?? [])),
+    })),
+    usage: unary('Usage', async ({ key }) => {
+      const { sizeBytes, inodes } = await snapshotter.usage(key);
+      return { size: sizeBytes, inodes };
+    }),
+    cleanup: unary('Cleanup', async () => {
+      await snapshotter.cleanup();
+      return {};
+    }),
+    list: (call) => {
+      list(snapshotter, call);
+    },
+  };
+}
+
+/** Filters may be ignored: containerd checks them again on what it gets. */
+function list(
+  snapshotter: Snapshotter,
+  call: ServerWritableStream<ListSnapshotsRequest, ListSnapshotsResponse>,
+): void {
+  try {
+    const infos = snapshotter.list().map(toInfo);
+    for (let index = 0; index < infos.length; index += LIST_BATCH) {
+      call.write({ info: infos.slice(index, index + LIST_BATCH) });
+    }
+    call.end();
+  } catch (error) {
+    call.destroy(Object.assign(new Error('list failed'), toGrpcStatus(error)));
+  }
+}
+
+function toInfo(snapshot: Snapshot): Info {
+  return {
+    name: snapshot.key,
+    parent: snapshot.parent ?? '',
+    kind: KINDS[snapshot.kind],
+    createdAt: toTimestamp(snapshot.createdAtMs),
+    updatedAt: toTimestamp(snapshot.updatedAtMs),
+    labels: { ...snapshot.labels },
+  };
+}
+
+function toTimestamp(timeMs: number): { seconds: number; nanos: number } {
+  return { seconds: Math.floor(timeMs / 1000), nanos: (timeMs % 1000) * 1_000_000 };
+}

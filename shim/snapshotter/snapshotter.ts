@@ -1,0 +1,277 @@
+/**
+ * The snapshotter: containerd asks it for every root filesystem, so this is where a start is allowed or not.
+ * Layers of encrypted images, and everything above them, live in memory; the rest is what containerd's own
+ * overlayfs snapshotter does. Prepare only decides; heavy work waits for Mounts, because containerd holds a
+ * lock over Prepare that every other start needs.
+ */
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { Mount } from '#src/wire/generated/containerd/types.ts';
+import type { SnapshotDirectories, Usage } from './directories.ts';
+import type { LayerIdentity, SnapshotGate } from './gate.ts';
+import type { Journal } from './journal.ts';
+import type { LayerKeeper } from './layer-keeper.ts';
+import { planMounts } from './mounts.ts';
+import {
+  type Snapshot,
+  type SnapshotGateRecord,
+  type SnapshotStore,
+  extractionChainId,
+  parseKey,
+} from './snapshot.ts';
+
+export interface SnapshotterParts {
+  readonly journal: Journal;
+  readonly directories: SnapshotDirectories;
+  readonly keeper: LayerKeeper;
+  readonly gate: SnapshotGate;
+  readonly clock: Clock;
+  readonly overlayOptions: readonly string[];
+  /** Copies a directory tree with owners, modes, links and attributes. */
+  readonly copyTree: (from: string, to: string) => Promise<void>;
+}
+
+export interface PrepareRequest {
+  readonly key: string;
+  readonly parent: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export class Snapshotter {
+  readonly #parts: SnapshotterParts;
+
+  constructor(parts: SnapshotterParts) {
+    this.#parts = parts;
+  }
+
+  /** Opens a snapshot for writing: a layer about to be unpacked, or a container's root filesystem. */
+  async prepare(request: PrepareRequest): Promise<Mount[]> {
+    const chain = this.#parentChain(request.parent);
+    const chainId = extractionChainId(request.key, request.labels);
+    const { namespace } = parseKey(request.key);
+    const identity = chainId === null ? undefined : await this.#parts.gate.identify(namespace, chainId);
+    await this.#authorize(chain, identity);
+    const secret = isGated(chain) || (identity?.encryptedIn.length ?? 0) > 0;
+    // Unpacking writes at once, so what lies below has to be there now; a container asks for Mounts first.
+    if (chainId !== null) await this.#parts.keeper.ensure(chain);
+    const snapshot = this.#insert(request, 'active', secret ? 'memory' : 'disk', identity);
+    // Under a gated chain a container's directories wait for Mounts, when its parents' files are there.
+    if (chainId !== null || !isGated(chain)) await this.#createOrForget(snapshot, chain);
+    if (identity !== undefined && identity.encryptedIn.length > 0) {
+      this.#parts.gate.openExtraction(snapshot.key, identity);
+    }
+    return this.#mounts(snapshot, chain);
+  }
+
+  /** Opens a snapshot for reading; its caller mounts what this gives, so the layers must be there. */
+  async view(request: PrepareRequest): Promise<Mount[]> {
+    const chain = this.#parentChain(request.parent);
+    await this.#authorize(chain, undefined);
+    await this.#parts.keeper.ensure(chain);
+    const snapshot = this.#insert(request, 'view', isGated(chain) ? 'memory' : 'disk', undefined);
+    await this.#createOrForget(snapshot, chain);
+    return this.#mounts(snapshot, chain);
+  }
+
+  /** The mounts of an open snapshot. Every start comes through here, so the decision is made again. */
+  async mounts(key: string): Promise<Mount[]> {
+    const snapshot = this.#find(key);
+    if (snapshot.kind === 'committed') {
+      throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} is committed`);
+    }
+    const chain = this.#parentChain(snapshot.parent ?? '');
+    await this.#authorize(chain, undefined);
+    await this.#parts.keeper.ensure(chain);
+    await this.#createDirectories(snapshot, chain);
+    return this.#mounts(snapshot, chain);
+  }
+
+  /** Makes an open snapshot the layer of that name. */
+  async commit(name: string, key: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    const snapshot = this.#find(key);
+    if (snapshot.kind !== 'active') {
+      throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} is not open for writing`);
+    }
+    if (this.#parts.journal.find(name) !== undefined) {
+      throw new LatchkeyError('STATE_CONFLICT', `snapshot ${name} exists already`);
+    }
+    const gate = this.#extractionGate(snapshot);
+    const secret = gate !== null || isGated(this.#parentChain(snapshot.parent ?? ''));
+    // A plain copy of an encrypted layer was unpacked: the encrypted blob is not what it was made from.
+    const layer = snapshot.layer?.encrypted === true && gate === null ? null : snapshot.layer;
+    const usage = await this.#parts.directories.usage(snapshot);
+    if (!secret && snapshot.store === 'memory') {
+      await this.#parts.directories.moveToDisk(snapshot.id, this.#parts.copyTree);
+    }
+    if (secret) await this.#parts.directories.markReady(snapshot);
+    const committed: Snapshot = {
+      ...snapshot,
+      ...usage,
+      key: name,
+      kind: 'committed',
+      labels,
+      store: secret ? 'memory' : 'disk',
+      updatedAtMs: this.#parts.clock.nowMs(),
+      layer,
+      gate,
+    };
+    this.#parts.journal.replace(committed);
+    if (secret && committed.layer !== null) {
+      const { namespace, name: chainId } = parseKey(name);
+      this.#parts.gate.keepBlob(namespace, chainId, committed.layer);
+    }
+  }
+
+  async remove(key: string): Promise<void> {
+    const snapshot = this.#find(key);
+    if (this.#parts.journal.children(key).length > 0) {
+      throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} has children`);
+    }
+    this.#parts.gate.closeExtraction(key);
+    this.#parts.journal.remove(snapshot.id);
+    await this.#parts.directories.remove(snapshot);
+  }
+
+  stat(key: string): Snapshot {
+    return this.#find(key);
+  }
+
+  /**
+   * Changes labels.
+   * @param paths field mask: `labels` replaces all, `labels.NAME` sets or removes one; empty replaces all
+   */
+  update(key: string, labels: Readonly<Record<string, string>>, paths: readonly string[]): Snapshot {
+    const snapshot = this.#find(key);
+    const updated = { ...snapshot.labels };
+    if (paths.length === 0 || paths.includes('labels')) {
+      for (const name of Object.keys(updated)) Reflect.deleteProperty(updated, name);
+      Object.assign(updated, labels);
+    }
+    for (const path of paths.filter((candidate) => candidate.startsWith('labels.'))) {
+      const name = path.slice('labels.'.length);
+      const value = labels[name];
+      if (value === undefined || value === '') Reflect.deleteProperty(updated, name);
+      else updated[name] = value;
+    }
+    const changed = { ...snapshot, labels: updated, updatedAtMs: this.#parts.clock.nowMs() };
+    this.#parts.journal.replace(changed);
+    return changed;
+  }
+
+  list(): Snapshot[] {
+    return this.#parts.journal.all();
+  }
+
+  async usage(key: string): Promise<Usage> {
+    const snapshot = this.#find(key);
+    return snapshot.kind === 'committed' ? snapshot : this.#parts.directories.usage(snapshot);
+  }
+
+  async cleanup(): Promise<void> {
+    await this.#parts.directories.removeOrphans(new Set(this.list().map(({ id }) => id)));
+  }
+
+  /** The chain of committed snapshots from a parent down to the base, nearest first. */
+  parentChain(parent: string): Snapshot[] {
+    return this.#parentChain(parent);
+  }
+
+  /**
+   * What opened the layer that was unpacked here. An agent that was restarted meanwhile cannot tell whether
+   * the files are secret, so it refuses; containerd unpacks again.
+   */
+  #extractionGate(snapshot: Snapshot): SnapshotGateRecord | null {
+    const outcome = this.#parts.gate.closeExtraction(snapshot.key);
+    if (outcome.state === 'verified') return outcome.gate;
+    if (outcome.state === 'no-key') return null;
+    if (outcome.state === 'unknown' && snapshot.layer?.encrypted !== true) return null;
+    throw new LatchkeyError('STATE_PRECONDITION', `the layer of ${snapshot.key} was not verified`, {
+      hint: 'pull the image again',
+    });
+  }
+
+  #find(key: string): Snapshot {
+    const snapshot = this.#parts.journal.find(key);
+    if (snapshot === undefined) throw new LatchkeyError('STATE_NOT_FOUND', `snapshot ${key} does not exist`);
+    return snapshot;
+  }
+
+  #parentChain(parent: string): Snapshot[] {
+    const chain: Snapshot[] = [];
+    for (let key: string | null = parent === '' ? null : parent; key !== null;) {
+      const snapshot = this.#parts.journal.find(key);
+      // Never NOT_FOUND: CRI answers that by unpacking the image again, and so on without end.
+      if (snapshot?.kind !== 'committed') {
+        throw new LatchkeyError('STATE_PRECONDITION', `parent snapshot ${key} is not a committed one`);
+      }
+      chain.push(snapshot);
+      key = snapshot.parent;
+    }
+    return chain;
+  }
+
+  async #authorize(chain: readonly Snapshot[], identity: LayerIdentity | undefined): Promise<void> {
+    const groups: (readonly SnapshotGateRecord[])[] = chain.flatMap(({ gate }) =>
+      gate === null ? [] : [[gate]],
+    );
+    if (identity !== undefined && identity.encryptedIn.length > 0 && !identity.plainTwin) {
+      groups.push(identity.encryptedIn);
+    }
+    if (groups.length > 0) await this.#parts.gate.authorize(groups);
+  }
+
+  #insert(
+    request: PrepareRequest,
+    kind: 'active' | 'view',
+    store: SnapshotStore,
+    identity: LayerIdentity | undefined,
+  ): Snapshot {
+    if (this.#parts.journal.find(request.key) !== undefined) {
+      throw new LatchkeyError('STATE_CONFLICT', `snapshot ${request.key} exists already`);
+    }
+    const nowMs = this.#parts.clock.nowMs();
+    return this.#parts.journal.insert({
+      key: request.key,
+      parent: request.parent === '' ? null : request.parent,
+      kind,
+      labels: request.labels,
+      createdAtMs: nowMs,
+      updatedAtMs: nowMs,
+      store,
+      sizeBytes: 0,
+      inodes: 0,
+      layer: identity?.layer ?? null,
+      gate: null,
+    });
+  }
+
+  async #createOrForget(snapshot: Snapshot, chain: readonly Snapshot[]): Promise<void> {
+    try {
+      await this.#createDirectories(snapshot, chain);
+    } catch (error) {
+      this.#parts.journal.remove(snapshot.id);
+      throw error;
+    }
+  }
+
+  async #createDirectories(snapshot: Snapshot, chain: readonly Snapshot[]): Promise<void> {
+    const [nearest] = chain;
+    const parentFiles = nearest === undefined ? undefined : this.#parts.directories.files(nearest);
+    await this.#parts.directories.create(snapshot, parentFiles);
+  }
+
+  #mounts(snapshot: Snapshot, chain: readonly Snapshot[]): Mount[] {
+    return planMounts({
+      kind: snapshot.kind,
+      upperDirectory: this.#parts.directories.files(snapshot),
+      workDirectory: this.#parts.directories.work(snapshot),
+      lowerDirectories: chain.map((parent) => this.#parts.directories.files(parent)),
+      overlayOptions: this.#parts.overlayOptions,
+    });
+  }
+}
+
+/** A chain is gated when any layer in it is: whoever mounts the top sees all of it. */
+export function isGated(chain: readonly Snapshot[]): boolean {
+  return chain.some(({ gate }) => gate !== null);
+}

@@ -1,0 +1,197 @@
+/**
+ * What the admin API (`/v1`, JSON over HTTP) takes and gives. The key server checks requests and filters
+ * answers with these schemas, the client checks answers with them. Times are epoch milliseconds.
+ */
+import { z } from 'zod';
+import { auditEventSchema } from '#src/crypto/audit-chain.ts';
+import {
+  DEFAULT_LEASE_DURATION_MS,
+  DEFAULT_MAX_NODES,
+  MAX_AUDIT_PAGE,
+  MAX_INDEX_ENTRIES,
+  MAX_LEASE_DURATION_MS,
+  MIN_LEASE_DURATION_MS,
+} from '#src/base/limits.ts';
+import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
+import { isDigest } from '#src/oci/digest.ts';
+
+const name = z.string().trim().min(1).max(200);
+const contact = z.string().trim().max(256);
+const timeMs = z.int().nonnegative();
+const common = { id: z.string(), revision: z.int(), createdAtMs: timeMs, updatedAtMs: timeMs };
+
+/** Product codes appear in commands and annotations, so they are short and plain. */
+const productCode = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9._-]{0,62}$/,
+    'lower-case letters, digits, dots, dashes and underscores, at most 63',
+  );
+const imageKeyId = z.string().regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and . _ : -, at most 128');
+const digest = z.string().refine(isDigest, 'not a sha256 digest');
+
+export const organizationSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  contact: z.string(),
+  revision: z.int(),
+  /** Seal image keys to this key (JWE, ECDH-ES+A256KW, A256GCM). */
+  importPublicKeyJwk: z.record(z.string(), z.unknown()),
+  /** Verifies leases (Ed25519). */
+  leaseVerificationJwk: z.record(z.string(), z.unknown()),
+  /** PEM; verifies this server towards nodes, and nodes towards this server. */
+  authorityCertificate: z.string(),
+});
+export type Organization = z.infer<typeof organizationSchema>;
+
+export const productInputSchema = z.strictObject({ code: productCode, name, contact: contact.optional() });
+export type ProductInput = z.infer<typeof productInputSchema>;
+export const productSchema = z.object({
+  ...common,
+  code: z.string(),
+  name: z.string(),
+  contact: z.string().nullable(),
+});
+export type Product = z.infer<typeof productSchema>;
+
+export const customerInputSchema = z.strictObject({ name, externalId: name.optional() });
+export type CustomerInput = z.infer<typeof customerInputSchema>;
+export const customerSchema = z.object({
+  ...common,
+  name: z.string(),
+  externalId: z.string().nullable(),
+  state: z.enum(['ACTIVE', 'BLOCKED']),
+});
+export type Customer = z.infer<typeof customerSchema>;
+
+export const licenseInputSchema = z.strictObject({
+  /** Id, external id or name. */
+  customer: name,
+  /** Code. */
+  product: name,
+  plan: name.optional(),
+  startsAtMs: timeMs.optional(),
+  expiresAtMs: timeMs.optional(),
+  maxNodes: z.int().min(1).max(1_000_000).default(DEFAULT_MAX_NODES),
+  leaseDurationMs: z
+    .int()
+    .min(MIN_LEASE_DURATION_MS)
+    .max(MAX_LEASE_DURATION_MS)
+    .default(DEFAULT_LEASE_DURATION_MS),
+  onRevoke: z.enum(ON_REVOKE).default('deny-start'),
+  contact: contact.optional(),
+});
+export type LicenseInput = z.infer<typeof licenseInputSchema>;
+export const licenseSchema = z.object({
+  ...common,
+  customerId: z.string(),
+  customerName: z.string(),
+  productCode: z.string(),
+  plan: z.string().nullable(),
+  /** The state now; time decides between ACTIVE, NOT_STARTED and EXPIRED. */
+  state: z.enum(LICENSE_STATES),
+  epoch: z.int(),
+  reason: z.string().nullable(),
+  keyLast4: z.string(),
+  startsAtMs: timeMs.nullable(),
+  expiresAtMs: timeMs.nullable(),
+  maxNodes: z.int(),
+  usedNodes: z.int(),
+  leaseDurationMs: z.int(),
+  onRevoke: z.enum(ON_REVOKE),
+  contact: z.string().nullable(),
+});
+export type License = z.infer<typeof licenseSchema>;
+/** The only answer that ever holds a license key. */
+export const createdLicenseSchema = z.object({ license: licenseSchema, licenseKey: z.string() });
+export type CreatedLicense = z.infer<typeof createdLicenseSchema>;
+
+export const licenseChangeInputSchema = z.strictObject({ reason: z.string().trim().max(500).optional() });
+
+export const releaseInputSchema = z.strictObject({
+  productCode: name,
+  repository: z.string().trim().min(1).max(512),
+  version: z.string().trim().min(1).max(256),
+  /** The image's index and every manifest in it. */
+  imageDigests: z.array(digest).min(1).max(MAX_INDEX_ENTRIES),
+  imageKeyId,
+  /** Compact JWE of the 32-byte image key, to the organization's import public key. */
+  sealedImageKey: z.string().max(4096),
+});
+export type ReleaseInput = z.input<typeof releaseInputSchema>;
+export const releaseSchema = z.object({
+  ...common,
+  productCode: z.string(),
+  repository: z.string(),
+  version: z.string(),
+  imageKeyId: z.string(),
+  state: z.enum(['PUBLISHED', 'YANKED']),
+  imageDigests: z.array(z.string()),
+});
+export type Release = z.infer<typeof releaseSchema>;
+
+export const nodeSchema = z.object({
+  ...common,
+  name: z.string(),
+  state: z.enum(['ACTIVE', 'BANNED']),
+  keyThumbprint: z.string(),
+  certificateExpiresAtMs: timeMs,
+  licenseIds: z.array(z.string()),
+});
+export type Node = z.infer<typeof nodeSchema>;
+
+export const leaseSchema = z.object({
+  id: z.string(),
+  licenseId: z.string(),
+  epoch: z.int(),
+  nodeId: z.string(),
+  imageDigest: z.string(),
+  imageKeyId: z.string(),
+  previousLeaseId: z.string().nullable(),
+  issuedAtMs: timeMs,
+  renewAtMs: timeMs,
+  expiresAtMs: timeMs,
+});
+export type Lease = z.infer<typeof leaseSchema>;
+
+export const TOKEN_SCOPES = ['admin', 'release'] as const;
+/** `release`: read the organization and its products, register releases; nothing else (for CI). */
+export type TokenScope = (typeof TOKEN_SCOPES)[number];
+export const tokenInputSchema = z.strictObject({ name, scope: z.enum(TOKEN_SCOPES) });
+export type TokenInput = z.infer<typeof tokenInputSchema>;
+export const apiTokenSchema = z.object({ ...common, name: z.string(), scope: z.enum(TOKEN_SCOPES) });
+export type ApiToken = z.infer<typeof apiTokenSchema>;
+/** The only answer that ever holds a token. */
+export const createdTokenSchema = z.object({ apiToken: apiTokenSchema, token: z.string() });
+export type CreatedToken = z.infer<typeof createdTokenSchema>;
+
+/** Lists come in pages, in the order of ids; `nextAfter` asks for the next page, null = this was the last. */
+export function pageSchema<Item extends z.ZodType>(item: Item) {
+  return z.object({ items: z.array(item), nextAfter: z.string().nullable() });
+}
+const limit = z.coerce.number().int().min(1).max(MAX_AUDIT_PAGE).default(MAX_AUDIT_PAGE);
+export const pageQuerySchema = z.strictObject({ after: z.string().default(''), limit });
+export type PageQuery = z.infer<typeof pageQuerySchema>;
+export interface Page<Item> {
+  readonly items: Item[];
+  readonly nextAfter: string | null;
+}
+
+/** Events after a sequence number, oldest first. */
+export const auditQuerySchema = z.strictObject({
+  after: z.coerce.number().int().nonnegative().default(0),
+  limit,
+});
+export type AuditQuery = z.infer<typeof auditQuerySchema>;
+export const auditPageSchema = z.object({ items: z.array(auditEventSchema) });
+
+/** RFC 9457, with our code and hint. */
+export const problemSchema = z.object({
+  type: z.literal('about:blank'),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string(),
+  code: z.string(),
+  hint: z.string().optional(),
+});
+export type Problem = z.infer<typeof problemSchema>;

@@ -1,0 +1,56 @@
+/** A client for the agent on this machine. */
+import { Metadata, credentials } from '@grpc/grpc-js';
+import { LatchkeyError } from '#src/base/errors.ts';
+import {
+  AgentClient,
+  type AgentActivateResponse,
+  type DropPlaintextResponse,
+  type StatusResponse,
+} from './generated/latchkey/agent.ts';
+import { fromGrpcError } from './status.ts';
+import { callUnary } from './unary.ts';
+
+/** Activation asks the key server on the way. */
+const CALL_TIMEOUT_MS = 30_000;
+
+export class AgentConnection {
+  readonly #client: AgentClient;
+  readonly #socketPath: string;
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+    this.#client = new AgentClient(`unix://${socketPath}`, credentials.createInsecure());
+  }
+
+  activate(licenseKey: string): Promise<AgentActivateResponse> {
+    return this.#call(this.#client.activate.bind(this.#client), { licenseKey });
+  }
+
+  status(): Promise<StatusResponse> {
+    return this.#call(this.#client.status.bind(this.#client), {});
+  }
+
+  dropPlaintext(): Promise<DropPlaintextResponse> {
+    return this.#call(this.#client.dropPlaintext.bind(this.#client), {});
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  async #call<Request, Response>(
+    method: Parameters<typeof callUnary<Request, Response>>[0],
+    request: Request,
+  ): Promise<Response> {
+    try {
+      return await callUnary(method, request, new Metadata(), { deadline: Date.now() + CALL_TIMEOUT_MS });
+    } catch (error) {
+      const known = fromGrpcError(error, `the node agent at ${this.#socketPath}`);
+      if (known.code !== 'NET_UNREACHABLE' || known.cause !== error) throw known;
+      throw new LatchkeyError('NET_UNREACHABLE', `the node agent does not answer at ${this.#socketPath}`, {
+        hint: "start it with 'latchkey node run', as root",
+        cause: error,
+      });
+    }
+  }
+}
