@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { ClosingLineReporter } from './test/closing-line-reporter.ts';
 
 /** Real parts (registries, containerd, databases) need time to start; no test asserts on time. */
 const HOOK_TIMEOUT_MS = 180_000;
@@ -11,5 +12,6 @@ export default defineConfig({
     hookTimeout: HOOK_TIMEOUT_MS,
     // Two cores: more files at once would only fight over containerd and disks.
     maxWorkers: 2,
+    reporters: ['default', new ClosingLineReporter()],
   },
 });

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/latchkey/node.toml';
+export const DEFAULT_STATE_DIRECTORY = '/var/lib/latchkey/node';
 export const DEFAULT_RUNTIME_DIRECTORY = '/run/latchkey';
 
 /** Half of a node's memory at most may hold plaintext; an image that does not fit is refused with a message. */
@@ -21,7 +22,7 @@ const configSchema = z.strictObject({
   /** PEM file of the key server's authority. */
   authority_file: z.string(),
   containerd_address: z.string().default('/run/containerd/containerd.sock'),
-  state_directory: z.string().default('/var/lib/latchkey/node'),
+  state_directory: z.string().default(DEFAULT_STATE_DIRECTORY),
   runtime_directory: z.string().default(DEFAULT_RUNTIME_DIRECTORY),
   node_name: z.string().min(1).max(253).default(hostname()),
   /** Size of the memory-backed store, as tmpfs takes it: bytes with k, m, g, or a share of memory. */

@@ -26,6 +26,11 @@ const PROCESSORS = [
   },
 ] as const;
 
+/** The entries of `stream_processors` that are ours. */
+export function processorIds(): string[] {
+  return PROCESSORS.map(({ id }) => id);
+}
+
 const CRI_V2 = 'io.containerd.grpc.v1.cri';
 const CRI_IMAGES_V3 = 'io.containerd.cri.v1.images';
 const TRANSFER_V3 = 'io.containerd.transfer.v1.local';

@@ -1,0 +1,207 @@
+/** `latchkey node`: what the operator of a customer's machine does. */
+import type { Command } from 'commander';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { CommandContext } from '../context.ts';
+import { formatBytes, formatFields, formatTable, outputOf } from '../output.ts';
+import { becomeProgram, runJsonProgram } from '../run-program.ts';
+
+const DEFAULT_CONFIG_PATH = '/etc/latchkey/node.toml';
+const DEFAULT_AGENT_SOCKET = '/run/latchkey/agent.sock';
+
+interface SocketOptions {
+  readonly socket: string;
+}
+
+/** Adds the group and gives it, so that other verbs about nodes can join. */
+export function registerNode(program: Command, context: CommandContext): Command {
+  const node = program
+    .command('node')
+    .description('the agent on this machine, and the nodes a key server knows');
+  registerRun(node, context);
+  registerActivate(node, context);
+  registerStatus(node, context);
+  registerDrop(node, context);
+  registerInstall(node, context);
+  registerDoctor(node, context);
+  return node;
+}
+
+function registerRun(node: Command, context: CommandContext): void {
+  node
+    .command('run')
+    .description('run the node agent in the foreground (as root)')
+    .option('--config FILE', "the agent's configuration", DEFAULT_CONFIG_PATH)
+    .addHelpText('after', '\nExample:\n  latchkey node run --config /etc/latchkey/node.toml')
+    .action((options: { config: string }) => {
+      // One malloc arena: with many, buffers of worker threads are faulted in again and again (measured, -28 % CPU).
+      becomeProgram('shim/agent/main.js', [options.config], { ...context.env, MALLOC_ARENA_MAX: '1' });
+    });
+}
+
+function registerActivate(node: Command, context: CommandContext): void {
+  withSocket(node.command('activate', { isDefault: false }), context)
+    .description('activate this machine with a license key')
+    .argument('<license-key>', 'the key, or - to read it from standard input')
+    .addHelpText('after', '\nExample:\n  latchkey node activate LK-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX')
+    .action(async (argument: string, options: SocketOptions, command: Command) => {
+      const licenseKey = argument === '-' ? await readLine() : argument;
+      const answer = await withAgent(options, (agent) => agent.activate(licenseKey));
+      outputOf(context, command).result(answer, () =>
+        [
+          `activated: license ${answer.licenseId} for product ${answer.productCode}, node ${answer.nodeId}`,
+          `the node certificate is valid until ${new Date(answer.certificateExpiresAtMs).toISOString()}`,
+        ].join('\n'),
+      );
+    });
+}
+
+function registerStatus(node: Command, context: CommandContext): void {
+  withSocket(node.command('status'), context)
+    .description('licenses, leases and plaintext of this machine')
+    .addHelpText('after', '\nExample:\n  latchkey node status --json')
+    .action(async (options: SocketOptions, command: Command) => {
+      const status = await withAgent(options, (agent) => agent.status());
+      outputOf(context, command).result(status, () => {
+        const contact = status.lastContactMs === 0 ? 'never' : new Date(status.lastContactMs).toISOString();
+        const present = status.gatedLayers.filter(({ plaintextPresent }) => plaintextPresent).length;
+        const fields = formatFields([
+          ['node', status.nodeId === '' ? 'not activated' : status.nodeId],
+          ['mode', `${status.snapshotterMode} (every start on this snapshotter is gated)`],
+          ['containerd', status.containerdVersion === '' ? 'not reachable' : status.containerdVersion],
+          [
+            'key server',
+            `${status.keyServer} (${status.keyServerConnected ? 'connected' : 'not connected'})`,
+          ],
+          ['last contact', contact],
+          ['gated layers', `${status.gatedLayers.length}, ${present} of them decrypted in memory`],
+          [
+            'plaintext',
+            `${formatBytes(status.plaintextBytes)} of ${formatBytes(status.plaintextCapacityBytes)}`,
+          ],
+        ]);
+        const licenses = formatTable(
+          ['LICENSE', 'PRODUCT', 'STATE'],
+          status.licenses.map(({ licenseId, productCode, state }) => [licenseId, productCode, state]),
+        );
+        const leases = formatTable(
+          ['LEASE', 'LICENSE', 'ENDS', 'STATE'],
+          status.leases.map((lease) => [
+            lease.leaseId,
+            lease.licenseId,
+            new Date(lease.expiresAtMs).toISOString(),
+            lease.state,
+          ]),
+        );
+        return `${fields}\n${licenses}\n${leases}`;
+      });
+    });
+}
+
+function registerDrop(node: Command, context: CommandContext): void {
+  withSocket(node.command('drop'), context)
+    .description('drop decrypted layers that no running container uses')
+    .addHelpText('after', '\nExample:\n  latchkey node drop')
+    .action(async (options: SocketOptions, command: Command) => {
+      const answer = await withAgent(options, (agent) => agent.dropPlaintext());
+      outputOf(context, command).result(
+        answer,
+        () => `dropped ${answer.droppedLayers} layers, kept ${answer.keptLayers}`,
+      );
+    });
+}
+
+interface InstallOptions {
+  readonly config: string;
+  readonly containerdConfig: string;
+  readonly containerd: string;
+  readonly dryRun?: boolean;
+}
+
+function registerInstall(node: Command, context: CommandContext): void {
+  node
+    .command('install')
+    .description("set up this machine's containerd for the agent")
+    .option('--config FILE', "the agent's configuration", DEFAULT_CONFIG_PATH)
+    .option('--containerd-config FILE', "containerd's configuration", '/etc/containerd/config.toml')
+    .option('--containerd PROGRAM', 'the containerd to detect the version of', 'containerd')
+    .option('--dry-run', 'show the configuration, change nothing')
+    .addHelpText('after', '\nExample:\n  latchkey node install --dry-run')
+    .action(async (options: InstallOptions, command: Command) => {
+      const args = ['install', '--config', options.config, '--containerd-config', options.containerdConfig];
+      args.push('--containerd', options.containerd, ...(options.dryRun === true ? ['--dry-run'] : []));
+      const answer = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
+        containerdVersion: string;
+        configPath: string;
+        changed: boolean;
+        backupPath?: string;
+        configuration: string;
+      };
+      outputOf(context, command).result(answer, () => {
+        if (!answer.changed)
+          return `${answer.configPath} is set up already (containerd ${answer.containerdVersion})`;
+        if (options.dryRun === true) return answer.configuration;
+        const backup = answer.backupPath === undefined ? '' : `; the one before is ${answer.backupPath}`;
+        return `wrote ${answer.configPath} for containerd ${answer.containerdVersion}${backup}\nrestart containerd to use it`;
+      });
+    });
+}
+
+function registerDoctor(node: Command, context: CommandContext): void {
+  node
+    .command('doctor')
+    .description('find what is wrong with this machine, and how to mend it')
+    .option('--config FILE', "the agent's configuration", DEFAULT_CONFIG_PATH)
+    .option('--containerd-config FILE', "containerd's configuration", '/etc/containerd/config.toml')
+    .addHelpText('after', '\nExample:\n  latchkey node doctor')
+    .action(async (options: { config: string; containerdConfig: string }, command: Command) => {
+      const args = ['doctor', '--config', options.config, '--containerd-config', options.containerdConfig];
+      const answer = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
+        findings: { check: string; ok: boolean; detail: string; mend?: string }[];
+      };
+      outputOf(context, command).result(answer, () =>
+        answer.findings
+          .map(({ check, ok, detail, mend }) => {
+            const advice = mend === undefined ? '' : `\n      ${mend}`;
+            return `${ok ? 'ok  ' : 'BAD '}  ${check}: ${detail}${advice}`;
+          })
+          .join('\n'),
+      );
+      const bad = answer.findings.filter(({ ok }) => !ok);
+      if (bad.length > 0) {
+        throw new LatchkeyError(
+          'CONFIG_INVALID',
+          `${bad.length} of ${answer.findings.length} checks found something`,
+          {
+            hint: bad[0]?.mend,
+          },
+        );
+      }
+    });
+}
+
+function withSocket(command: Command, context: CommandContext): Command {
+  const fallback = context.env['LATCHKEY_AGENT_SOCKET'] ?? DEFAULT_AGENT_SOCKET;
+  return command.option('--socket PATH', "the agent's socket (LATCHKEY_AGENT_SOCKET)", fallback);
+}
+
+async function withAgent<Result>(
+  options: SocketOptions,
+  use: (agent: import('#src/wire/agent-connection.ts').AgentConnection) => Promise<Result>,
+): Promise<Result> {
+  const { AgentConnection } = await import('#src/wire/agent-connection.ts');
+  const agent = new AgentConnection(options.socket);
+  try {
+    return await use(agent);
+  } finally {
+    agent.close();
+  }
+}
+
+/** The first line of standard input, so that a key need not stand in a shell's history. */
+async function readLine(): Promise<string> {
+  const { createInterface } = await import('node:readline');
+  for await (const line of createInterface({ input: process.stdin })) return line.trim();
+  throw new LatchkeyError('USAGE_INVALID', 'standard input is empty', {
+    hint: 'give the license key on its first line',
+  });
+}
