@@ -2,9 +2,9 @@
 import 'reflect-metadata';
 import { type KeyObject, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 import { Pkcs10CertificateRequestGenerator, X509Certificate } from '@peculiar/x509';
-import { compactDecrypt } from 'jose';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { openEnvelope } from '#src/crypto/envelope.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
 import type { ActivateResponse } from '#src/wire/generated/latchkey/node.ts';
 import { activateAt, connectKeyServer } from './key-server.ts';
@@ -71,19 +71,14 @@ export function leaseAuthority(
 
 async function openImageKey(jwe: string, nodeKey: KeyObject): Promise<Buffer> {
   try {
-    const { plaintext } = await compactDecrypt(jwe, nodeKey, {
-      keyManagementAlgorithms: ['ECDH-ES+A256KW'],
-      contentEncryptionAlgorithms: ['A256GCM'],
-    });
-    if (plaintext.length !== IMAGE_KEY_BYTES) throw new Error(`the key has ${plaintext.length} bytes`);
-    return Buffer.from(plaintext);
+    const key = await openEnvelope(jwe, nodeKey, 'latchkey-image-key-lease');
+    if (key.length !== IMAGE_KEY_BYTES) throw new Error(`the key has ${key.length} bytes`);
+    return Buffer.from(key);
   } catch (error) {
     throw new LatchkeyError(
       'DENIED_LEASE_INVALID',
       'the image key of the lease does not open with the node key',
-      {
-        cause: error,
-      },
+      { cause: error },
     );
   }
 }

@@ -44,7 +44,9 @@ export class KeyGrantor {
     const element = parseElement(Buffer.from(gate.element, 'base64'));
     const options = parsePrivateOptions(openElement(element, lease.imageKey));
     const { mac } = parsePublicOptions(Buffer.from(gate.publicOptions, 'base64'));
-    if (!this.#ledger.claim(extraction.token)) throw foreignUnpack();
+    if (!this.#ledger.claim(extraction.token)) {
+      throw foreignUnpack(lease.claims.licenseId, gate.contact);
+    }
     return {
       layerDigest: extraction.identity.layer.digest,
       key: { symmetricKey: options.symmetricKey, nonce: options.nonce },
@@ -62,7 +64,8 @@ export class KeyGrantor {
       if (hint !== undefined && hint !== digest) continue;
       if ((await this.#index.headHash(namespace, digest)) === hash) return extraction;
     }
-    throw foreignUnpack();
+    await this.#index.refreshAll().catch(() => undefined);
+    throw foreignUnpack(this.#leases.all()[0]?.claims.licenseId, await this.#index.contactByHead(head));
   }
 
   /** The first image with a valid lease; when none has one, the first one's denial. */
@@ -81,10 +84,10 @@ export class KeyGrantor {
   }
 }
 
-function foreignUnpack(): LatchkeyError {
+function foreignUnpack(licenseId: string | undefined, contact: string | undefined): LatchkeyError {
   return new LatchkeyError(
     'DENIED_FOREIGN_UNPACK',
     'key-gated layer: it is opened only while the latchkey snapshotter unpacks it',
-    { hint: 'use the snapshotter named latchkey' },
+    { hint: 'use the snapshotter named latchkey', licenseId, contact },
   );
 }

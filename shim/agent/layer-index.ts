@@ -44,6 +44,27 @@ export class LayerIndex {
     return hash;
   }
 
+  /**
+   * Whom to ask about a layer that is known by its head only; undefined when it is in no image of this node.
+   * Slow (it reads the head of every encrypted layer), so only for refusals.
+   */
+  async contactByHead(head: Uint8Array): Promise<string | undefined> {
+    const hash = hashHead(head);
+    for (const [namespace, images] of this.#images) {
+      const layers = [...images.values()].flatMap((image) => image?.layers ?? []);
+      for (const { digest, elements } of layers.filter(({ encrypted }) => encrypted)) {
+        const known = await this.headHash(namespace, digest).catch(() => undefined);
+        if (known === hash) return elements[0]?.header.contact;
+      }
+    }
+    return undefined;
+  }
+
+  /** Reads the manifests of every namespace that have come since the last time. */
+  async refreshAll(): Promise<void> {
+    for (const namespace of await this.#containerd.namespaces()) await this.refresh(namespace);
+  }
+
   /** Reads the manifests that have come since the last time, and forgets those that are gone. */
   async refresh(namespace: string): Promise<void> {
     const before = this.#images.get(namespace) ?? new Map<Digest, IndexedImage | null>();

@@ -77,8 +77,9 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   server.addService(
     SnapshotsService,
     snapshotsService(agent.snapshotter, (method, key, error) => {
-      const level = isDeniedCode(error.code) ? 'warn' : error.code === 'BUG_UNEXPECTED' ? 'error' : 'debug';
-      log[level]({ method, key, error: error.line, cause: causeText(error) }, 'snapshot call refused');
+      if (isDeniedCode(error.code)) log.warn({ method, key, error: error.line }, 'start refused');
+      else if (error.code !== 'BUG_UNEXPECTED') log.debug({ method, key, error: error.line }, 'call refused');
+      else log.error({ method, key, error: error.line, cause: causeText(error) }, 'call failed');
     }),
   );
   server.addService(AgentService, agentService({ agent, config, version: packageVersion() }));
