@@ -30,7 +30,7 @@ function registerRun(node: Command, context: CommandContext): void {
   node
     .command('run')
     .description('run the node agent in the foreground (as root)')
-    .option('--config FILE', "the agent's configuration", DEFAULT_CONFIG_PATH)
+    .option('--config <file>', "the agent's configuration", DEFAULT_CONFIG_PATH)
     .addHelpText('after', '\nExample:\n  latchkey node run --config /etc/latchkey/node.toml')
     .action((options: { config: string }) => {
       // One malloc arena: with many, buffers of worker threads are faulted in again and again (measured, -28 % CPU).
@@ -121,9 +121,9 @@ function registerInstall(node: Command, context: CommandContext): void {
   node
     .command('install')
     .description("set up this machine's containerd for the agent")
-    .option('--config FILE', "the agent's configuration", DEFAULT_CONFIG_PATH)
-    .option('--containerd-config FILE', "containerd's configuration", '/etc/containerd/config.toml')
-    .option('--containerd PROGRAM', 'the containerd to detect the version of', 'containerd')
+    .option('--config <file>', "the agent's configuration", DEFAULT_CONFIG_PATH)
+    .option('--containerd-config <file>', "containerd's configuration", '/etc/containerd/config.toml')
+    .option('--containerd <program>', 'the containerd to detect the version of', 'containerd')
     .option('--dry-run', 'show the configuration, change nothing')
     .addHelpText('after', '\nExample:\n  latchkey node install --dry-run')
     .action(async (options: InstallOptions, command: Command) => {
@@ -150,8 +150,8 @@ function registerDoctor(node: Command, context: CommandContext): void {
   node
     .command('doctor')
     .description('find what is wrong with this machine, and how to mend it')
-    .option('--config FILE', "the agent's configuration", DEFAULT_CONFIG_PATH)
-    .option('--containerd-config FILE', "containerd's configuration", '/etc/containerd/config.toml')
+    .option('--config <file>', "the agent's configuration", DEFAULT_CONFIG_PATH)
+    .option('--containerd-config <file>', "containerd's configuration", '/etc/containerd/config.toml')
     .addHelpText('after', '\nExample:\n  latchkey node doctor')
     .action(async (options: { config: string; containerdConfig: string }, command: Command) => {
       const args = ['doctor', '--config', options.config, '--containerd-config', options.containerdConfig];
@@ -181,7 +181,7 @@ function registerDoctor(node: Command, context: CommandContext): void {
 
 function withSocket(command: Command, context: CommandContext): Command {
   const fallback = context.env['LATCHKEY_AGENT_SOCKET'] ?? DEFAULT_AGENT_SOCKET;
-  return command.option('--socket PATH', "the agent's socket (LATCHKEY_AGENT_SOCKET)", fallback);
+  return command.option('--socket <path>', "the agent's socket (LATCHKEY_AGENT_SOCKET)", fallback);
 }
 
 async function withAgent<Result>(
