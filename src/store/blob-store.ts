@@ -36,6 +36,23 @@ export interface BlobSource {
   localPath?(digest: Digest): string | undefined;
 }
 
+export interface WriteManifestOptions extends TransferOptions {
+  /** True for a manifest reached through an index that is written later; it gets no entry of its own. */
+  readonly isChild?: boolean | undefined;
+}
+
+/** A destination on this machine's disk lets a producer write the file itself and takes it over by rename. */
+export interface BlobStaging {
+  /** A path for a new file on the destination's filesystem; left behind by a crash, it does no harm. */
+  newFile(): Promise<string>;
+  /**
+   * Takes the file as the blob of the descriptor. The caller vouches for its digest, which it computed while
+   * writing; the length is checked and the file is made durable.
+   * @throws LatchkeyError INPUT_TRUNCATED, STORAGE_FULL
+   */
+  adopt(descriptor: Descriptor, path: string): Promise<void>;
+}
+
 export interface BlobDestination {
   readonly location: string;
   /** True when the blob is there already, with the same size. */
@@ -51,7 +68,13 @@ export interface BlobDestination {
     options?: TransferOptions,
   ): Promise<void>;
   /** Stores a manifest or index, and points a tag at it when one is given. */
-  writeManifest(manifest: ManifestBlob, tag?: string, options?: TransferOptions): Promise<void>;
+  writeManifest(manifest: ManifestBlob, tag?: string, options?: WriteManifestOptions): Promise<void>;
+  /**
+   * Takes the blob over from a source this destination can reach without us, such as another repository of the
+   * same registry. False when it cannot; then the blob must be written.
+   */
+  mountBlob?(descriptor: Descriptor, source: BlobSource, options?: TransferOptions): Promise<boolean>;
+  readonly staging?: BlobStaging | undefined;
 }
 
 export type BlobStore = BlobSource & BlobDestination;

@@ -1,0 +1,74 @@
+/** A repository of a registry as a {@link BlobStore}. */
+import type { Descriptor } from '#src/oci/descriptor.ts';
+import { referenceTarget, type ImageReference } from '#src/oci/reference.ts';
+import type {
+  BlobSource,
+  BlobStore,
+  ManifestBlob,
+  TransferOptions,
+  WriteManifestOptions,
+} from '#src/store/blob-store.ts';
+import { downloadBlob } from './blob-download.ts';
+import { hasRemoteBlob, mountRemoteBlob } from './blob-reuse.ts';
+import { uploadBlob } from './blob-upload.ts';
+import { getManifest, putManifest } from './manifest-client.ts';
+import { openRepository, type RegistryOptions, type Repository } from './repository.ts';
+
+/**
+ * The repository of a reference; no request is made. Reading without a reference gives the manifest that this one
+ * names; writing without a tag stores under the digest alone.
+ */
+export function openRegistry(reference: ImageReference, options: RegistryOptions = {}): BlobStore {
+  return new RegistryStore(reference, options);
+}
+
+class RegistryStore implements BlobStore {
+  readonly location: string;
+  readonly #reference: ImageReference;
+  readonly #repository: Repository;
+
+  constructor(reference: ImageReference, options: RegistryOptions) {
+    this.#reference = reference;
+    this.#repository = openRepository(reference.registry, reference.repository, options);
+    this.location = this.#repository.location;
+  }
+
+  readManifest(reference?: string, options: TransferOptions = {}): Promise<ManifestBlob> {
+    return getManifest(this.#repository, reference ?? referenceTarget(this.#reference), options.signal);
+  }
+
+  openBlob(descriptor: Descriptor, options: TransferOptions = {}): AsyncIterable<Uint8Array> {
+    return downloadBlob(this.#repository, descriptor, options);
+  }
+
+  hasBlob(descriptor: Descriptor, options: TransferOptions = {}): Promise<boolean> {
+    return hasRemoteBlob(this.#repository, descriptor, options.signal);
+  }
+
+  async writeBlob(
+    descriptor: Descriptor,
+    open: () => AsyncIterable<Uint8Array>,
+    options: TransferOptions = {},
+  ): Promise<void> {
+    if (await this.hasBlob(descriptor, options)) {
+      options.onBytes?.(descriptor.size);
+      return;
+    }
+    await uploadBlob(this.#repository, descriptor, open, options);
+  }
+
+  async mountBlob(
+    descriptor: Descriptor,
+    source: BlobSource,
+    options: TransferOptions = {},
+  ): Promise<boolean> {
+    if (!(source instanceof RegistryStore)) return false;
+    const from = source.#repository;
+    if (from.registry !== this.#repository.registry || from.name === this.#repository.name) return false;
+    return mountRemoteBlob(this.#repository, from, descriptor.digest, options.signal);
+  }
+
+  writeManifest(manifest: ManifestBlob, tag?: string, options: WriteManifestOptions = {}): Promise<void> {
+    return putManifest(this.#repository, manifest, tag, options.signal);
+  }
+}

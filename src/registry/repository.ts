@@ -1,0 +1,90 @@
+/** One repository of one registry: its URLs, its scopes, and requests that raise what an unexpected answer means. */
+import type { LatchkeyError } from '#src/base/errors.ts';
+import { withAuthorization } from './authorization.ts';
+import type { CredentialSource } from './credentials.ts';
+import { registryOrigin, type EndpointOptions } from './endpoint.ts';
+import { withRedirects } from './redirect.ts';
+import { registryError } from './registry-error.ts';
+import { systemRetryTiming, withRetries, type RetryTiming } from './retry.ts';
+import type { RepositoryScope } from './scope.ts';
+import { createTokenSource } from './token.ts';
+import { exchange, type RegistryRequest, type RegistryResponse, type Transport } from './transport.ts';
+
+export interface RegistryOptions extends EndpointOptions {
+  /** Where credentials come from; without it, requests are anonymous. */
+  readonly credentials?: CredentialSource | undefined;
+  /** Time and chance of retries; the system's when left out. */
+  readonly timing?: RetryTiming | undefined;
+}
+
+export interface Repository {
+  /** As references name it. */
+  readonly registry: string;
+  readonly origin: URL;
+  readonly name: string;
+  /** `docker://registry/name`, for messages. */
+  readonly location: string;
+  readonly timing: RetryTiming;
+  /** A URL below the repository: `blobs/uploads/`. */
+  url(path: string): URL;
+  /**
+   * Sends a request and returns the answer when its status is expected.
+   * @param action for the message: `read the manifest`
+   * @throws LatchkeyError NET_*, STATE_NOT_FOUND, LIMIT_EXCEEDED, INTERRUPTED
+   */
+  send(
+    request: Omit<RegistryRequest, 'scopes'> & { readonly scopes?: readonly RepositoryScope[] },
+    expected: readonly number[],
+    action: string,
+  ): Promise<RegistryResponse>;
+  /** The error that an answer means, for callers that expect failures. */
+  failure(response: RegistryResponse, action: string): LatchkeyError;
+  readonly pullScope: RepositoryScope;
+  readonly pushScope: RepositoryScope;
+}
+
+/** Opens a repository; no request is made. */
+export function openRepository(registry: string, name: string, options: RegistryOptions = {}): Repository {
+  const origin = registryOrigin(registry, options);
+  const timing = options.timing ?? systemRetryTiming;
+  const transport = stackTransport(registry, origin, timing, options.credentials ?? anonymous);
+  const pullScope: RepositoryScope = { repository: name, actions: ['pull'] };
+  const location = `docker://${registry}/${name}`;
+  const failure = (response: RegistryResponse, action: string): LatchkeyError =>
+    registryError(response, `${action} ${location}`, registry);
+  return {
+    registry,
+    origin,
+    name,
+    location,
+    timing,
+    pullScope,
+    pushScope: { repository: name, actions: ['pull', 'push'] },
+    url: (path) => new URL(`/v2/${name}/${path}`, origin),
+    send: async (request, expected, action) => {
+      const response = await transport({ scopes: [pullScope], ...request });
+      if (expected.includes(response.status)) return response;
+      throw failure(response, action);
+    },
+    failure,
+  };
+}
+
+/** Retries around authorization around redirects: each retry may log in anew, no hop sees a token it must not. */
+function stackTransport(
+  registry: string,
+  origin: URL,
+  timing: RetryTiming,
+  credentials: CredentialSource,
+): Transport {
+  const tokens = createTokenSource(registry, origin, withRetries(exchange, timing), timing.clock);
+  const authorized = withAuthorization(withRedirects(exchange), {
+    registry,
+    origin,
+    credentials,
+    tokens,
+  });
+  return withRetries(authorized, timing);
+}
+
+const anonymous: CredentialSource = () => Promise.resolve(undefined);

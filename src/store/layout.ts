@@ -1,0 +1,237 @@
+/**
+ * An image layout on disk (OCI image spec, image-layout.md). Blobs are written beside, synced and renamed, and
+ * index.json last, so a crash leaves at most files that nobody refers to.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { LAYOUT_LEFTOVER_AGE_MS, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
+import type { Descriptor } from '#src/oci/descriptor.ts';
+import { digestHex, digestOf, isDigest, parseDigest, type Digest } from '#src/oci/digest.ts';
+import { parseDocument } from '#src/oci/document-schema.ts';
+import { sniffMediaType } from '#src/oci/document.ts';
+import { parseIndex, type ImageIndex } from '#src/oci/index.ts';
+import {
+  fileSize,
+  partialPath,
+  readChunks,
+  removeLeftovers,
+  renameDurably,
+  syncDirectory,
+  writeWhole,
+} from './blob-file.ts';
+import type {
+  BlobStaging,
+  BlobStore,
+  ManifestBlob,
+  TransferOptions,
+  WriteManifestOptions,
+} from './blob-store.ts';
+import { EMPTY_LAYOUT_INDEX, findInLayout, withManifest } from './layout-index.ts';
+import { withLayoutLock } from './layout-lock.ts';
+import { truncated, throwIfAborted, verifiedStream, wrongContent } from './verified-stream.ts';
+
+const LAYOUT_FILE = 'oci-layout';
+const INDEX_FILE = 'index.json';
+const BLOB_DIRECTORY = join('blobs', 'sha256');
+const LAYOUT_VERSION = '1.0.0';
+
+/** What a writer that crashed while it made the layout may have left. */
+const OWN_NAME_PATTERN = /^(?:blobs|index\.json|\.latchkey-.*\.partial)$/;
+
+const layoutFileSchema = z.looseObject({ imageLayoutVersion: z.literal(LAYOUT_VERSION) });
+
+/**
+ * The layout in a directory, which need not exist yet: the first write makes it.
+ * Opening touches nothing; every error comes from the call that needs the disk.
+ */
+export function openLayout(directory: string): BlobStore & { readonly staging: BlobStaging } {
+  return new Layout(directory);
+}
+
+class Layout implements BlobStore {
+  readonly location: string;
+  readonly staging: BlobStaging;
+  readonly #directory: string;
+  #prepared: Promise<void> | undefined;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+    this.location = `oci:${directory}`;
+    this.staging = {
+      newFile: async () => {
+        await this.#prepare();
+        return partialPath(this.#directory);
+      },
+      adopt: (descriptor, path) => this.#adopt(descriptor, path),
+    };
+  }
+
+  async readManifest(reference?: string, options: TransferOptions = {}): Promise<ManifestBlob> {
+    throwIfAborted(options.signal);
+    const entry = findInLayout(await this.#readIndex(), reference, this.location);
+    const digest = entry?.digest ?? parseDigest(reference);
+    const sizeBytes = await this.#sizeOf(digest);
+    if (sizeBytes > MAX_MANIFEST_BYTES) {
+      throw new LatchkeyError('LIMIT_EXCEEDED', `${this.location}: the manifest ${digest} is too large`);
+    }
+    const bytes = await readFile(this.#blobPath(digest));
+    const found = { mediaType: entry?.mediaType ?? '', digest, size: bytes.length };
+    if (entry !== undefined && bytes.length < entry.size) throw truncated(entry, this.location, bytes.length);
+    const isAsListed = entry === undefined || entry.size === bytes.length;
+    if (!isAsListed || digestOf(bytes) !== digest) throw wrongContent(found, this.location);
+    return { descriptor: { ...found, mediaType: entry?.mediaType ?? sniffMediaType(bytes) }, bytes };
+  }
+
+  async *openBlob(descriptor: Descriptor, options: TransferOptions = {}): AsyncGenerator<Uint8Array> {
+    throwIfAborted(options.signal);
+    const sizeBytes = await this.#sizeOf(descriptor.digest);
+    // Known before the first byte, so that nobody works on a blob that cannot be right.
+    if (sizeBytes < descriptor.size) throw truncated(descriptor, this.location, sizeBytes);
+    const chunks = readChunks(this.#blobPath(descriptor.digest));
+    yield* verifiedStream(chunks, descriptor, this.location, options);
+  }
+
+  localPath(digest: Digest): string | undefined {
+    const path = this.#blobPath(digest);
+    return existsSync(path) ? path : undefined;
+  }
+
+  async hasBlob(descriptor: Descriptor): Promise<boolean> {
+    return (await fileSize(this.#blobPath(descriptor.digest))) === descriptor.size;
+  }
+
+  async writeBlob(
+    descriptor: Descriptor,
+    open: () => AsyncIterable<Uint8Array>,
+    options: TransferOptions = {},
+  ): Promise<void> {
+    await this.#prepare();
+    const chunks = verifiedStream(open(), descriptor, this.location, options);
+    await writeWhole(partialPath(this.#directory), this.#blobPath(descriptor.digest), chunks);
+  }
+
+  async writeManifest(
+    manifest: ManifestBlob,
+    tag?: string,
+    options: WriteManifestOptions = {},
+  ): Promise<void> {
+    const { descriptor, bytes } = manifest;
+    await this.writeBlob(descriptor, () => once(bytes), { signal: options.signal });
+    if (tag === undefined && options.isChild === true) return;
+    await this.#changeIndex((index) => withManifest(index, descriptor, tag));
+  }
+
+  async #adopt(descriptor: Descriptor, path: string): Promise<void> {
+    await this.#prepare();
+    const sizeBytes = (await fileSize(path)) ?? 0;
+    if (sizeBytes !== descriptor.size) throw truncated(descriptor, this.location, sizeBytes);
+    try {
+      await renameDurably(path, this.#blobPath(descriptor.digest));
+    } catch (error) {
+      throw toLatchkeyError(error);
+    }
+  }
+
+  async #changeIndex(change: (index: ImageIndex) => ImageIndex): Promise<void> {
+    try {
+      await syncDirectory(join(this.#directory, BLOB_DIRECTORY));
+      await withLayoutLock(await realpath(this.#directory), async () => {
+        const changed = change(await this.#readIndex());
+        const path = join(this.#directory, INDEX_FILE);
+        await writeWhole(partialPath(this.#directory), path, [Buffer.from(JSON.stringify(changed))]);
+        await syncDirectory(this.#directory);
+      });
+    } catch (error) {
+      throw toLatchkeyError(error);
+    }
+  }
+
+  async #readIndex(): Promise<ImageIndex> {
+    await this.#checkVersion();
+    return parseIndex(await this.#readOwnFile(INDEX_FILE));
+  }
+
+  async #checkVersion(): Promise<void> {
+    parseDocument(layoutFileSchema, await this.#readOwnFile(LAYOUT_FILE), `${this.location}/${LAYOUT_FILE}`);
+  }
+
+  async #readOwnFile(name: string): Promise<Uint8Array> {
+    const path = join(this.#directory, name);
+    const sizeBytes = await fileSize(path);
+    if (sizeBytes === undefined) throw this.#notALayout();
+    if (sizeBytes > MAX_MANIFEST_BYTES) throw new LatchkeyError('LIMIT_EXCEEDED', `${path} is too large`);
+    try {
+      return await readFile(path);
+    } catch (error) {
+      throw toLatchkeyError(error);
+    }
+  }
+
+  #notALayout(): LatchkeyError {
+    if (!existsSync(this.#directory)) {
+      return new LatchkeyError('STATE_NOT_FOUND', `${this.location} does not exist`, {
+        hint: 'check the path of the image layout',
+      });
+    }
+    return new LatchkeyError('INPUT_NOT_AN_IMAGE', `${this.location} is not an OCI image layout`, {
+      hint: `an image layout has the files ${LAYOUT_FILE} and ${INDEX_FILE}`,
+    });
+  }
+
+  async #sizeOf(digest: Digest): Promise<number> {
+    const sizeBytes = await fileSize(this.#blobPath(digest));
+    if (sizeBytes !== undefined) return sizeBytes;
+    if (!existsSync(join(this.#directory, LAYOUT_FILE))) throw this.#notALayout();
+    throw new LatchkeyError('STATE_NOT_FOUND', `${this.location} has no blob ${digest}`);
+  }
+
+  #blobPath(digest: Digest): string {
+    if (!isDigest(digest)) throw new TypeError('not a digest');
+    return join(this.#directory, BLOB_DIRECTORY, digestHex(digest));
+  }
+
+  /** Makes the layout when there is none; once, however many blobs are written at the same time. */
+  #prepare(): Promise<void> {
+    this.#prepared ??= this.#createOrCheck().catch((error: unknown) => {
+      this.#prepared = undefined;
+      throw toLatchkeyError(error);
+    });
+    return this.#prepared;
+  }
+
+  async #createOrCheck(): Promise<void> {
+    await refuseOtherDirectory(this.#directory, this.location);
+    await mkdir(join(this.#directory, BLOB_DIRECTORY), { recursive: true });
+    await withLayoutLock(await realpath(this.#directory), async () => {
+      await this.#createFile(INDEX_FILE, JSON.stringify(EMPTY_LAYOUT_INDEX));
+      await this.#createFile(LAYOUT_FILE, JSON.stringify({ imageLayoutVersion: LAYOUT_VERSION }));
+    });
+    await this.#checkVersion();
+    await removeLeftovers(this.#directory, LAYOUT_LEFTOVER_AGE_MS, Date.now());
+  }
+
+  async #createFile(name: string, text: string): Promise<void> {
+    const path = join(this.#directory, name);
+    if (existsSync(path)) return;
+    await writeWhole(partialPath(this.#directory), path, [Buffer.from(text)]);
+  }
+}
+
+/** A layout among somebody's other files is a mistyped path. */
+async function refuseOtherDirectory(directory: string, location: string): Promise<void> {
+  if (!existsSync(directory) || existsSync(join(directory, LAYOUT_FILE))) return;
+  const foreign = (await readdir(directory)).find((name) => !OWN_NAME_PATTERN.test(name));
+  if (foreign === undefined) return;
+  throw new LatchkeyError(
+    'INPUT_NOT_AN_IMAGE',
+    `${location} is not an OCI image layout and has other files in it (${foreign})`,
+    { hint: 'name a new or empty directory' },
+  );
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}

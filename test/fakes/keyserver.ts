@@ -1,0 +1,116 @@
+/** A real key server in its own process, on free ports and a directory of its own. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+const MAIN = join(import.meta.dirname, '..', '..', 'keyserver', 'main.js');
+const READY = 'latchkey key server is ready';
+
+export interface KeyServerOptions {
+  /** Start on the data of an earlier server; default = a new directory. */
+  readonly dataDirectory?: string;
+  /** More arguments for `keyserver/main.js`. */
+  readonly args?: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+export interface TestKeyServer {
+  readonly adminUrl: string;
+  /** `host:port`, mutual TLS. */
+  readonly nodeAddress: string;
+  /** `host:port`, TLS. */
+  readonly enrollAddress: string;
+  readonly authorityPem: string;
+  readonly adminToken: string;
+  readonly dataDirectory: string;
+  readonly pid: number;
+  /** Everything the server has written to stderr. */
+  log(): string;
+  /** SIGTERM; resolves with the exit status. Keeps the data. */
+  stop(): Promise<number | null>;
+  /** SIGKILL. Keeps the data. */
+  kill(): Promise<void>;
+  /** Stops it if need be and removes the data. */
+  dispose(): Promise<void>;
+}
+
+/** What a key server that did not start has said. */
+export class KeyServerExit extends Error {
+  readonly status: number | null;
+  readonly stderr: string;
+
+  constructor(status: number | null, stderr: string) {
+    super(`the key server exited with ${status ?? 'a signal'}: ${stderr}`);
+    this.status = status;
+    this.stderr = stderr;
+  }
+}
+
+const endpointsSchema = z.object({
+  adminUrl: z.string(),
+  nodeAddress: z.string(),
+  enrollAddress: z.string(),
+});
+
+/**
+ * Starts a key server and waits until it is ready.
+ * @throws KeyServerExit when it ends instead
+ */
+export async function startKeyServer(options: KeyServerOptions = {}): Promise<TestKeyServer> {
+  const dataDirectory = options.dataDirectory ?? (await mkdtemp(join(tmpdir(), 'latchkey-keyserver-')));
+  const child = spawn(
+    process.execPath,
+    [
+      MAIN,
+      ...['--data', dataDirectory],
+      ...['--admin-listen', '127.0.0.1:0', '--node-listen', '127.0.0.1:0', '--enroll-listen', '127.0.0.1:0'],
+      ...(options.args ?? []),
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'], env: options.env ?? process.env },
+  );
+  const stderr: Buffer[] = [];
+  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  const log = () => Buffer.concat(stderr).toString();
+  const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
+  await ready(child, exited, log);
+  const endpoints = endpointsSchema.parse(JSON.parse(await readText(dataDirectory, 'endpoints.json')));
+  const end = async (signal: NodeJS.Signals) => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    return exited;
+  };
+  return {
+    ...endpoints,
+    authorityPem: await readText(dataDirectory, 'authority.pem'),
+    adminToken: (await readText(dataDirectory, 'admin.token')).trim(),
+    dataDirectory,
+    pid: child.pid!,
+    log,
+    stop: () => end('SIGTERM'),
+    kill: async () => {
+      await end('SIGKILL');
+    },
+    dispose: async () => {
+      await end('SIGTERM');
+      await rm(dataDirectory, { recursive: true, force: true });
+    },
+  };
+}
+
+function ready(child: ChildProcess, exited: Promise<number | null>, log: () => string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let stdout = '';
+    child.stdout?.on('data', (chunk: Buffer) => {
+      stdout += chunk.toString();
+      if (stdout.includes(READY)) resolve();
+    });
+    void exited.then((status) => {
+      reject(new KeyServerExit(status, log()));
+    });
+  });
+}
+
+function readText(directory: string, name: string): Promise<string> {
+  return readFile(join(directory, name), 'utf8');
+}

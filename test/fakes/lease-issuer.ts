@@ -1,0 +1,112 @@
+/** The key server's word as an agent hears it, without the wire: really signed leases, answers a test scripts. */
+import { generateKeyPairSync } from 'node:crypto';
+import { CompactSign } from 'jose';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
+import type { RenewalResult } from '#src/wire/generated/latchkey/node.ts';
+import type { KeyServer } from '../../shim/agent/key-server.ts';
+import type { LeaseAuthority } from '../../shim/agent/lease-keeper.ts';
+import { type LeaseSubject, leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
+import type { ManualClock } from './manual-clock.ts';
+
+export const NODE_ID = 'node-1';
+export const LEASE_DURATION_MS = 60_000;
+
+export class LeaseIssuer {
+  readonly clock: ManualClock;
+  /** Image keys by their id; an unknown one gets a key of zeros. */
+  readonly imageKeys = new Map<string, Buffer>();
+  /** What the next calls are answered with instead of a lease. */
+  refusal: LatchkeyError | undefined;
+  /** Changes the claims of the leases that are cut from now on. */
+  terms: Partial<LeaseClaims> = {};
+  /** Runs while an answer is on its way. */
+  onTheWay: () => Promise<void> = () => Promise.resolve();
+  acquired = 0;
+  renewed = 0;
+  readonly #keys = generateKeyPairSync('ed25519');
+
+  constructor(clock: ManualClock) {
+    this.clock = clock;
+  }
+
+  get verificationJwk(): string {
+    return JSON.stringify(this.#keys.publicKey.export({ format: 'jwk' }));
+  }
+
+  claims(subject: LeaseSubject): LeaseClaims {
+    const issuedAtMs = this.clock.wallMs;
+    return {
+      leaseId: `lease-${this.acquired}`,
+      organizationId: 'org-1',
+      nodeId: NODE_ID,
+      nodeKeyThumbprint: 'thumbprint',
+      licenseId: 'lic-1',
+      epoch: 1,
+      imageDigest: subject.imageDigest,
+      imageKeyId: subject.imageKeyId,
+      issuedAtMs,
+      renewAtMs: issuedAtMs + LEASE_DURATION_MS / 3,
+      expiresAtMs: issuedAtMs + LEASE_DURATION_MS,
+      revision: 1,
+      onRevoke: 'deny-start',
+      contact: 'license@acme.example',
+      ...this.terms,
+    };
+  }
+
+  sign(claims: object, header: Readonly<Record<string, unknown>> = {}): Promise<string> {
+    return new CompactSign(Buffer.from(JSON.stringify(claims)))
+      .setProtectedHeader({ alg: 'EdDSA', typ: LEASE_TOKEN_TYPE, ...header })
+      .sign(this.#keys.privateKey);
+  }
+
+  authority(): LeaseAuthority {
+    const key = leaseVerificationKey(this.verificationJwk);
+    return {
+      keyServer: this.#keyServer(),
+      verify: (token, subject) =>
+        verifyLease(token, key, { nodeId: NODE_ID, ...(subject === undefined ? {} : { subject }) }),
+      openImageKey: (sealed) => Promise.resolve(Buffer.from(this.imageKeys.get(sealed) ?? Buffer.alloc(32))),
+    };
+  }
+
+  #keyServer(): KeyServer {
+    return {
+      address: 'keyserver.test:1',
+      acquireLease: async (request) => {
+        this.acquired += 1;
+        const lease = await this.sign(this.claims(request as unknown as LeaseSubject));
+        const serverTimeMs = this.clock.wallMs;
+        await this.onTheWay();
+        if (this.refusal !== undefined) throw this.refusal;
+        return { lease, imageKeyJwe: request.imageKeyId, serverTimeMs, revision: 1, auditSequence: 1 };
+      },
+      renewLeases: async ({ leaseIds }) => {
+        this.renewed += 1;
+        if (this.refusal?.code.startsWith('NET_') === true) throw this.refusal;
+        const results = await Promise.all(leaseIds.map((leaseId) => this.#renewal(leaseId)));
+        return { results, serverTimeMs: this.clock.wallMs, revision: 1 };
+      },
+      watchRevocations: () => {
+        throw new TypeError('the watch has its own test');
+      },
+      explain: (error) => error as Error,
+      close: () => undefined,
+    };
+  }
+
+  /** The subjects of leases by id, so that a renewal is for the same image. */
+  readonly subjects = new Map<string, LeaseSubject>();
+
+  async #renewal(leaseId: string): Promise<RenewalResult> {
+    const subject = this.subjects.get(leaseId);
+    if (this.refusal !== undefined || subject === undefined) {
+      const { code = 'DENIED_LEASE_INVALID', message = 'unknown lease' } = this.refusal ?? {};
+      const denial = { code, message, licenseId: 'lic-1', contact: 'license@acme.example' };
+      return { leaseId, outcome: { $case: 'denial', value: denial } };
+    }
+    const token = await this.sign({ ...this.claims(subject), leaseId });
+    return { leaseId, outcome: { $case: 'lease', value: token } };
+  }
+}

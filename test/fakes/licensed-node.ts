@@ -1,0 +1,147 @@
+/** The node's side of node.proto for tests: a key, an activation, a channel over mutual TLS. */
+import 'reflect-metadata';
+import { type KeyObject, X509Certificate, createPrivateKey, randomBytes, webcrypto } from 'node:crypto';
+import { Metadata, credentials } from '@grpc/grpc-js';
+import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
+import { openEnvelope } from '#src/crypto/envelope.ts';
+import { fromGrpcError } from '#src/wire/status.ts';
+import { callUnary } from '#src/wire/unary.ts';
+import {
+  type AcquireLeaseResponse,
+  type ActivateResponse,
+  EnrollmentClient,
+  NodesClient,
+  type RenewLeasesResponse,
+} from '#src/wire/generated/latchkey/node.ts';
+import type { TestKeyServer } from './keyserver.ts';
+
+const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
+const CALL_TIMEOUT_MS = 20_000;
+
+export interface NodeKey {
+  readonly requestDer: Buffer;
+  readonly privateKey: KeyObject;
+}
+
+/** A node key and its certificate request. */
+export async function createNodeKey(name = 'node-1'): Promise<NodeKey> {
+  const keys = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
+  const request = await Pkcs10CertificateRequestGenerator.create({
+    name: [{ CN: [name] }],
+    keys,
+    signingAlgorithm: { ...P256, hash: 'SHA-256' },
+  });
+  const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey);
+  return {
+    requestDer: Buffer.from(request.rawData),
+    privateKey: createPrivateKey({ key: Buffer.from(pkcs8), format: 'der', type: 'pkcs8' }),
+  };
+}
+
+export interface ActivationOptions {
+  readonly key?: NodeKey;
+  readonly name?: string;
+  readonly nodeTimeMs?: number;
+}
+
+/** Activates and gives the connected node; rejects with the LatchkeyError that came over the wire. */
+export async function activateNode(
+  server: TestKeyServer,
+  licenseKey: string,
+  options: ActivationOptions = {},
+): Promise<LicensedNode> {
+  const key = options.key ?? (await createNodeKey(options.name));
+  const client = new EnrollmentClient(
+    server.enrollAddress,
+    credentials.createSsl(Buffer.from(server.authorityPem)),
+  );
+  try {
+    const activation = await callUnary(
+      client.activate.bind(client),
+      {
+        licenseKey,
+        certificateRequestDer: key.requestDer,
+        nodeName: options.name ?? 'node-1',
+        nodeTimeMs: options.nodeTimeMs ?? Date.now(),
+      },
+      new Metadata(),
+      { deadline: Date.now() + CALL_TIMEOUT_MS },
+    );
+    return new LicensedNode(server, key, activation);
+  } catch (error) {
+    throw fromGrpcError(error, 'key server');
+  } finally {
+    client.close();
+  }
+}
+
+export interface AcquireOptions {
+  readonly imageDigest: string;
+  readonly imageKeyId: string;
+  readonly nonce?: Buffer;
+  readonly nodeTimeMs?: number;
+}
+
+export class LicensedNode {
+  readonly activation: ActivateResponse;
+  readonly key: NodeKey;
+  readonly client: NodesClient;
+
+  constructor(server: TestKeyServer, key: NodeKey, activation: ActivateResponse) {
+    this.key = key;
+    this.activation = activation;
+    this.client = connectNode(server, key, activation.certificateDer);
+  }
+
+  async acquire(options: AcquireOptions): Promise<AcquireLeaseResponse> {
+    return this.#call(
+      callUnary(
+        this.client.acquireLease.bind(this.client),
+        { nonce: randomBytes(16), nodeTimeMs: Date.now(), ...options },
+        new Metadata(),
+        { deadline: Date.now() + CALL_TIMEOUT_MS },
+      ),
+    );
+  }
+
+  async renew(leaseIds: string[]): Promise<RenewLeasesResponse> {
+    return this.#call(
+      callUnary(
+        this.client.renewLeases.bind(this.client),
+        { leaseIds, nodeTimeMs: Date.now() },
+        new Metadata(),
+        { deadline: Date.now() + CALL_TIMEOUT_MS },
+      ),
+    );
+  }
+
+  /** Opens the image key of an answer. */
+  openImageKey(answer: AcquireLeaseResponse): Promise<Uint8Array> {
+    return openEnvelope(answer.imageKeyJwe, this.key.privateKey, 'latchkey-image-key-lease');
+  }
+
+  close(): void {
+    this.client.close();
+  }
+
+  async #call<Response>(call: Promise<Response>): Promise<Response> {
+    try {
+      return await call;
+    } catch (error) {
+      throw fromGrpcError(error, 'key server');
+    }
+  }
+}
+
+/** A channel with a client certificate. */
+export function connectNode(server: TestKeyServer, key: NodeKey, certificateDer: Uint8Array): NodesClient {
+  const certificate = new X509Certificate(certificateDer).toString();
+  return new NodesClient(
+    server.nodeAddress,
+    credentials.createSsl(
+      Buffer.from(server.authorityPem),
+      Buffer.from(key.privateKey.export({ type: 'pkcs8', format: 'pem' })),
+      Buffer.from(certificate),
+    ),
+  );
+}
