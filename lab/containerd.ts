@@ -107,12 +107,6 @@ export class LabContainerd {
     }
   }
 
-  /** Has containerd collect what nothing refers to; deleting any image with --sync waits for it. */
-  async collectGarbage(namespace: string): Promise<void> {
-    await this.ctr(['images', 'remove', '--sync', 'no-such-image'], namespace);
-    await this.ctr(['content', 'prune', 'references'], namespace);
-  }
-
   /** Ends the shims of this containerd only: they carry its address on their command line. */
   async killShims(): Promise<void> {
     const { stdout } = await run('ps', ['-eo', 'pid=,args=']);

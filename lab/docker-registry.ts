@@ -15,10 +15,15 @@ export interface DockerRegistryOptions {
 }
 
 export interface DockerRegistry {
-  /** `127.0.0.1:PORT`. */
+  /** `127.0.0.1:PORT`, also after a restart. */
   readonly host: string;
   /** Where it keeps its blobs. */
   readonly directory: string;
+  /** Ends it as a crash would; its files stay. */
+  kill(): Promise<void>;
+  /** Starts it again at the same address, with what it had stored. */
+  restart(): Promise<void>;
+  /** Ends it and removes its files. */
   stop(): Promise<void>;
 }
 
@@ -30,40 +35,80 @@ export function dockerRegistrySkipReason(): string | undefined {
     : `needs ${missing.join(' and ')}: apt-get install docker-registry apache2-utils`;
 }
 
-/** Starts a registry and waits until it listens; `stop` ends it and removes its files. */
+/** Starts a registry and waits until it listens. */
 export async function startDockerRegistry(options: DockerRegistryOptions = {}): Promise<DockerRegistry> {
   const directory = await mkdtemp(join(tmpdir(), 'latchkey-registry-'));
+  const passwordFile = await writePasswordFile(directory, options);
+  let running: RunningRegistry;
+  try {
+    running = await run(directory, '127.0.0.1:0', passwordFile);
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true });
+    throw error;
+  }
+  const { host } = running;
+  return {
+    host,
+    directory,
+    kill: () => running.kill(),
+    restart: async () => {
+      await running.kill();
+      running = await run(directory, host, passwordFile);
+    },
+    stop: async () => {
+      await running.kill();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+interface RunningRegistry {
+  readonly host: string;
+  kill(): Promise<void>;
+}
+
+async function run(
+  directory: string,
+  address: string,
+  passwordFile: string | undefined,
+): Promise<RunningRegistry> {
   const configPath = join(directory, 'config.yml');
-  await writeFile(configPath, await config(directory, options));
+  await writeFile(configPath, configFor(directory, address, passwordFile));
   const child = spawn(REGISTRY_BINARY, ['serve', configPath], { stdio: ['ignore', 'ignore', 'pipe'] });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-  const stop = async (): Promise<void> => {
+  const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
     await exited;
-    await rm(directory, { recursive: true, force: true });
   };
   try {
-    return { host: await listeningAddress(child), directory, stop };
+    return { host: await listeningAddress(child), kill };
   } catch (error) {
-    await stop();
+    await kill();
     throw error;
   }
 }
 
-async function config(directory: string, options: DockerRegistryOptions): Promise<string> {
+function configFor(directory: string, address: string, passwordFile: string | undefined): string {
   const lines = [
     'version: 0.1',
     'log: { level: info, accesslog: { disabled: true } }',
     `storage: { filesystem: { rootdirectory: ${join(directory, 'storage')} }, delete: { enabled: true } }`,
-    'http: { addr: "127.0.0.1:0" }',
+    // Its uploads can be resumed after a restart only when it signs their state with the same secret.
+    `http: { addr: "${address}", secret: test }`,
   ];
-  if (options.htpasswd !== undefined) {
-    const { user, password } = options.htpasswd;
-    const passwordFile = join(directory, 'htpasswd');
-    await writeFile(passwordFile, execFileSync(HTPASSWD_BINARY, ['-Bin', user], { input: password }));
-    lines.push(`auth: { htpasswd: { realm: test, path: ${passwordFile} } }`);
-  }
+  if (passwordFile !== undefined) lines.push(`auth: { htpasswd: { realm: test, path: ${passwordFile} } }`);
   return `${lines.join('\n')}\n`;
+}
+
+async function writePasswordFile(
+  directory: string,
+  options: DockerRegistryOptions,
+): Promise<string | undefined> {
+  if (options.htpasswd === undefined) return undefined;
+  const { user, password } = options.htpasswd;
+  const path = join(directory, 'htpasswd');
+  await writeFile(path, execFileSync(HTPASSWD_BINARY, ['-Bin', user], { input: password }));
+  return path;
 }
 
 /** The registry picks the port and says it in its log. */

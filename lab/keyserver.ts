@@ -85,7 +85,7 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
     authorityPem: await readText(dataDirectory, 'authority.pem'),
     adminToken: (await readText(dataDirectory, 'admin.token')).trim(),
     dataDirectory,
-    pid: child.pid!,
+    pid: child.pid ?? 0,
     log,
     stop: () => end('SIGTERM'),
     kill: async () => {

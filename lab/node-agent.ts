@@ -43,13 +43,14 @@ export class LabAgent {
     await writeFile(this.configPath, stringify(this.#configuration()));
     const log = openSync(join(directory, 'agent.log'), 'a');
     const script = join(import.meta.dirname, '..', 'shim', 'agent', 'main.js');
-    this.#process = spawn(process.execPath, [script, this.configPath], {
+    const child = spawn(process.execPath, [script, this.configPath], {
       stdio: ['ignore', log, log],
       env: { ...process.env, MALLOC_ARENA_MAX: '1' },
       detached: true,
     });
     closeSync(log);
-    await this.#untilReady();
+    await this.#untilReady(child);
+    this.#process = child;
   }
 
   connect(): AgentConnection {
@@ -88,20 +89,17 @@ export class LabAgent {
     };
   }
 
-  async #untilReady(): Promise<void> {
+  /** By its own word in the log: the socket may still be another agent's. */
+  async #untilReady(child: ChildProcess): Promise<void> {
     const deadline = Date.now() + START_TIMEOUT_MS;
-    const connection = this.connect();
-    try {
-      for (;;) {
-        if (await connection.status().then(Boolean, () => false)) return;
-        if (this.#process?.exitCode !== null || Date.now() > deadline) {
-          const lines = (await this.log()).trim().split('\n');
-          throw new LatchkeyError('NET_UNREACHABLE', 'the agent did not start', { hint: lines.at(-1) });
-        }
-        await sleep(POLL_MS);
+    for (;;) {
+      const lines = (await this.log()).trim().split('\n');
+      if (lines.some((line) => line.includes(`"pid":${child.pid ?? 0},`) && line.includes('agent ready')))
+        return;
+      if (child.exitCode !== null || Date.now() > deadline) {
+        throw new LatchkeyError('NET_UNREACHABLE', 'the agent did not start', { hint: lines.at(-1) });
       }
-    } finally {
-      connection.close();
+      await sleep(POLL_MS);
     }
   }
 

@@ -14,11 +14,19 @@ const DEFAULT_PLAINTEXT_CAPACITY = '50%';
 const DEFAULT_IDLE_DROP_SECONDS = 600;
 const DEFAULT_STOP_GRACE_SECONDS = 10;
 
+/** A day; setTimeout takes at most 24 of them and would end containers at once for more. */
+const MAX_STOP_GRACE_SECONDS = 86_400;
+
+/** A name, an IPv4 address, or an IPv6 address in brackets. */
+const address = z
+  .string()
+  .regex(/^(?:[^\s:[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}$/, 'must be host:port, or [address]:port for IPv6');
+
 const configSchema = z.strictObject({
-  /** host:port of the key server for nodes. */
-  key_server: z.string().regex(/^[^\s:]+:\d+$/, 'must be host:port'),
-  /** host:port where nodes are activated. */
-  enrollment: z.string().regex(/^[^\s:]+:\d+$/, 'must be host:port'),
+  /** Of the key server, for nodes. */
+  key_server: address,
+  /** Where nodes are activated. */
+  enrollment: address,
   /** PEM file of the key server's authority. */
   authority_file: z.string(),
   containerd_address: z.string().default('/run/containerd/containerd.sock'),
@@ -28,10 +36,11 @@ const configSchema = z.strictObject({
   /** Size of the memory-backed store, as tmpfs takes it: bytes with k, m, g, or a share of memory. */
   plaintext_capacity: z
     .string()
-    .regex(/^\d+(?:[kmgKMG]|%)?$/, 'must be a size like 2g or a share like 50%')
+    // tmpfs takes a size of 0 for no limit at all.
+    .regex(/^[1-9]\d*(?:[kmgKMG]|%)?$/, 'must be a size like 2g or a share like 50%')
     .default(DEFAULT_PLAINTEXT_CAPACITY),
   idle_drop_seconds: z.int().positive().default(DEFAULT_IDLE_DROP_SECONDS),
-  stop_grace_seconds: z.int().nonnegative().default(DEFAULT_STOP_GRACE_SECONDS),
+  stop_grace_seconds: z.int().nonnegative().max(MAX_STOP_GRACE_SECONDS).default(DEFAULT_STOP_GRACE_SECONDS),
 });
 
 export type AgentConfigFile = z.input<typeof configSchema>;

@@ -51,10 +51,11 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
       expiresAtMs: lease.claims.expiresAtMs,
       state: lease.denial?.code ?? (agent.leases.isGood(lease) ? 'VALID' : 'EXPIRED'),
     })),
-    licenses: (agent.identity?.licenses ?? []).map(({ licenseId, productCode }) => {
-      const denial = leases.find(({ claims }) => claims.licenseId === licenseId)?.denial;
-      return { licenseId, productCode, state: denial?.code ?? 'ACTIVE' };
-    }),
+    licenses: (agent.identity?.licenses ?? []).map(({ licenseId, productCode }) => ({
+      licenseId,
+      productCode,
+      state: agent.refusedLicenses.get(licenseId) ?? 'ACTIVE',
+    })),
     gatedLayers: await Promise.all(gated.map((snapshot) => layerStatus(agent, snapshot))),
     plaintextBytes: store.usedBytes,
     plaintextCapacityBytes: store.capacityBytes,

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Clock } from '#src/base/clock.ts';
-import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { type ErrorCode, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import { ContainerdConnection } from '../containerd/connection.ts';
 import { SnapshotDirectories } from '../snapshotter/directories.ts';
@@ -17,7 +17,7 @@ import { ExtractionLedger } from './extraction-ledger.ts';
 import { KeyGrantor } from './key-grant.ts';
 import type { KeyServer } from './key-server.ts';
 import { LayerIndex } from './layer-index.ts';
-import { type HeldLease, LeaseKeeper } from './lease-keeper.ts';
+import { type HeldLease, LeaseKeeper, fromDenial } from './lease-keeper.ts';
 import { LeaseRenewal } from './lease-renewal.ts';
 import { subjectKey } from './lease.ts';
 import { IdentityStore, type NodeIdentity } from './node-identity.ts';
@@ -43,6 +43,8 @@ export class Agent {
   readonly grantor: KeyGrantor;
   readonly plaintext: PlaintextDropper;
   readonly watch: RevocationWatch;
+  /** License id -> the denial that starts get under it; what is not here is in force, as far as is known. */
+  readonly refusedLicenses = new Map<string, ErrorCode>();
   identity: NodeIdentity | undefined;
   readonly #parts: AgentParts;
   readonly #journal: Journal;
@@ -162,6 +164,8 @@ export class Agent {
   async #licenseChanged(change: LicenseChange): Promise<void> {
     const { licenseId, epoch, state } = change;
     this.#parts.log.info({ licenseId, epoch, state }, 'license changed');
+    if (change.denial === undefined) this.refusedLicenses.delete(licenseId);
+    else this.refusedLicenses.set(licenseId, fromDenial(change.denial).code);
     await this.leases.applyChange(change);
   }
 

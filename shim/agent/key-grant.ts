@@ -39,14 +39,19 @@ export class KeyGrantor {
    * @throws LatchkeyError DENIED_FOREIGN_UNPACK, DENIED_*, CRYPTO_AUTHENTICATION_FAILED, INPUT_MALFORMED
    */
   async grant(head: Uint8Array, hint: Digest | undefined): Promise<KeyGrant> {
-    const extraction = await this.#findExtraction(head, hint);
+    for (;;) {
+      const extraction = await this.#findExtraction(head, hint);
+      const grant = await this.#grantFor(extraction);
+      // The same layer may be unpacked twice at once, for two images or clients: then the other one is free.
+      if (this.#ledger.claim(extraction.token)) return grant;
+    }
+  }
+
+  async #grantFor(extraction: OpenExtraction): Promise<KeyGrant> {
     const { gate, lease } = await this.#authorize(extraction.identity.encryptedIn);
     const element = parseElement(Buffer.from(gate.element, 'base64'));
     const options = parsePrivateOptions(openElement(element, lease.imageKey));
     const { mac } = parsePublicOptions(Buffer.from(gate.publicOptions, 'base64'));
-    if (!this.#ledger.claim(extraction.token)) {
-      throw foreignUnpack(lease.claims.licenseId, gate.contact);
-    }
     return {
       layerDigest: extraction.identity.layer.digest,
       key: { symmetricKey: options.symmetricKey, nonce: options.nonce },
@@ -62,7 +67,9 @@ export class KeyGrantor {
     for (const extraction of this.#ledger.unclaimed()) {
       const { namespace, digest } = extraction.identity.layer;
       if (hint !== undefined && hint !== digest) continue;
-      if ((await this.#index.headHash(namespace, digest)) === hash) return extraction;
+      // An extraction is open before its blob has been fetched; then it is not the one that is here.
+      const known = await this.#index.headHash(namespace, digest).catch(() => undefined);
+      if (known === hash) return extraction;
     }
     await this.#index.refreshAll().catch(() => undefined);
     throw foreignUnpack(this.#leases.all()[0]?.claims.licenseId, await this.#index.contactByHead(head));

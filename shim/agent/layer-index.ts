@@ -1,9 +1,10 @@
 /**
  * Which layer is behind a chain ID, learnt from the manifests in containerd's content store. containerd tells
  * a snapshotter only the chain ID and a stream processor often nothing, so both look here. Manifests are
- * immutable: each is read once; a miss reads what has come since.
+ * immutable: each is read once.
  */
 import { createHash } from 'node:crypto';
+import { LatchkeyError } from '#src/base/errors.ts';
 import { LAYER_HEAD_BYTES, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { ContainerdConnection } from '../containerd/connection.ts';
@@ -26,11 +27,11 @@ export class LayerIndex {
     this.#containerd = containerd;
   }
 
-  /** The layer that unpacks to a chain ID, with every image of the namespace that holds it encrypted. */
+  /**
+   * The layer that unpacks to a chain ID, with every image of the namespace that holds it encrypted. Always asks
+   * containerd what has come since: the image being unpacked is the newest.
+   */
   async identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined> {
-    const known = this.#lookUp(namespace, chainId);
-    // A plain answer may be out of date: an image that holds the layer encrypted may have come since.
-    if (known !== undefined && known.encryptedIn.length > 0) return known;
     await this.refresh(namespace);
     return this.#lookUp(namespace, chainId);
   }
@@ -80,27 +81,31 @@ export class LayerIndex {
     this.#images.set(namespace, now);
   }
 
-  /** @returns undefined when the image is not complete yet (its config is still being fetched) */
+  /** @returns undefined when the image cannot be read: its config is still being fetched, or it was collected */
   async #read(namespace: string, digest: Digest): Promise<IndexedImage | null | undefined> {
-    const manifest = parseImageManifest(
-      await readBlob(this.#containerd, namespace, digest, MAX_MANIFEST_BYTES),
-    );
-    if (manifest === undefined || manifest.config.size > MAX_CONFIG_BYTES) return null;
-    let config: Buffer;
     try {
-      config = await readBlob(this.#containerd, namespace, manifest.config.digest, MAX_CONFIG_BYTES);
-    } catch {
-      return undefined;
+      const bytes = await readBlob(this.#containerd, namespace, digest, MAX_MANIFEST_BYTES);
+      const manifest = parseImageManifest(bytes);
+      if (manifest === undefined || manifest.config.size > MAX_CONFIG_BYTES) return null;
+      const config = await readBlob(this.#containerd, namespace, manifest.config.digest, MAX_CONFIG_BYTES);
+      const layers = imageLayers(manifest, config);
+      return layers === undefined ? null : { digest, layers };
+    } catch (error) {
+      // One unreadable image must not stop the others; without an entry its own keys are not given.
+      if (error instanceof LatchkeyError && !error.code.startsWith('NET_')) return undefined;
+      throw error;
     }
-    const layers = imageLayers(manifest, config);
-    return layers === undefined ? null : { digest, layers };
   }
 
   #lookUp(namespace: string, chainId: Digest): LayerIdentity | undefined {
     const hits = [...(this.#images.get(namespace)?.values() ?? [])].flatMap((image) =>
       (image?.layers ?? []).filter((layer) => layer.chainId === chainId).map((layer) => ({ image, layer })),
     );
-    const hit = hits.find(({ layer }) => layer.encrypted) ?? hits[0];
+    // One that only others can open must not stand in the way of its plain twin.
+    const hit =
+      hits.find(({ layer }) => layer.elements.length > 0) ??
+      hits.find(({ layer }) => !layer.encrypted) ??
+      hits[0];
     if (hit === undefined) return undefined;
     const { digest, mediaType, sizeBytes, diffId, encrypted } = hit.layer;
     return {

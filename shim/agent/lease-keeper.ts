@@ -42,6 +42,8 @@ export class LeaseKeeper {
   readonly #events: LeaseKeeperEvents;
   readonly #leases = new Map<string, HeldLease>();
   readonly #asking = new Map<string, Promise<HeldLease>>();
+  /** The newest change per license; a lease that was on its way meanwhile may be older. */
+  readonly #changes = new Map<string, LicenseChange>();
   #authority: LeaseAuthority | undefined;
 
   constructor(clock: Clock, events: LeaseKeeperEvents) {
@@ -86,12 +88,17 @@ export class LeaseKeeper {
 
   /** The key server has said that a license changed; leases of an older epoch are void from now on. */
   async applyChange(change: LicenseChange): Promise<void> {
+    const newest = this.#changes.get(change.licenseId);
+    if (newest === undefined || newest.epoch <= change.epoch) this.#changes.set(change.licenseId, change);
     const affected = this.all().filter(
       ({ claims }) => claims.licenseId === change.licenseId && claims.epoch < change.epoch,
     );
     for (const lease of affected) {
-      if (change.denial === undefined) this.#leases.delete(subjectKey(lease.subject));
-      else this.end(lease, fromDenial(change.denial));
+      if (change.denial !== undefined) this.end(lease, fromDenial(change.denial));
+      else {
+        this.#leases.delete(subjectKey(lease.subject));
+        lease.imageKey.fill(0);
+      }
     }
     if (change.denial === undefined) {
       // Ask again at once, so that the next start does not wait and renewed terms are known.
@@ -169,12 +176,22 @@ export class LeaseKeeper {
       };
       this.#leases.set(subjectKey(subject), lease);
       this.#expired.delete(subjectKey(subject));
+      this.#refuseOutdated(lease);
       return lease;
     } catch (error) {
       // A license that was revoked stays so while the key server is away; otherwise its newest word counts.
       const refusal = explainRefusal(toLatchkeyError(error), before, contact);
       throw refusal.code === 'DENIED_LEASE_EXPIRED' && held?.denial !== undefined ? held.denial : refusal;
     }
+  }
+
+  /** A lease cut before a change that has arrived already is void like those that were held then. */
+  #refuseOutdated(lease: HeldLease): void {
+    const change = this.#changes.get(lease.claims.licenseId);
+    if (change?.denial === undefined || lease.claims.epoch >= change.epoch) return;
+    const denial = fromDenial(change.denial);
+    this.end(lease, denial);
+    throw denial;
   }
 }
 

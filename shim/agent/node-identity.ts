@@ -3,12 +3,13 @@
  * root can read. Written whole or not at all; the license key that bought it is not kept.
  */
 import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
-import { generateKeyPair } from 'node:crypto';
+import { createPrivateKey, generateKeyPair } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { z } from 'zod';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
+import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 
 const PRIVATE_FILE_MODE = 0o600;
 const PRIVATE_DIRECTORY_MODE = 0o700;
@@ -27,16 +28,24 @@ export type NodeIdentity = z.infer<typeof identitySchema>;
 
 export class IdentityStore {
   readonly #directory: string;
+  readonly #oneAtATime = new KeyedMutex<string>();
 
   constructor(directory: string) {
     this.#directory = directory;
   }
 
-  /** The node's P-256 private key, PKCS#8 PEM; made at the first call, and the same ever after. */
+  /**
+   * The node's P-256 private key, PKCS#8 PEM; made at the first call, and the same ever after.
+   * @throws LatchkeyError STATE_DAMAGED
+   */
   async privateKeyPem(): Promise<string> {
     const path = join(this.#directory, 'node-key.pem');
+    return this.#oneAtATime.run(path, () => this.#loadOrMakeKey(path));
+  }
+
+  async #loadOrMakeKey(path: string): Promise<string> {
     const existing = await readIfThere(path);
-    if (existing !== undefined) return existing;
+    if (existing !== undefined) return requirePrivateKey(existing, path);
     // The asynchronous form: the synchronous one can deadlock with garbage collection on older Nodes.
     const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
@@ -52,16 +61,19 @@ export class IdentityStore {
     const path = join(this.#directory, 'identity.json');
     const text = await readIfThere(path);
     if (text === undefined) return undefined;
-    const parsed = identitySchema.safeParse(parseJson(text, path));
-    if (parsed.success) return parsed.data;
-    throw new LatchkeyError('STATE_DAMAGED', `${path} is not a node identity`, {
-      hint: "remove it and run 'latchkey node activate' again",
-      cause: parsed.error,
-    });
+    try {
+      return identitySchema.parse(parseJson(text, path));
+    } catch (error) {
+      throw new LatchkeyError('STATE_DAMAGED', `${path} is not a node identity`, {
+        hint: "remove it and run 'latchkey node activate' again",
+        cause: error,
+      });
+    }
   }
 
   async save(identity: NodeIdentity): Promise<void> {
-    await this.#write(join(this.#directory, 'identity.json'), JSON.stringify(identity, null, 2));
+    const path = join(this.#directory, 'identity.json');
+    await this.#oneAtATime.run(path, () => this.#write(path, JSON.stringify(identity, null, 2)));
   }
 
   async #write(path: string, text: string): Promise<void> {
@@ -75,6 +87,18 @@ export class IdentityStore {
     } finally {
       await directory.close();
     }
+  }
+}
+
+function requirePrivateKey(pem: string, path: string): string {
+  try {
+    createPrivateKey(pem);
+    return pem;
+  } catch (error) {
+    throw new LatchkeyError('STATE_DAMAGED', `${path} is not a private key`, {
+      hint: "remove it and run 'latchkey node activate' again",
+      cause: error,
+    });
   }
 }
 

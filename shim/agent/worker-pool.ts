@@ -47,8 +47,12 @@ export class WorkerPool {
     const worker = new Worker(this.#script, { stdout: true, stderr: true });
     worker.unref();
     this.#all.add(worker);
+    // Whoever uses the worker hears of its failure; without a listener an idle one would end the process.
+    worker.on('error', () => undefined);
     worker.once('exit', () => {
       this.#all.delete(worker);
+      const place = this.#idle.indexOf(worker);
+      if (place !== -1) this.#idle.splice(place, 1);
     });
     return worker;
   }

@@ -72,10 +72,12 @@ export function parseContainerdVersion(text: string): Version {
 /**
  * The configuration with the proxy snapshotter, the stream processors and the CRI snapshotter set.
  * Everything else is kept. Applying it twice gives the same.
+ * @throws LatchkeyError CONFIG_INVALID for an unsupported containerd or a configuration that cannot be kept
  */
 export function withLatchkey(existing: TomlTable, gate: GateConfiguration): TomlTable {
   const version = parseContainerdVersion(gate.containerdVersion);
   const configVersion = version.major >= 2 ? 3 : 2;
+  refuseOtherVersion(existing, configVersion);
   const plugins = configVersion === 3 ? pluginsV3(existing, gate) : pluginsV2(existing);
   return merge(existing, {
     version: configVersion,
@@ -83,6 +85,25 @@ export function withLatchkey(existing: TomlTable, gate: GateConfiguration): Toml
     stream_processors: streamProcessors(gate),
     plugins,
   });
+}
+
+/**
+ * Tables have other names in other versions, so raising the number alone would make containerd ignore what the
+ * operator has set, or not start at all. A file without a number is of version 1.
+ */
+function refuseOtherVersion(existing: TomlTable, wanted: number): void {
+  const version = existing['version'] ?? 1;
+  if (version === wanted || Object.keys(existing).every((key) => key === 'version')) return;
+  throw new LatchkeyError(
+    'CONFIG_INVALID',
+    `containerd's configuration is of version ${String(version)}, Latchkey needs version ${wanted}`,
+    {
+      hint:
+        wanted === 3
+          ? "convert it first with 'containerd config migrate'; nothing was changed"
+          : "write it anew from 'containerd config default' first; nothing was changed",
+    },
+  );
 }
 
 function proxyPlugin(gate: GateConfiguration, version: Version): TomlTable {

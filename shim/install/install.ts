@@ -1,12 +1,15 @@
 /** Writes containerd's configuration with Latchkey in it, keeping what was there beside it. */
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { parse, stringify } from 'smol-toml';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import type { AgentPaths } from '../agent/agent-config.ts';
 import { type TomlTable, withLatchkey } from './containerd-config.ts';
+
+const NEW_CONFIGURATION_MODE = 0o644;
+const PERMISSION_BITS = 0o777;
 
 export interface InstallResult {
   readonly containerdVersion: string;
@@ -48,7 +51,10 @@ export async function installIntoContainerd(options: InstallOptions): Promise<In
   if (changed && !dryRun) {
     await mkdir(dirname(configPath), { recursive: true });
     if (backupPath !== undefined && !(await exists(backupPath))) await copyFile(configPath, backupPath);
-    await writeFile(`${configPath}.new`, configuration, { mode: 0o644, flush: true });
+    // The file may hold registry passwords: whoever could not read it before cannot read it now.
+    const { mode } = before.exists ? await stat(configPath) : { mode: NEW_CONFIGURATION_MODE };
+    await rm(`${configPath}.new`, { force: true });
+    await writeFile(`${configPath}.new`, configuration, { mode: mode & PERMISSION_BITS, flush: true });
     await rename(`${configPath}.new`, configPath);
   }
   return { containerdVersion, configPath, changed, backupPath, configuration };

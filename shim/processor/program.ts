@@ -19,6 +19,8 @@ const HOLD_OUTPUT_NS = 300_000_000;
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
+/** An agent that hangs up would otherwise end the processor with SIGPIPE, before it can say why. */
+const MSG_NOSIGNAL = 0x4000;
 const SYSTEM_CALL = {
   read: 0,
   write: 1,
@@ -27,6 +29,7 @@ const SYSTEM_CALL = {
   getpid: 39,
   socket: 41,
   connect: 42,
+  sendto: 44,
   fork: 57,
   exitGroup: 231,
 } as const;
@@ -59,7 +62,8 @@ export function processorProgram(socketPath: string): Buffer {
   code.jumpIfNegative('fail');
   code.call(SYSTEM_CALL.getpid);
   code.pushResult();
-  code.call(SYSTEM_CALL.write, 'kept', 'stack', 4);
+  code.flags(MSG_NOSIGNAL);
+  code.call(SYSTEM_CALL.sendto, 'kept', 'stack', 4);
   code.call(SYSTEM_CALL.read, 'kept', 'stack', 1);
   code.jumpUnlessOne('fail');
   code.exitWithStackByte();
@@ -127,6 +131,12 @@ class Code {
     });
     this.#emit(0xb8, ...int32(number)); // mov eax, number
     this.#emit(0x0f, 0x05); // syscall
+  }
+
+  /** The fourth argument of the next call; the fifth and sixth become null. */
+  flags(value: number): void {
+    this.#emit(0x41, 0xba, ...int32(value)); // mov r10d, value
+    this.#emit(0x45, 0x31, 0xc0, 0x45, 0x31, 0xc9); // xor r8d, r8d; xor r9d, r9d
   }
 
   /** Keeps the result in ebx, which system calls leave alone. */

@@ -3,7 +3,7 @@
  * plaintext store, with a marker that is written only when a layer is whole, so that a half-made one is never
  * taken for it.
  */
-import { chown, mkdir, rename, rm, stat, writeFile, access, lstat, opendir } from 'node:fs/promises';
+import { chown, mkdir, rename, rm, stat, writeFile, access, lstat, opendir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Snapshot, SnapshotStore } from './snapshot.ts';
 
@@ -53,6 +53,7 @@ export class SnapshotDirectories {
     for (const store of ['memory', 'disk'] as const) {
       await rm(this.#base({ id, store }), { recursive: true, force: true });
     }
+    await rm(join(this.#roots.disk, unfinishedName(id)), { recursive: true, force: true });
   }
 
   /** Says that the layer's files are whole. */
@@ -72,7 +73,7 @@ export class SnapshotDirectories {
   async moveToDisk(id: number, copy: (from: string, to: string) => Promise<void>): Promise<void> {
     const from = this.#base({ id, store: 'memory' });
     const to = this.#base({ id, store: 'disk' });
-    const unfinished = `${to}.moving`;
+    const unfinished = join(this.#roots.disk, unfinishedName(id));
     await rm(unfinished, { recursive: true, force: true });
     await copy(from, unfinished);
     await rename(unfinished, to);
@@ -97,14 +98,21 @@ export class SnapshotDirectories {
     return { sizeBytes, inodes: inodes.size };
   }
 
-  /** Directories that belong to no snapshot: leftovers of a crash between two steps. */
-  async removeOrphans(known: ReadonlySet<number>): Promise<number> {
+  /**
+   * Removes directories that belong to no snapshot: leftovers of a crash between two steps.
+   * @param listKnown the snapshots that there are; asked after the directories have been listed, because a
+   *   snapshot that is made meanwhile is entered before its directory is there
+   */
+  async removeOrphans(listKnown: () => ReadonlySet<number>): Promise<number> {
+    const roots = [...new Set(Object.values(this.#roots))];
+    const names = await Promise.all(roots.map((root) => readdir(root)));
+    const known = listKnown();
     let removed = 0;
-    for (const root of new Set(Object.values(this.#roots))) {
-      for await (const entry of await opendir(root)) {
-        const id = Number.parseInt(entry.name, 10);
-        if (known.has(id) && entry.name === String(id)) continue;
-        await rm(join(root, entry.name), { recursive: true, force: true });
+    for (const [index, root] of roots.entries()) {
+      for (const name of names[index] ?? []) {
+        const id = Number.parseInt(name, 10);
+        if (known.has(id) && (name === String(id) || name === unfinishedName(id))) continue;
+        await rm(join(root, name), { recursive: true, force: true });
         removed += 1;
       }
     }
@@ -118,6 +126,11 @@ export class SnapshotDirectories {
   #marker(place: Place): string {
     return join(this.#base(place), 'ready');
   }
+}
+
+/** Where a move to disk is under way. */
+function unfinishedName(id: number): string {
+  return `${id}.moving`;
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -3,7 +3,7 @@
  * encrypted blob when a permitted start needs them. One restore per layer at a time, however many ask.
  */
 import type { Clock } from '#src/base/clock.ts';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 import type { SnapshotDirectories } from './directories.ts';
 import type { SnapshotGate } from './gate.ts';
@@ -93,9 +93,22 @@ export class LayerKeeper {
       await this.#directories.markReady(snapshot);
     } catch (error) {
       await this.#directories.remove(snapshot);
-      throw error;
+      throw neverNotFound(error);
     } finally {
       if (snapshot.gate !== null) this.#gate.closeExtraction(token);
     }
   }
+}
+
+/**
+ * What is missing below a snapshot is damage: CRI answers NOT_FOUND from Prepare by unpacking the image again,
+ * and so on without end.
+ */
+export function neverNotFound(error: unknown): LatchkeyError {
+  const known = toLatchkeyError(error);
+  if (known.code !== 'STATE_NOT_FOUND') return known;
+  return new LatchkeyError('STATE_DAMAGED', known.message, {
+    hint: known.hint ?? 'remove the image and pull it again',
+    cause: error,
+  });
 }

@@ -10,7 +10,7 @@ import type { Mount } from '#src/wire/generated/containerd/types.ts';
 import type { SnapshotDirectories, Usage } from './directories.ts';
 import type { LayerIdentity, SnapshotGate } from './gate.ts';
 import type { Journal } from './journal.ts';
-import type { LayerKeeper } from './layer-keeper.ts';
+import { type LayerKeeper, neverNotFound } from './layer-keeper.ts';
 import { planMounts } from './mounts.ts';
 import {
   type Snapshot,
@@ -168,7 +168,7 @@ export class Snapshotter {
   }
 
   async cleanup(): Promise<void> {
-    await this.#parts.directories.removeOrphans(new Set(this.list().map(({ id }) => id)));
+    await this.#parts.directories.removeOrphans(() => new Set(this.list().map(({ id }) => id)));
   }
 
   /** The chain of committed snapshots from a parent down to the base, nearest first. */
@@ -257,7 +257,11 @@ export class Snapshotter {
   async #createDirectories(snapshot: Snapshot, chain: readonly Snapshot[]): Promise<void> {
     const [nearest] = chain;
     const parentFiles = nearest === undefined ? undefined : this.#parts.directories.files(nearest);
-    await this.#parts.directories.create(snapshot, parentFiles);
+    try {
+      await this.#parts.directories.create(snapshot, parentFiles);
+    } catch (error) {
+      throw neverNotFound(error);
+    }
   }
 
   #mounts(snapshot: Snapshot, chain: readonly Snapshot[]): Mount[] {

@@ -61,6 +61,9 @@ export const CREDENTIAL_HELPER_TIMEOUT_MS = MINUTE_MS;
 /** Docker's config.json; with many registries some 100 KiB. */
 export const MAX_DOCKER_CONFIG_BYTES = MEBIBYTE;
 
+/** Ciphertext that waits for a failed push to be repeated is removed after this. */
+export const STAGED_PUSH_AGE_MS = 7 * 24 * HOUR_MS;
+
 /** The head of a layer by which the agent knows it when containerd sends no payload. */
 export const LAYER_HEAD_BYTES = 4096;
 /** A pipe read never returns more than the pipe's 64 KiB buffer (measured: larger buffers only wait). */

@@ -81,7 +81,9 @@ export const licenseInputSchema = z.strictObject({
   onRevoke: z.enum(ON_REVOKE).default('deny-start'),
   contact: contact.optional(),
 });
-export type LicenseInput = z.infer<typeof licenseInputSchema>;
+/** As checked, with defaults filled in. */
+export type LicenseInput = z.output<typeof licenseInputSchema>;
+export type LicenseRequest = z.input<typeof licenseInputSchema>;
 export const licenseSchema = z.object({
   ...common,
   customerId: z.string(),

@@ -3,18 +3,22 @@
  * the person at the far end reads the same line; causes stay on the side where they happened.
  */
 import { Metadata, type ServiceError, type StatusObject, status as grpcStatus } from '@grpc/grpc-js';
+import { z } from 'zod';
 import { ERROR_TABLE, LatchkeyError, isErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import { parseJson } from '#src/base/json.ts';
 
 /** Binary metadata, because messages may hold any character. */
 const DETAIL_KEY = 'latchkey-error-bin';
 
-interface WireDetail {
-  readonly code: string;
-  readonly message: string;
-  readonly hint?: string | undefined;
-  readonly licenseId?: string | undefined;
-  readonly contact?: string | undefined;
-}
+const detailSchema = z.object({
+  code: z.string(),
+  message: z.string(),
+  hint: z.string().optional(),
+  licenseId: z.string().optional(),
+  contact: z.string().optional(),
+});
+
+type WireDetail = z.infer<typeof detailSchema>;
 
 /** The status object a handler answers with; unknown errors show no more than that they happened. */
 export function toGrpcStatus(error: unknown): Partial<StatusObject> {
@@ -41,11 +45,11 @@ export function toGrpcStatus(error: unknown): Partial<StatusObject> {
 export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
   if (error instanceof LatchkeyError) return error;
   if (!isServiceError(error)) return toLatchkeyError(error);
-  const [raw] = error.metadata.get(DETAIL_KEY);
-  if (raw !== undefined) {
-    const detail = JSON.parse(raw.toString()) as WireDetail;
+  const detail = readDetail(error.metadata);
+  if (detail !== undefined) {
+    const { message, hint, licenseId, contact } = detail;
     const code = isErrorCode(detail.code) ? detail.code : 'BUG_UNEXPECTED';
-    return new LatchkeyError(code, detail.message, { ...detail, cause: error });
+    return new LatchkeyError(code, message, { hint, licenseId, contact, cause: error });
   }
   switch (error.code) {
     case grpcStatus.DEADLINE_EXCEEDED:
@@ -56,6 +60,18 @@ export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
       return new LatchkeyError('NET_UNREACHABLE', `${peer} is unreachable`, { cause: error });
     default:
       return new LatchkeyError('BUG_UNEXPECTED', `${peer} answered ${error.details}`, { cause: error });
+  }
+}
+
+/** The far end's own words; undefined when it is not Latchkey, or says them in a form we do not know. */
+function readDetail(metadata: Metadata): WireDetail | undefined {
+  const [raw] = metadata.get(DETAIL_KEY);
+  if (raw === undefined) return undefined;
+  try {
+    return detailSchema.safeParse(parseJson(raw, 'the error detail')).data;
+  } catch (error) {
+    if (error instanceof LatchkeyError) return undefined;
+    throw error;
   }
 }
 

@@ -105,7 +105,11 @@ describe.skipIf(skipReason !== undefined)(`the node in trouble ${skipReason ?? '
     const kept = await gated.site.cri.runPod('kept', gated.image);
     await gated.site.cri.stopContainer(kept.containerId);
     await gated.site.cri.removeImage(gated.image);
-    await gated.site.containerd.collectGarbage('k8s.io');
+    // CRI removes an image together with what only it refers to: its manifest is gone, its layers are not.
+    const { output: content } = await gated.site.containerd.ctr(['content', 'list', '--quiet'], 'k8s.io');
+    expect(content).not.toContain(gated.release.imageDigest);
+    const layers = (await gated.agent.status()).gatedLayers.map(({ layerDigest }) => layerDigest);
+    for (const digest of layers) expect(content).toContain(digest);
     await gated.agent.dropPlaintext();
     expect((await gated.agent.status()).gatedLayers.some(({ plaintextPresent }) => plaintextPresent)).toBe(
       false,
