@@ -2,6 +2,7 @@
  * Who may have a layer key: only a layer that our snapshotter is unpacking or restoring right now, and only
  * once per unpacking. Another snapshotter, or a client that calls Diff.Apply by itself, has no entry here.
  */
+import type { LatchkeyError } from '#src/base/errors.ts';
 import type { ExtractionOutcome, LayerIdentity } from '../snapshotter/gate.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
 
@@ -13,13 +14,14 @@ export interface OpenExtraction {
 interface Entry extends OpenExtraction {
   state: 'open' | 'claimed' | 'verified';
   gate: SnapshotGateRecord | undefined;
+  reason: LatchkeyError | undefined;
 }
 
 export class ExtractionLedger {
   readonly #entries = new Map<string, Entry>();
 
   open(token: string, identity: LayerIdentity): void {
-    this.#entries.set(token, { token, identity, state: 'open', gate: undefined });
+    this.#entries.set(token, { token, identity, state: 'open', gate: undefined, reason: undefined });
   }
 
   /** The extractions that still have their one key to ask for. */
@@ -43,11 +45,20 @@ export class ExtractionLedger {
     entry.gate = gate;
   }
 
+  /** The key was refused, or the content is not what it should be. */
+  markFailed(token: string, reason: LatchkeyError): void {
+    const entry = this.#entries.get(token);
+    if (entry !== undefined) entry.reason = reason;
+  }
+
   close(token: string): ExtractionOutcome {
     const entry = this.#entries.get(token);
     this.#entries.delete(token);
     if (entry === undefined) return { state: 'unknown' };
-    if (entry.state === 'open') return { state: 'no-key' };
-    return entry.gate === undefined ? { state: 'unverified' } : { state: 'verified', gate: entry.gate };
+    if (entry.gate !== undefined) return { state: 'verified', gate: entry.gate };
+    const { reason } = entry;
+    return entry.state === 'open' && reason === undefined
+      ? { state: 'no-key' }
+      : { state: 'unverified', reason };
   }
 }

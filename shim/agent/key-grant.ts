@@ -20,6 +20,8 @@ export interface KeyGrant {
   readonly mac: Uint8Array;
   /** To be called when the whole layer has proved authentic. */
   readonly verified: () => void;
+  /** To be called when it has not. */
+  readonly failed: (reason: LatchkeyError) => void;
 }
 
 export class KeyGrantor {
@@ -58,6 +60,9 @@ export class KeyGrantor {
       mac,
       verified: () => {
         this.#ledger.markVerified(extraction.token, gate);
+      },
+      failed: (reason) => {
+        this.#ledger.markFailed(extraction.token, reason);
       },
     };
   }

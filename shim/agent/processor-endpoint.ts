@@ -23,7 +23,7 @@ const POLL_MS = 10;
 
 export interface ProcessorEndpointParts {
   readonly pool: WorkerPool;
-  readonly grantor: KeyGrantor;
+  readonly grantor: Pick<KeyGrantor, 'grant'>;
   /** The only executable that is served. */
   readonly programPath: string;
   readonly onLayer: (outcome: {
@@ -63,6 +63,7 @@ async function serve(socket: Socket, data: Buffer, parts: ProcessorEndpointParts
     parts.onLayer({ digest: grant?.layerDigest, sizeBytes });
   } catch (error) {
     const known = toLatchkeyError(error);
+    grant?.failed(known);
     parts.onLayer({ digest: grant?.layerDigest, sizeBytes: 0, error: known });
     if (files === undefined) socket.end(Buffer.of(EXIT_FAILED));
     else await refuse(socket, processId, files, known);

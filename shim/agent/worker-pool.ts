@@ -47,13 +47,14 @@ export class WorkerPool {
     const worker = new Worker(this.#script, { stdout: true, stderr: true });
     worker.unref();
     this.#all.add(worker);
-    // Whoever uses the worker hears of its failure; without a listener an idle one would end the process.
-    worker.on('error', () => undefined);
-    worker.once('exit', () => {
+    // One that has failed still lives for a moment; it must not be lent again.
+    const retire = (): void => {
       this.#all.delete(worker);
       const place = this.#idle.indexOf(worker);
       if (place !== -1) this.#idle.splice(place, 1);
-    });
+    };
+    worker.once('error', retire);
+    worker.once('exit', retire);
     return worker;
   }
 

@@ -1,5 +1,5 @@
 /** Has containerd unpack a layer once more from its blob, and keeps that blob from being collected. */
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
 import type { ContainerdConnection } from './connection.ts';
@@ -43,18 +43,32 @@ export async function applyLayer(
     size: layer.sizeBytes,
     annotations: {},
   };
-  const { applied } = await containerd.call(
-    diff.apply.bind(diff),
-    { diff: descriptor, mounts: [...mounts], payloads: {} },
-    layer.namespace,
-    { deadline: Date.now() + APPLY_TIMEOUT_MS },
-  );
+  const request = { diff: descriptor, mounts: [...mounts], payloads: {} };
+  const { applied } = await containerd
+    .call(diff.apply.bind(diff), request, layer.namespace, { deadline: Date.now() + APPLY_TIMEOUT_MS })
+    .catch((error: unknown) => {
+      throw explainFailedApply(layer, toLatchkeyError(error));
+    });
   if (applied?.digest !== layer.diffId) {
     throw new LatchkeyError(
       'INPUT_DIGEST_MISMATCH',
       `layer ${layer.digest} does not unpack to ${layer.diffId}`,
     );
   }
+}
+
+function explainFailedApply(layer: LayerBlob, error: LatchkeyError): LatchkeyError {
+  const text = error.cause instanceof Error ? error.cause.message : error.message;
+  if (text.includes('no space left on device')) {
+    return new LatchkeyError('STORAGE_FULL', `the plaintext store is too small for layer ${layer.digest}`, {
+      hint: 'raise plaintext_capacity in the configuration of the agent, or stop other containers',
+      cause: error,
+    });
+  }
+  if (error.code !== 'BUG_UNEXPECTED') return error;
+  return new LatchkeyError('STORAGE_FAILED', `containerd could not unpack layer ${layer.digest}: ${text}`, {
+    cause: error,
+  });
 }
 
 /** Ties the blob's life to the snapshot's: collected together, never before. */

@@ -96,7 +96,7 @@ function refuseOtherVersion(existing: TomlTable, wanted: number): void {
   if (version === wanted || Object.keys(existing).every((key) => key === 'version')) return;
   throw new LatchkeyError(
     'CONFIG_INVALID',
-    `containerd's configuration is of version ${String(version)}, Latchkey needs version ${wanted}`,
+    `containerd's configuration is of version ${JSON.stringify(version)}, Latchkey needs version ${wanted}`,
     {
       hint:
         wanted === 3

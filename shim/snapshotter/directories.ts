@@ -3,14 +3,28 @@
  * plaintext store, with a marker that is written only when a layer is whole, so that a half-made one is never
  * taken for it.
  */
-import { chown, mkdir, rename, rm, stat, writeFile, access, lstat, opendir, readdir } from 'node:fs/promises';
+import {
+  access,
+  chown,
+  lstat,
+  mkdir,
+  opendir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
+import { LatchkeyError } from '#src/base/errors.ts';
 import type { Snapshot, SnapshotStore } from './snapshot.ts';
 
 /** The plaintext of a layer is readable by containers, but only through a mount: the store itself is 0700. */
 const LAYER_MODE = 0o755;
 const PRIVATE_MODE = 0o700;
 const DISK_BLOCK_BYTES = 512;
+const MEBIBYTE = 1024 * 1024;
 
 type Place = Pick<Snapshot, 'id' | 'store'>;
 
@@ -54,6 +68,22 @@ export class SnapshotDirectories {
       await rm(this.#base({ id, store }), { recursive: true, force: true });
     }
     await rm(join(this.#roots.disk, unfinishedName(id)), { recursive: true, force: true });
+  }
+
+  /**
+   * Refuses a layer that cannot fit, before containerd fails half-way through it with less to say.
+   * @param sizeBytes of the compressed layer, the least that it will need
+   * @throws LatchkeyError STORAGE_FULL
+   */
+  async requireRoom(sizeBytes: number): Promise<void> {
+    const { bsize, blocks, bavail } = await statfs(this.#roots.memory);
+    if (bavail * bsize >= sizeBytes) return;
+    const capacityMebibytes = Math.floor((blocks * bsize) / MEBIBYTE);
+    throw new LatchkeyError(
+      'STORAGE_FULL',
+      `the plaintext store of ${capacityMebibytes} MiB has no room for a layer of ${Math.ceil(sizeBytes / MEBIBYTE)} MiB`,
+      { hint: 'raise plaintext_capacity in the configuration of the agent, or stop other containers' },
+    );
   }
 
   /** Says that the layer's files are whole. */

@@ -1,4 +1,5 @@
 /** What the snapshotter asks of the agent: may this be unpacked, may this be started. */
+import type { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
 import type { SnapshotGateRecord, SnapshotLayer } from './snapshot.ts';
@@ -18,8 +19,8 @@ export type ExtractionOutcome =
   | { readonly state: 'unknown' }
   /** Nobody asked for the key. */
   | { readonly state: 'no-key' }
-  /** The key was given, but the content did not verify. */
-  | { readonly state: 'unverified' }
+  /** The key was refused, or was given and the content did not verify; the reason, where it is known. */
+  | { readonly state: 'unverified'; readonly reason: LatchkeyError | undefined }
   | { readonly state: 'verified'; readonly gate: SnapshotGateRecord };
 
 export interface SnapshotGate {

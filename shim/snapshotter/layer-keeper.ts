@@ -6,9 +6,9 @@ import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 import type { SnapshotDirectories } from './directories.ts';
-import type { SnapshotGate } from './gate.ts';
+import type { ExtractionOutcome, SnapshotGate } from './gate.ts';
 import { planMounts } from './mounts.ts';
-import type { Snapshot } from './snapshot.ts';
+import type { Snapshot, SnapshotLayer } from './snapshot.ts';
 
 export class LayerKeeper {
   readonly #directories: SnapshotDirectories;
@@ -72,6 +72,7 @@ export class LayerKeeper {
     }
     const lowerDirectories = parents.map((parent) => this.#directories.files(parent));
     await this.#directories.remove(snapshot);
+    await this.#directories.requireRoom(snapshot.sizeBytes);
     await this.#directories.create(snapshot, lowerDirectories[0]);
     const mounts = planMounts({
       kind: 'active',
@@ -88,16 +89,38 @@ export class LayerKeeper {
         plainTwin: false,
       });
     }
+    let failure: LatchkeyError | undefined;
     try {
       await this.#gate.apply(snapshot.layer, mounts);
       await this.#directories.markReady(snapshot);
     } catch (error) {
+      failure = neverNotFound(error);
       await this.#directories.remove(snapshot);
-      throw neverNotFound(error);
-    } finally {
-      if (snapshot.gate !== null) this.#gate.closeExtraction(token);
     }
+    const outcome = snapshot.gate === null ? undefined : this.#gate.closeExtraction(token);
+    if (failure !== undefined) throw explainRestore(snapshot.layer, outcome, failure);
   }
+}
+
+/** containerd words a refused layer in its own way; our reason is the one that helps. */
+function explainRestore(
+  layer: SnapshotLayer,
+  outcome: ExtractionOutcome | undefined,
+  failure: LatchkeyError,
+): LatchkeyError {
+  if (outcome?.state === 'unverified' && outcome.reason !== undefined) return outcome.reason;
+  // Nobody recognised the layer by its first bytes, although its key was ready.
+  if (outcome?.state === 'no-key' && failure.code === 'STORAGE_FAILED') {
+    return new LatchkeyError(
+      'INPUT_DIGEST_MISMATCH',
+      `the encrypted layer ${layer.digest} was changed on this node`,
+      {
+        hint: 'remove the image and pull it again',
+        cause: failure,
+      },
+    );
+  }
+  return failure;
 }
 
 /**

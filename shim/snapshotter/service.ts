@@ -80,7 +80,8 @@ function list(
     }
     call.end();
   } catch (error) {
-    call.destroy(Object.assign(new Error('list failed'), toGrpcStatus(error)));
+    // Not destroy(), which would leave the caller without an answer.
+    call.emit('error', toGrpcStatus(error));
   }
 }
 

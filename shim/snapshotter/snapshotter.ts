@@ -52,6 +52,7 @@ export class Snapshotter {
     const identity = chainId === null ? undefined : await this.#parts.gate.identify(namespace, chainId);
     await this.#authorize(chain, identity);
     const secret = isGated(chain) || (identity?.encryptedIn.length ?? 0) > 0;
+    if (identity !== undefined) await this.#requireUnpackable(identity, secret);
     // Unpacking writes at once, so what lies below has to be there now; a container asks for Mounts first.
     if (chainId !== null) await this.#parts.keeper.ensure(chain);
     const snapshot = this.#insert(request, 'active', secret ? 'memory' : 'disk', identity);
@@ -174,6 +175,19 @@ export class Snapshotter {
   /** The chain of committed snapshots from a parent down to the base, nearest first. */
   parentChain(parent: string): Snapshot[] {
     return this.#parentChain(parent);
+  }
+
+  async #requireUnpackable(identity: LayerIdentity, secret: boolean): Promise<void> {
+    if (identity.layer.encrypted && identity.encryptedIn.length === 0) {
+      throw new LatchkeyError(
+        'KEY_NOT_FOUND',
+        `layer ${identity.layer.digest} is encrypted, but not for Latchkey`,
+        {
+          hint: 'it needs the tool and the key it was encrypted for',
+        },
+      );
+    }
+    if (secret) await this.#parts.directories.requireRoom(identity.layer.sizeBytes);
   }
 
   /**

@@ -105,7 +105,7 @@ function contentService(
       const content = blobsOf(call.metadata).get(digest);
       reads.push(digest);
       if (content === undefined) {
-        call.destroy(Object.assign(new Error('not found'), notFound(digest)));
+        call.emit('error', notFound(digest));
         return;
       }
       for (let offset = 0; offset < content.bytes.length; offset += READ_CHUNK_BYTES) {

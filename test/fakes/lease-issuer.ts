@@ -3,7 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { CompactSign } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
-import type { RenewalResult } from '#src/wire/generated/latchkey/node.ts';
+import type { RenewLeasesResponse, RenewalResult } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from '../../shim/agent/key-server.ts';
 import type { LeaseAuthority } from '../../shim/agent/lease-keeper.ts';
 import { type LeaseSubject, leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
@@ -66,7 +66,9 @@ export class LeaseIssuer {
     return {
       keyServer: this.#keyServer(),
       verify: (token, subject) =>
-        verifyLease(token, key, { nodeId: NODE_ID, ...(subject === undefined ? {} : { subject }) }),
+        this.#track(
+          verifyLease(token, key, { nodeId: NODE_ID, ...(subject === undefined ? {} : { subject }) }),
+        ),
       openImageKey: (sealed) => Promise.resolve(Buffer.from(this.imageKeys.get(sealed) ?? Buffer.alloc(32))),
     };
   }
@@ -82,12 +84,7 @@ export class LeaseIssuer {
         if (this.refusal !== undefined) throw this.refusal;
         return { lease, imageKeyJwe: request.imageKeyId, serverTimeMs, revision: 1, auditSequence: 1 };
       },
-      renewLeases: async ({ leaseIds }) => {
-        this.renewed += 1;
-        if (this.refusal?.code.startsWith('NET_') === true) throw this.refusal;
-        const results = await Promise.all(leaseIds.map((leaseId) => this.#renewal(leaseId)));
-        return { results, serverTimeMs: this.clock.wallMs, revision: 1 };
-      },
+      renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
       watchRevocations: () => {
         throw new TypeError('the watch has its own test');
       },
@@ -98,6 +95,30 @@ export class LeaseIssuer {
 
   /** The subjects of leases by id, so that a renewal is for the same image. */
   readonly subjects = new Map<string, LeaseSubject>();
+  #underWay = 0;
+
+  /** Resolves when every answer has been given and looked at. */
+  async settled(): Promise<void> {
+    for (let quietTurns = 0; quietTurns < 5; quietTurns = this.#underWay === 0 ? quietTurns + 1 : 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async #track<Result>(work: Promise<Result>): Promise<Result> {
+    this.#underWay += 1;
+    try {
+      return await work;
+    } finally {
+      this.#underWay -= 1;
+    }
+  }
+
+  async #renew(leaseIds: readonly string[]): Promise<RenewLeasesResponse> {
+    this.renewed += 1;
+    if (this.refusal?.code.startsWith('NET_') === true) throw this.refusal;
+    const results = await Promise.all(leaseIds.map((leaseId) => this.#renewal(leaseId)));
+    return { results, serverTimeMs: this.clock.wallMs, revision: 1 };
+  }
 
   async #renewal(leaseId: string): Promise<RenewalResult> {
     const subject = this.subjects.get(leaseId);

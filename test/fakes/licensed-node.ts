@@ -13,7 +13,7 @@ import {
   NodesClient,
   type RenewLeasesResponse,
 } from '#src/wire/generated/latchkey/node.ts';
-import type { TestKeyServer } from './keyserver.ts';
+import type { TestKeyServer } from '../../lab/keyserver.ts';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const CALL_TIMEOUT_MS = 20_000;

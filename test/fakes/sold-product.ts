@@ -4,7 +4,7 @@ import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { sealEnvelope } from '#src/crypto/envelope.ts';
 import type { License, LicenseRequest } from '#src/wire/admin-api.ts';
 import { AdminClient } from '../../cli/admin-client.ts';
-import type { TestKeyServer } from './keyserver.ts';
+import type { TestKeyServer } from '../../lab/keyserver.ts';
 
 export function adminClient(server: TestKeyServer, token = server.adminToken): AdminClient {
   return new AdminClient({ serverUrl: server.adminUrl, token });

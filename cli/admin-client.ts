@@ -1,0 +1,234 @@
+/**
+ * The admin API as functions. Answers are checked, problems come back as the LatchkeyError that the server
+ * meant, and a server that cannot be reached says so in one line.
+ */
+import { z } from 'zod';
+import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
+import {
+  type ApiToken,
+  type CreatedLicense,
+  type CreatedToken,
+  type Customer,
+  type CustomerInput,
+  type Lease,
+  type License,
+  type LicenseRequest,
+  type Node,
+  type Organization,
+  type Product,
+  type ProductInput,
+  type Release,
+  type ReleaseInput,
+  type TokenInput,
+  apiTokenSchema,
+  auditPageSchema,
+  createdLicenseSchema,
+  createdTokenSchema,
+  customerSchema,
+  leaseSchema,
+  licenseSchema,
+  nodeSchema,
+  organizationSchema,
+  pageSchema,
+  problemSchema,
+  productSchema,
+  releaseSchema,
+} from '#src/wire/admin-api.ts';
+import type { AuditEvent } from '#src/crypto/audit-chain.ts';
+import { MAX_AUDIT_PAGE } from '#src/base/limits.ts';
+
+export interface AdminClientOptions {
+  /** `http://127.0.0.1:7440` */
+  readonly serverUrl: string;
+  readonly token: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Every method @throws LatchkeyError: the server's own, NET_UNREACHABLE, or INPUT_MALFORMED for a strange answer. */
+export class AdminClient {
+  readonly #options: AdminClientOptions;
+
+  constructor(options: AdminClientOptions) {
+    this.#options = options;
+  }
+
+  organization(): Promise<Organization> {
+    return this.#get('organization', organizationSchema);
+  }
+
+  createProduct(input: ProductInput): Promise<Product> {
+    return this.#post('products', input, productSchema);
+  }
+
+  product(code: string): Promise<Product> {
+    return this.#get(`products/${encodeURIComponent(code)}`, productSchema);
+  }
+
+  products(): Promise<Product[]> {
+    return this.#list('products', productSchema);
+  }
+
+  createCustomer(input: CustomerInput): Promise<Customer> {
+    return this.#post('customers', input, customerSchema);
+  }
+
+  customers(): Promise<Customer[]> {
+    return this.#list('customers', customerSchema);
+  }
+
+  /** @param customer id, external id or name */
+  changeCustomer(customer: string, verb: 'block' | 'unblock'): Promise<Customer> {
+    return this.#post(`customers/${encodeURIComponent(customer)}:${verb}`, undefined, customerSchema);
+  }
+
+  createLicense(input: LicenseRequest): Promise<CreatedLicense> {
+    return this.#post('licenses', input, createdLicenseSchema);
+  }
+
+  licenses(): Promise<License[]> {
+    return this.#list('licenses', licenseSchema);
+  }
+
+  license(id: string): Promise<License> {
+    return this.#get(`licenses/${encodeURIComponent(id)}`, licenseSchema);
+  }
+
+  changeLicense(id: string, verb: 'suspend' | 'reinstate' | 'revoke', reason?: string): Promise<License> {
+    return this.#post(`licenses/${encodeURIComponent(id)}:${verb}`, { reason }, licenseSchema);
+  }
+
+  leases(): Promise<Lease[]> {
+    return this.#list('leases', leaseSchema);
+  }
+
+  /** Repeating the same registration is harmless. */
+  registerRelease(input: ReleaseInput): Promise<Release> {
+    return this.#post('releases', input, releaseSchema);
+  }
+
+  releases(): Promise<Release[]> {
+    return this.#list('releases', releaseSchema);
+  }
+
+  nodes(): Promise<Node[]> {
+    return this.#list('nodes', nodeSchema);
+  }
+
+  changeNode(id: string, verb: 'ban' | 'unban'): Promise<Node> {
+    return this.#post(`nodes/${encodeURIComponent(id)}:${verb}`, undefined, nodeSchema);
+  }
+
+  createToken(input: TokenInput): Promise<CreatedToken> {
+    return this.#post('api-tokens', input, createdTokenSchema);
+  }
+
+  tokens(): Promise<ApiToken[]> {
+    return this.#list('api-tokens', apiTokenSchema);
+  }
+
+  async revokeToken(id: string): Promise<void> {
+    await this.#request('DELETE', `api-tokens/${encodeURIComponent(id)}`, undefined);
+  }
+
+  /** All events after a sequence number, oldest first, read page by page. */
+  async *auditEvents(after = 0): AsyncGenerator<AuditEvent> {
+    for (let last = after; ;) {
+      const { items } = await this.#get(`audit-events?after=${last}`, auditPageSchema);
+      yield* items;
+      const end = items.at(-1);
+      if (end === undefined || items.length < MAX_AUDIT_PAGE) return;
+      // A log whose order was tampered with must not make the reader go in circles.
+      last = Math.max(last + 1, end.sequence);
+    }
+  }
+
+  async #list<Item extends z.ZodType>(path: string, item: Item): Promise<z.infer<Item>[]> {
+    const items: z.infer<Item>[] = [];
+    let after: string | null = '';
+    while (after !== null) {
+      const page: { items: z.infer<Item>[]; nextAfter: string | null } = await this.#get(
+        `${path}?after=${encodeURIComponent(after)}`,
+        pageSchema(item),
+      );
+      items.push(...page.items);
+      after = page.nextAfter;
+    }
+    return items;
+  }
+
+  async #get<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.infer<Schema>> {
+    return checked(await this.#request('GET', path, undefined), schema);
+  }
+
+  async #post<Schema extends z.ZodType>(
+    path: string,
+    body: unknown,
+    schema: Schema,
+  ): Promise<z.infer<Schema>> {
+    return checked(await this.#request('POST', path, body), schema);
+  }
+
+  async #request(method: string, path: string, body: unknown): Promise<unknown> {
+    const { serverUrl, token, signal } = this.#options;
+    let response: Response;
+    let text: string;
+    try {
+      response = await fetch(new URL(`/v1/${path}`, serverUrl), {
+        method,
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        body: body === undefined ? null : JSON.stringify(body),
+        // The token goes to the server that was named and to no other.
+        redirect: 'error',
+        signal: signal ?? null,
+      });
+      text = await response.text();
+    } catch (error) {
+      if (signal?.aborted === true) throw error;
+      throw new LatchkeyError('NET_UNREACHABLE', `the key server at ${serverUrl} does not answer`, {
+        hint: 'is it running? name another one with --server URL',
+        cause: error,
+      });
+    }
+    const answer = parseAnswer(text, serverUrl);
+    if (!response.ok) throw fromProblem(answer, response.status, serverUrl);
+    return answer;
+  }
+}
+
+function parseAnswer(text: string, serverUrl: string): unknown {
+  if (text === '') return null;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new LatchkeyError('INPUT_MALFORMED', `${serverUrl} is not a Latchkey key server`, {
+      hint: 'check --server',
+      cause: error,
+    });
+  }
+}
+
+function checked<Schema extends z.ZodType>(answer: unknown, schema: Schema): z.infer<Schema> {
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  throw new LatchkeyError(
+    'INPUT_MALFORMED',
+    'the key server gave an answer this version does not understand',
+    {
+      hint: 'use the same version of Latchkey on both sides',
+      cause: parsed.error,
+    },
+  );
+}
+
+function fromProblem(answer: unknown, status: number, serverUrl: string): LatchkeyError {
+  const problem = problemSchema.safeParse(answer);
+  if (problem.success && isErrorCode(problem.data.code)) {
+    return new LatchkeyError(problem.data.code, problem.data.detail, { hint: problem.data.hint });
+  }
+  return new LatchkeyError('INPUT_MALFORMED', `${serverUrl} answered with status ${status}`, {
+    hint: 'check --server',
+  });
+}

@@ -1,0 +1,59 @@
+/** Which key server a command talks to and with which token: options, environment, defaults. */
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import type { AdminClient } from './admin-client.ts';
+import type { CommandContext } from './context.ts';
+
+const DEFAULT_SERVER = 'http://127.0.0.1:7440';
+/** Where `latchkey serve` leaves the first token unless told otherwise. */
+const DEFAULT_TOKEN_FILE = '/var/lib/latchkey/admin.token';
+
+export interface AdminOptions {
+  readonly server?: string;
+  readonly tokenFile?: string;
+}
+
+/** Declares `--server` and `--token-file`; the token itself is never an argument, where others could see it. */
+export function withAdminOptions(command: Command): Command {
+  return command
+    .option('--server <url>', `key server (LATCHKEY_SERVER; default ${DEFAULT_SERVER})`)
+    .option('--token-file <file>', `file with an API token (LATCHKEY_TOKEN_FILE, or LATCHKEY_TOKEN itself)`);
+}
+
+/**
+ * The client for a command that has the admin options.
+ * @throws LatchkeyError USAGE_INVALID for a bad URL, AUTH_REQUIRED when there is no token
+ */
+export async function adminClientOf(context: CommandContext, command: Command): Promise<AdminClient> {
+  const options = command.optsWithGlobals<AdminOptions>();
+  const serverUrl = options.server ?? context.env['LATCHKEY_SERVER'] ?? DEFAULT_SERVER;
+  if (!URL.canParse(serverUrl) || !/^https?:/.test(serverUrl)) {
+    throw new LatchkeyError('USAGE_INVALID', `${JSON.stringify(serverUrl)} is not the URL of a key server`, {
+      hint: `give one like ${DEFAULT_SERVER}`,
+    });
+  }
+  const token = await readToken(context, options);
+  const { AdminClient } = await import('./admin-client.ts');
+  return new AdminClient({ serverUrl, token, signal: context.signal });
+}
+
+async function readToken(context: CommandContext, options: AdminOptions): Promise<string> {
+  const file = options.tokenFile ?? context.env['LATCHKEY_TOKEN_FILE'];
+  if (file !== undefined) return readTokenFile(file);
+  const token = context.env['LATCHKEY_TOKEN'];
+  if (token !== undefined && token !== '') return token;
+  return readTokenFile(DEFAULT_TOKEN_FILE);
+}
+
+async function readTokenFile(path: string): Promise<string> {
+  try {
+    return (await readFile(path, 'utf8')).trim();
+  } catch (error) {
+    if (!['ENOENT', 'EACCES', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
+    throw new LatchkeyError('AUTH_REQUIRED', `there is no API token in ${path}`, {
+      hint: 'name its file with --token-file; the key server writes the first one to DATA/admin.token',
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,137 @@
+/** `latchkey license`: sell, look at, suspend, reinstate, revoke. */
+import { type Command, Option } from 'commander';
+import { ON_REVOKE, type OnRevoke } from '#src/licensing/license-state.ts';
+import type { CreatedLicense, License } from '#src/wire/admin-api.ts';
+import { adminClientOf, withAdminOptions } from '../admin-options.ts';
+import type { CommandContext } from '../context.ts';
+import { formatFields, formatTable, outputOf } from '../output.ts';
+import { formatDuration, formatInstant, parseCount, parseDuration, parseInstant } from '../time-arguments.ts';
+
+interface CreateOptions {
+  readonly customer: string;
+  readonly product: string;
+  readonly plan?: string;
+  readonly starts?: number;
+  readonly expires?: number;
+  readonly maxNodes?: number;
+  readonly lease?: number;
+  readonly onRevoke?: OnRevoke;
+  readonly contact?: string;
+}
+
+const VERBS = {
+  suspend: 'refuse starts until the license is reinstated',
+  reinstate: 'allow starts of a suspended license again',
+  revoke: 'refuse starts for ever',
+} as const;
+
+export function registerLicense(program: Command, context: CommandContext): void {
+  const license = program.command('license').description('licenses: who may run what, where and how long');
+  registerCreate(license, context);
+  withAdminOptions(license.command('list'))
+    .description('list licenses')
+    .addHelpText('after', '\nExample:\n  latchkey license list')
+    .action(async (_options: unknown, command: Command) => {
+      const licenses = await (await adminClientOf(context, command)).licenses();
+      outputOf(context, command).result(licenses, () => licenseTable(licenses));
+    });
+  withAdminOptions(license.command('show'))
+    .description('show a license')
+    .argument('<id>')
+    .addHelpText('after', '\nExample:\n  latchkey license show lic_0191b2f0-...')
+    .action(async (id: string, _options: unknown, command: Command) => {
+      const shown = await (await adminClientOf(context, command)).license(id);
+      outputOf(context, command).result(shown, () => licenseFields(shown));
+    });
+  for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
+    withAdminOptions(license.command(verb))
+      .description(VERBS[verb])
+      .argument('<id>')
+      .option('--reason <text>', 'kept with the license and in the audit log')
+      .addHelpText('after', `\nExample:\n  latchkey license ${verb} lic_0191b2f0-...`)
+      .action(async (id: string, options: { reason?: string }, command: Command) => {
+        const client = await adminClientOf(context, command);
+        const changed = await client.changeLicense(id, verb, options.reason);
+        outputOf(context, command).result(changed, () => `license ${changed.id} is ${changed.state}`);
+      });
+  }
+}
+
+function registerCreate(license: Command, context: CommandContext): void {
+  withAdminOptions(license.command('create'))
+    .description('create a license and print its key, once')
+    .requiredOption('--customer <customer>', 'id, external id or name')
+    .requiredOption('--product <code>', 'product the license is for')
+    .option('--plan <name>', 'what was sold, for your own books')
+    .option('--starts <time>', 'first moment of validity (default: now)', parseInstant)
+    .option('--expires <time>', 'end of validity (default: never)', parseInstant)
+    .option('--max-nodes <count>', 'nodes that may be activated with it', parseCount)
+    .option('--lease <span>', 'how long a node may start without asking again (default: 24h)', parseDuration)
+    .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))
+    .option('--contact <line>', 'whom this customer asks when a start is refused')
+    .addHelpText(
+      'after',
+      '\nExample:\n  latchkey license create --customer crm-4711 --product acme-web --expires 2027-12-31',
+    )
+    .action(async (options: CreateOptions, command: Command) => {
+      const client = await adminClientOf(context, command);
+      const created = await client.createLicense({
+        customer: options.customer,
+        product: options.product,
+        plan: options.plan,
+        startsAtMs: options.starts,
+        expiresAtMs: options.expires,
+        maxNodes: options.maxNodes,
+        leaseDurationMs: options.lease,
+        onRevoke: options.onRevoke,
+        contact: options.contact,
+      });
+      outputOf(context, command).result(created, () => createdText(created));
+    });
+}
+
+function createdText({ license, licenseKey }: CreatedLicense): string {
+  return [
+    `license ${license.id} created for ${license.customerName}, product ${license.productCode}`,
+    '',
+    'The license key is shown this once. The customer runs on each node:',
+    '',
+    `  latchkey node activate ${licenseKey}`,
+    '',
+  ].join('\n');
+}
+
+function licenseTable(licenses: readonly License[]): string {
+  return formatTable(
+    ['ID', 'CUSTOMER', 'PRODUCT', 'STATE', 'NODES', 'EXPIRES', 'KEY'],
+    licenses.map((license) => [
+      license.id,
+      license.customerName,
+      license.productCode,
+      license.state,
+      `${license.usedNodes}/${license.maxNodes}`,
+      formatInstant(license.expiresAtMs),
+      `...${license.keyLast4}`,
+    ]),
+  );
+}
+
+function licenseFields(license: License): string {
+  return formatFields([
+    ['license', license.id],
+    ['state', license.state],
+    ['reason', license.reason ?? undefined],
+    ['customer', `${license.customerName} (${license.customerId})`],
+    ['product', license.productCode],
+    ['plan', license.plan ?? undefined],
+    ['key', `...${license.keyLast4}`],
+    ['nodes', `${license.usedNodes} of ${license.maxNodes}`],
+    ['starts', formatInstant(license.startsAtMs)],
+    ['expires', formatInstant(license.expiresAtMs)],
+    ['lease', formatDuration(license.leaseDurationMs)],
+    ['on revoke', license.onRevoke],
+    ['contact', license.contact ?? undefined],
+    ['epoch', String(license.epoch)],
+    ['changed', formatInstant(license.updatedAtMs)],
+  ]);
+}

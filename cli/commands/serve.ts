@@ -1,0 +1,39 @@
+/**
+ * `latchkey serve`: the key server. The command only checks its options and then becomes the server's own
+ * program, so that process ids, signals and exit status are the server's.
+ */
+import { type Command, Option } from 'commander';
+import type { CommandContext } from '../context.ts';
+import { becomeProgram } from '../run-program.ts';
+
+export function registerServe(program: Command, context: CommandContext): void {
+  const serve = program.command('serve').description('run the key server');
+  serve
+    .option('--data <directory>', 'database, root key and first admin token (default: /var/lib/latchkey)')
+    .option('--root-key <file>', 'root key, readable by its owner alone (default: DATA/root.key)')
+    .option('--organization <name>', 'name for the certificates, at the first start')
+    .option('--contact <line>', 'whom customers ask when a start is refused, at the first start')
+    .option('--admin-listen <address>', 'admin API (default: 127.0.0.1:7440)')
+    .option('--node-listen <address>', 'nodes, mutual TLS (default: 127.0.0.1:7443)')
+    .option('--enroll-listen <address>', 'activation, TLS (default: 127.0.0.1:7444)')
+    .option('--hostname <name...>', 'names and addresses under which nodes reach this server')
+    .option('--admin-tls-cert <file>', 'certificate of the admin API (PEM), to listen beyond loopback')
+    .option('--admin-tls-key <file>', 'its private key (PEM)')
+    .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
+    .addHelpText(
+      'after',
+      '\nExample:\n  latchkey serve --data /var/lib/latchkey --node-listen 0.0.0.0:7443 --hostname keys.acme.example',
+    )
+    .action((options: Record<string, string | string[]>) => {
+      becomeProgram('keyserver/main.js', toArguments(serve, options), context.env);
+    });
+}
+
+/** The options as given, in the spelling of the server's own command line. */
+function toArguments(serve: Command, options: Record<string, string | string[]>): string[] {
+  return serve.options.flatMap((option) => {
+    const value = options[option.attributeName()];
+    if (value === undefined) return [];
+    return [value].flat().map((item) => `${option.long ?? ''}=${item}`);
+  });
+}

@@ -1,0 +1,75 @@
+/** Runs the command line: signals in, exit status and one clear line out. */
+import { CommanderError } from 'commander';
+import { systemClock } from '#src/base/clock.ts';
+import { ERROR_TABLE, LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import type { CommandContext } from './context.ts';
+import { createProgram } from './program.ts';
+
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
+/**
+ * Runs one command in this process and ends the process with its status.
+ * @param args the command line without the runtime and the script
+ */
+export async function main(args: readonly string[]): Promise<void> {
+  const controller = new AbortController();
+  for (const name of STOP_SIGNALS) {
+    process.on(name, () => {
+      // Who asks twice does not want to wait for the clean end.
+      if (controller.signal.aborted) process.exit(ERROR_TABLE.INTERRUPTED.exit);
+      controller.abort(new LatchkeyError('INTERRUPTED', `stopped by ${name}`));
+    });
+  }
+  process.stdout.on('error', (error) => {
+    // The reader has gone (`latchkey inspect x | head`): nobody is left to tell.
+    if (systemErrorCode(error) === 'EPIPE') process.exit(0);
+    throw error;
+  });
+  const context: CommandContext = {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    clock: systemClock,
+    signal: controller.signal,
+  };
+  process.exit(await run(args, context));
+}
+
+/** Runs one command and gives its exit status; errors have been shown. */
+export async function run(args: readonly string[], context: CommandContext): Promise<number> {
+  try {
+    await createProgram(context).parseAsync([...args], { from: 'user' });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const known = knownError(error, context.signal);
+    if (known === undefined) return ERROR_TABLE.USAGE_INVALID.exit;
+    showError(known, args, context);
+    return ERROR_TABLE[known.code].exit;
+  }
+}
+
+/** Gives what to show, or undefined when the help text has already said it. */
+function knownError(error: unknown, signal: AbortSignal): LatchkeyError | undefined {
+  if (error instanceof CommanderError) {
+    if (error.code === 'commander.help') return undefined;
+    return new LatchkeyError('USAGE_INVALID', error.message.replace(/^error: /, ''), {
+      hint: 'see --help for how the command is used',
+    });
+  }
+  // Once stopped, whatever the unwinding work fails with is a consequence.
+  if (signal.aborted && signal.reason instanceof LatchkeyError) return signal.reason;
+  return toLatchkeyError(error);
+}
+
+function showError(error: LatchkeyError, args: readonly string[], context: CommandContext): void {
+  if (args.includes('--json')) {
+    const { code, message, hint, licenseId, contact } = error;
+    context.stdout.write(`${JSON.stringify({ error: { code, message, hint, licenseId, contact } })}\n`);
+  }
+  context.stderr.write(`latchkey: ${error.line.replaceAll(/\s*\n\s*/g, ' ')}\n`);
+  if (error.code === 'BUG_UNEXPECTED' && context.env['LATCHKEY_DEBUG'] === '1') {
+    const cause = error.cause instanceof Error ? error.cause.stack : undefined;
+    context.stderr.write(`${cause ?? error.stack ?? ''}\n`);
+  }
+}

@@ -1,0 +1,45 @@
+/** Times and spans of time as people write them on a command line. */
+import { InvalidArgumentError } from 'commander';
+
+const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+type Unit = keyof typeof UNIT_MS;
+
+/** Reads `90s`, `15m`, `24h` or `30d` as milliseconds; for commander's argument parsers. */
+export function parseDuration(text: string): number {
+  const match = /^(\d{1,9})(s|m|h|d)$/.exec(text);
+  if (match === null) throw new InvalidArgumentError('Give a number and a unit: 90s, 15m, 24h or 30d.');
+  return Number(match[1]) * UNIT_MS[match[2] as Unit];
+}
+
+/** Reads a date (`2027-01-31`, midnight UTC) or a time (`2027-01-31T12:00:00Z`) as epoch milliseconds. */
+export function parseInstant(text: string): number {
+  const complete = /^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text;
+  const zoned = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(complete);
+  const timeMs = zoned ? Date.parse(complete) : Number.NaN;
+  if (Number.isNaN(timeMs))
+    throw new InvalidArgumentError('Give a date or a time: 2027-01-31 or 2027-01-31T12:00:00Z.');
+  return timeMs;
+}
+
+/** Reads a whole number above zero. */
+export function parseCount(text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('Give a whole number above zero.');
+  return Number(text);
+}
+
+/** `2027-01-31 12:00:00Z`, or a dash for no time. */
+export function formatInstant(timeMs: number | null): string {
+  if (timeMs === null) return '-';
+  return new Date(timeMs)
+    .toISOString()
+    .replace('T', ' ')
+    .replace(/\.\d+Z$/, 'Z');
+}
+
+/** `24h`, `90s`: the largest unit that fits without a rest. */
+export function formatDuration(durationMs: number): string {
+  for (const unit of ['d', 'h', 'm', 's'] as const) {
+    if (durationMs % UNIT_MS[unit] === 0) return `${durationMs / UNIT_MS[unit]}${unit}`;
+  }
+  return `${durationMs}ms`;
+}

@@ -1,0 +1,102 @@
+/** The command line of the key server. */
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { LatchkeyError } from '#src/base/errors.ts';
+
+export interface ServeOptions {
+  /** Directory of the database and of what belongs to it. */
+  readonly dataDirectory: string;
+  readonly rootKeyFile: string;
+  readonly organizationName: string;
+  readonly contact: string;
+  readonly adminListen: string;
+  readonly nodeListen: string;
+  readonly enrollListen: string;
+  readonly hostnames: readonly string[];
+  readonly adminTls: { readonly certFile: string; readonly keyFile: string } | null;
+  readonly logLevel: string;
+}
+
+const OPTIONS = {
+  data: { type: 'string', default: '/var/lib/latchkey' },
+  'root-key': { type: 'string' },
+  organization: { type: 'string', default: 'Latchkey' },
+  contact: { type: 'string', default: '' },
+  'admin-listen': { type: 'string', default: '127.0.0.1:7440' },
+  'node-listen': { type: 'string', default: '127.0.0.1:7443' },
+  'enroll-listen': { type: 'string', default: '127.0.0.1:7444' },
+  hostname: { type: 'string', multiple: true, default: [] as string[] },
+  'admin-tls-cert': { type: 'string' },
+  'admin-tls-key': { type: 'string' },
+  'log-level': { type: 'string', default: 'info' },
+} as const;
+
+const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'];
+
+/** @throws LatchkeyError USAGE_INVALID */
+export function parseArguments(args: readonly string[]): ServeOptions {
+  const { values } = parse(args);
+  const { 'admin-tls-cert': certFile, 'admin-tls-key': keyFile } = values;
+  if ((certFile === undefined) !== (keyFile === undefined)) {
+    throw new LatchkeyError('USAGE_INVALID', '--admin-tls-cert and --admin-tls-key belong together');
+  }
+  for (const name of ['admin-listen', 'node-listen', 'enroll-listen'] as const) {
+    parseListen(values[name], name);
+  }
+  const adminTls = certFile === undefined || keyFile === undefined ? null : { certFile, keyFile };
+  if (adminTls === null && !isLoopback(parseListen(values['admin-listen'], 'admin-listen').host)) {
+    throw new LatchkeyError('USAGE_INVALID', 'the admin API is plain HTTP and may only listen on loopback', {
+      hint: 'give --admin-tls-cert and --admin-tls-key to listen elsewhere',
+    });
+  }
+  if (!LOG_LEVELS.includes(values['log-level'])) {
+    throw new LatchkeyError('USAGE_INVALID', `--log-level is one of ${LOG_LEVELS.join(', ')}`);
+  }
+  return {
+    dataDirectory: values.data,
+    rootKeyFile: values['root-key'] ?? join(values.data, 'root.key'),
+    organizationName: values.organization,
+    contact: values.contact,
+    adminListen: values['admin-listen'],
+    nodeListen: values['node-listen'],
+    enrollListen: values['enroll-listen'],
+    hostnames: values.hostname,
+    adminTls,
+    logLevel: values['log-level'],
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: OPTIONS, strict: true, allowPositionals: false });
+  } catch (error) {
+    throw new LatchkeyError('USAGE_INVALID', error instanceof Error ? error.message : String(error), {
+      hint: 'see `latchkey serve --help`',
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Splits `host:port` (`[::1]:7440` for IPv6).
+ * @throws LatchkeyError USAGE_INVALID
+ */
+export function parseListen(
+  address: string,
+  option: string,
+): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([0-9a-fA-F:]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(address);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > 65_535) {
+    throw new LatchkeyError('USAGE_INVALID', `--${option} ${address} is not an address`, {
+      hint: 'give HOST:PORT, for example 127.0.0.1:7440',
+    });
+  }
+  return { host, port };
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}

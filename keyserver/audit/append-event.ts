@@ -1,0 +1,65 @@
+/** Writes the audit log, in the same transaction as what it tells of. */
+import { AUDIT_START, type AuditEventBody, auditHash } from '#src/crypto/audit-chain.ts';
+import { canonicalJson } from '#src/base/json.ts';
+import type { Writer } from '../db/store.ts';
+
+/** `token:ID`, `node:ID`, or one of the two that have no id. */
+export type Actor = `token:${string}` | `node:${string}` | 'enrollment' | 'system';
+
+export interface AuditEntry {
+  readonly actor: Actor;
+  readonly action: string;
+  readonly target: string;
+  readonly outcome: 'done' | 'allowed' | 'denied';
+  readonly code?: string | undefined;
+  /** Never holds a license key, an image key or a token. */
+  readonly detail?: Readonly<Record<string, string | number | boolean | null | string[]>> | undefined;
+}
+
+/**
+ * Appends one event.
+ * @returns its sequence number, the receipt
+ */
+export async function appendAuditEvent(
+  writer: Writer,
+  organizationId: string,
+  nowMs: number,
+  entry: AuditEntry,
+): Promise<number> {
+  const last = await writer
+    .selectFrom('audit_event')
+    .select(['sequence', 'hash', 'time_ms'])
+    .orderBy('sequence', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  const head = last === undefined ? AUDIT_START : { ...last, timeMs: last.time_ms };
+  const body: AuditEventBody = {
+    sequence: head.sequence + 1,
+    organizationId,
+    // A clock that was set back must not make an honest log look forged.
+    timeMs: Math.max(nowMs, head.timeMs),
+    actor: entry.actor,
+    action: entry.action,
+    target: entry.target,
+    outcome: entry.outcome,
+    code: entry.code ?? null,
+    detail: entry.detail ?? {},
+  };
+  await writer
+    .insertInto('audit_event')
+    .values({
+      sequence: body.sequence,
+      organization_id: organizationId,
+      time_ms: body.timeMs,
+      actor: body.actor,
+      action: body.action,
+      target: body.target,
+      outcome: body.outcome,
+      code: body.code,
+      detail: canonicalJson(body.detail),
+      previous_hash: head.hash,
+      hash: auditHash(head.hash, body),
+    })
+    .execute();
+  return body.sequence;
+}

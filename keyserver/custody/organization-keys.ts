@@ -1,0 +1,139 @@
+/**
+ * The keys of an organization: made once, stored wrapped, opened at start. Nothing here is ever sent out
+ * except the public halves.
+ */
+import {
+  type KeyObject,
+  createPrivateKey,
+  createSecretKey,
+  generateKeyPair as generateKeyPairCallback,
+  randomBytes,
+} from 'node:crypto';
+import { promisify } from 'node:util';
+import type { JWK } from 'jose';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { OrganizationTable } from '../db/schema.ts';
+import { createAuthority } from './certificate-authority.ts';
+import type { Custody } from './custody.ts';
+import { WRAPPING_KEY_BYTES, unwrapKey, wrapKey } from './wrapped-key.ts';
+
+const generateKeyPair = promisify(generateKeyPairCallback);
+
+export interface OrganizationKeys {
+  /** HMAC key under which license keys are looked up. */
+  readonly lookupKey: Uint8Array;
+  /** Opens image keys that CI has sealed. */
+  readonly importKey: KeyObject;
+  /** Signs leases. */
+  readonly leaseKey: KeyObject;
+  /** Signs the certificates of nodes and of this server. */
+  readonly authorityKey: KeyObject;
+  readonly authorityCertificate: Uint8Array;
+  wrapImageKey(imageKeyId: string, imageKey: Uint8Array): Uint8Array;
+  /** @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
+  unwrapImageKey(imageKeyId: string, wrapped: Uint8Array): Uint8Array;
+}
+
+/** The columns of an organization that hold its keys. */
+export type StoredOrganizationKeys = Pick<
+  OrganizationTable,
+  | 'wrapped_organization_key'
+  | 'wrapped_lookup_key'
+  | 'import_public_jwk'
+  | 'wrapped_import_key'
+  | 'lease_public_jwk'
+  | 'wrapped_lease_key'
+  | 'authority_certificate'
+  | 'wrapped_authority_key'
+>;
+
+/** Makes the keys of a new organization. */
+export async function createOrganizationKeys(
+  organizationId: string,
+  organizationName: string,
+  custody: Custody,
+  nowMs: number,
+): Promise<StoredOrganizationKeys> {
+  const organizationKey = randomBytes(WRAPPING_KEY_BYTES);
+  const importPair = await generateKeyPair('ec', { namedCurve: 'P-256' });
+  const leasePair = await generateKeyPair('ed25519', {});
+  const authorityPair = await generateKeyPair('ec', { namedCurve: 'P-256' });
+  const wrapPrivate = (key: KeyObject, purpose: Purpose) =>
+    wrapKey(
+      organizationKey,
+      key.export({ type: 'pkcs8', format: 'der' }),
+      purposeOf(organizationId, purpose),
+    );
+  return {
+    wrapped_organization_key: await custody.wrap(
+      organizationKey,
+      purposeOf(organizationId, 'organization-key'),
+    ),
+    wrapped_lookup_key: wrapKey(
+      organizationKey,
+      randomBytes(WRAPPING_KEY_BYTES),
+      purposeOf(organizationId, 'lookup-key'),
+    ),
+    import_public_jwk: publicJwk(importPair.publicKey, { use: 'enc', alg: 'ECDH-ES+A256KW' }),
+    wrapped_import_key: wrapPrivate(importPair.privateKey, 'import-key'),
+    lease_public_jwk: publicJwk(leasePair.publicKey, { use: 'sig', alg: 'EdDSA' }),
+    wrapped_lease_key: wrapPrivate(leasePair.privateKey, 'lease-key'),
+    authority_certificate: await createAuthority(organizationName, authorityPair, nowMs),
+    wrapped_authority_key: wrapPrivate(authorityPair.privateKey, 'authority-key'),
+  };
+}
+
+/**
+ * Opens the keys of an organization.
+ * @throws LatchkeyError CONFIG_INVALID when the root key is not the one they were made under
+ */
+export async function openOrganizationKeys(
+  organizationId: string,
+  stored: StoredOrganizationKeys,
+  custody: Custody,
+): Promise<OrganizationKeys> {
+  const organizationKey = createSecretKey(await unwrapOrganizationKey(organizationId, stored, custody));
+  const open = (wrapped: Uint8Array, purpose: Purpose) =>
+    unwrapKey(organizationKey, wrapped, purposeOf(organizationId, purpose));
+  const openPrivate = (wrapped: Uint8Array, purpose: Purpose) =>
+    createPrivateKey({ key: Buffer.from(open(wrapped, purpose)), format: 'der', type: 'pkcs8' });
+  const imageKeyPurpose = (imageKeyId: string) => `${purposeOf(organizationId, 'image-key')}/${imageKeyId}`;
+  return {
+    lookupKey: open(stored.wrapped_lookup_key, 'lookup-key'),
+    importKey: openPrivate(stored.wrapped_import_key, 'import-key'),
+    leaseKey: openPrivate(stored.wrapped_lease_key, 'lease-key'),
+    authorityKey: openPrivate(stored.wrapped_authority_key, 'authority-key'),
+    authorityCertificate: stored.authority_certificate,
+    wrapImageKey: (imageKeyId, imageKey) => wrapKey(organizationKey, imageKey, imageKeyPurpose(imageKeyId)),
+    unwrapImageKey: (imageKeyId, wrapped) => unwrapKey(organizationKey, wrapped, imageKeyPurpose(imageKeyId)),
+  };
+}
+
+async function unwrapOrganizationKey(
+  organizationId: string,
+  stored: StoredOrganizationKeys,
+  custody: Custody,
+): Promise<Uint8Array> {
+  try {
+    return await custody.unwrap(
+      stored.wrapped_organization_key,
+      purposeOf(organizationId, 'organization-key'),
+    );
+  } catch (error) {
+    throw new LatchkeyError('CONFIG_INVALID', 'the root key does not open this database', {
+      hint: 'use the root key file this database was made with',
+      cause: error,
+    });
+  }
+}
+
+type Purpose = 'organization-key' | 'lookup-key' | 'import-key' | 'lease-key' | 'authority-key' | 'image-key';
+
+function purposeOf(organizationId: string, purpose: Purpose): string {
+  return `latchkey/${organizationId}/${purpose}`;
+}
+
+function publicJwk(key: KeyObject, use: { use: string; alg: string }): string {
+  const jwk: JWK = { ...(key.export({ format: 'jwk' }) as JWK), ...use };
+  return JSON.stringify(jwk);
+}

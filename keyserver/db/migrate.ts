@@ -1,0 +1,38 @@
+/** Brings a database to this version's schema, and refuses one that a newer version has written. */
+import type { Kysely } from 'kysely';
+import { DEFAULT_MIGRATION_TABLE, type Migration, Migrator } from 'kysely/migration';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import * as initial from './migrations/0001-initial.ts';
+import type { Database } from './schema.ts';
+
+/** In order; a migration that was released never changes. */
+const MIGRATIONS: Record<string, Migration> = { '0001-initial': initial };
+
+/** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */
+export async function migrate(database: Kysely<Database>): Promise<void> {
+  await refuseNewerSchema(database);
+  const migrator = new Migrator({
+    db: database,
+    provider: { getMigrations: () => Promise.resolve(MIGRATIONS) },
+  });
+  const { error } = await migrator.migrateToLatest();
+  if (error !== undefined) throw toLatchkeyError(error);
+}
+
+async function refuseNewerSchema(database: Kysely<Database>): Promise<void> {
+  const tables = await database.introspection.getTables({ withInternalKyselyTables: true });
+  if (!tables.some((table) => table.name === DEFAULT_MIGRATION_TABLE)) return;
+  const applied = await database
+    .$extendTables<{ [DEFAULT_MIGRATION_TABLE]: { name: string } }>()
+    .selectFrom(DEFAULT_MIGRATION_TABLE)
+    .select('name')
+    .execute();
+  const unknown = applied.find(({ name }) => !Object.hasOwn(MIGRATIONS, name));
+  if (unknown !== undefined) {
+    throw new LatchkeyError(
+      'STATE_NEWER_SCHEMA',
+      `the database was written by a newer Latchkey (it has schema change ${unknown.name})`,
+      { hint: 'install that version or a later one; nothing was changed' },
+    );
+  }
+}

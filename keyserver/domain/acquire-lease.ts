@@ -1,0 +1,159 @@
+/**
+ * The decision that everything hangs on. One transaction: load, decide, lease, audit, commit; only then is
+ * the image key opened and sealed to the node. So whoever holds a key is in the log, and once a revocation
+ * is acknowledged no key leaves.
+ */
+import { LatchkeyError } from '#src/base/errors.ts';
+import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
+import { decide } from '#src/licensing/decide.ts';
+import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import { isDigest } from '#src/oci/digest.ts';
+import { appendAuditEvent } from '../audit/append-event.ts';
+import type { Writer } from '../db/store.ts';
+import { type KnownImage, type KnownNode, loadNodeLicenses, loadStart } from './decision-facts.ts';
+import { denialError } from './denial.ts';
+import type { KeyServer } from './key-server.ts';
+import { insertLease, signLease } from './lease-token.ts';
+
+/** Who a certificate says is calling; checked against the database by every operation. */
+export interface NodeIdentity {
+  readonly nodeId: string;
+  /** RFC 7638, of the certificate's key. */
+  readonly keyThumbprint: string;
+}
+
+export interface LeaseRequest {
+  readonly imageDigest: string;
+  readonly imageKeyId: string;
+  readonly nonce: Uint8Array;
+  readonly nodeTimeMs: number;
+}
+
+export interface LeaseAnswer {
+  readonly lease: string;
+  readonly imageKeyJwe: string;
+  readonly revision: number;
+  readonly auditSequence: number;
+}
+
+const NONCE_BYTES = 16;
+const MAX_IMAGE_KEY_ID = 128;
+
+/**
+ * Decides a start and gives a lease with the sealed image key.
+ * @throws LatchkeyError DENIED_*, INPUT_MALFORMED, STATE_CONFLICT for a nonce that was used before
+ */
+export async function acquireLease(
+  server: KeyServer,
+  identity: NodeIdentity,
+  request: LeaseRequest,
+): Promise<LeaseAnswer> {
+  checkRequest(request);
+  const verdict = await server.store.write((writer) => decideAndRecord(server, writer, identity, request));
+  if (!verdict.granted) throw verdict.error;
+  const { node, image, claims, auditSequence } = verdict;
+  return {
+    lease: signLease(server, claims),
+    // One JWE to the node key, whatever the number of layers.
+    imageKeyJwe: sealKey(
+      JSON.parse(node.publicJwk) as PublicPoint,
+      openImageKey(server, image),
+      'latchkey-image-key-lease',
+    ),
+    revision: claims.revision,
+    auditSequence,
+  };
+}
+
+function checkRequest(request: LeaseRequest): void {
+  if (!isDigest(request.imageDigest))
+    throw new LatchkeyError('INPUT_MALFORMED', 'the image digest is malformed');
+  if (request.imageKeyId === '' || request.imageKeyId.length > MAX_IMAGE_KEY_ID) {
+    throw new LatchkeyError('INPUT_MALFORMED', 'the image key id is malformed');
+  }
+  if (request.nonce.length !== NONCE_BYTES) {
+    throw new LatchkeyError('INPUT_MALFORMED', `the nonce is not ${NONCE_BYTES} bytes`);
+  }
+}
+
+type Verdict =
+  | { readonly granted: false; readonly error: LatchkeyError }
+  | {
+      readonly granted: true;
+      readonly node: KnownNode;
+      readonly image: KnownImage;
+      readonly claims: LeaseClaims;
+      readonly auditSequence: number;
+    };
+
+async function decideAndRecord(
+  server: KeyServer,
+  writer: Writer,
+  identity: NodeIdentity,
+  request: LeaseRequest,
+): Promise<Verdict> {
+  const { organizationId } = server;
+  const nowMs = server.clock.nowMs();
+  const nonce = Buffer.from(request.nonce).toString('hex');
+  const { organization, node, image, nonceUsed } = await loadStart(writer, organizationId, {
+    nodeId: identity.nodeId,
+    keyThumbprint: identity.keyThumbprint,
+    imageDigest: request.imageDigest,
+    imageKeyId: request.imageKeyId,
+    nonce,
+  });
+  const decision = decide({
+    sealed: false,
+    node,
+    licenses: node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact),
+    image,
+    nowMs,
+    nodeTimeMs: request.nodeTimeMs,
+    defaultContact: organization.contact,
+  });
+  const refuse = async (error: LatchkeyError, licenseId: string | null): Promise<Verdict> => {
+    await appendAuditEvent(writer, organizationId, nowMs, {
+      actor: `node:${identity.nodeId}`,
+      action: 'lease.acquire',
+      target: request.imageDigest,
+      outcome: 'denied',
+      code: error.code,
+      detail: { licenseId, imageKeyId: request.imageKeyId },
+    });
+    return { granted: false, error };
+  };
+  if (!decision.allowed) return refuse(denialError(decision), decision.licenseId);
+  const { license } = decision;
+  if (node === null || nonceUsed) {
+    return refuse(replayed(), license.licenseId);
+  }
+  const claims = await insertLease(server, writer, {
+    node,
+    license,
+    imageDigest: request.imageDigest,
+    imageKeyId: request.imageKeyId,
+    revision: organization.revision,
+    nowMs,
+    nonce,
+    previousLeaseId: null,
+  });
+  const auditSequence = await appendAuditEvent(writer, organizationId, nowMs, {
+    actor: `node:${identity.nodeId}`,
+    action: 'lease.acquire',
+    target: request.imageDigest,
+    outcome: 'allowed',
+    detail: { leaseId: claims.leaseId, licenseId: license.licenseId, imageKeyId: request.imageKeyId },
+  });
+  return { granted: true, node, image, claims, auditSequence };
+}
+
+function replayed(): LatchkeyError {
+  return new LatchkeyError('STATE_CONFLICT', 'this request was already answered', {
+    hint: 'ask again with a new nonce',
+  });
+}
+
+function openImageKey(server: KeyServer, image: KnownImage): Uint8Array {
+  if (image.wrappedKey === undefined) throw new TypeError('a lease was granted without an image key');
+  return server.keys.unwrapImageKey(image.imageKeyId, image.wrappedKey);
+}

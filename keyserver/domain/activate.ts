@@ -1,0 +1,218 @@
+/**
+ * Activation: a license key, used this once, makes a machine a node. The machine proves its own key; from
+ * then on it is that key, and the license key is not needed again.
+ */
+import { type JWK, calculateJwkThumbprint } from 'jose';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { decide } from '#src/licensing/decide.ts';
+import { licenseKeyDigest, parseLicenseKey } from '#src/licensing/license-key.ts';
+import { nextLicenseState } from '#src/licensing/license-state.ts';
+import { type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
+import {
+  type NodeCertificate,
+  issueNodeCertificate,
+  parseNodeRequest,
+} from '../custody/certificate-authority.ts';
+import type { Writer } from '../db/store.ts';
+import { type GrantableLicense, loadLicenseOfKey, loadOrganization } from './decision-facts.ts';
+import { denialError } from './denial.ts';
+import { newId } from './ids.ts';
+import type { KeyServer } from './key-server.ts';
+import { usedSeats } from './license-nodes.ts';
+import { nextRevision } from './revision.ts';
+
+export interface ActivationRequest {
+  readonly licenseKey: string;
+  /** PKCS#10, DER, P-256. */
+  readonly certificateRequest: Uint8Array;
+  readonly nodeName: string;
+  readonly nodeTimeMs: number;
+}
+
+export interface Activation {
+  readonly nodeId: string;
+  readonly certificate: NodeCertificate;
+  readonly licenseId: string;
+  readonly productCode: string;
+  readonly contact: string;
+}
+
+const MAX_NODE_NAME = 253;
+
+/**
+ * Activates a node. The same node key under the same license takes no second seat.
+ * @throws LatchkeyError INPUT_LICENSE_KEY_MALFORMED, INPUT_MALFORMED, DENIED_*
+ */
+export async function activate(server: KeyServer, request: ActivationRequest): Promise<Activation> {
+  const key = parseLicenseKey(request.licenseKey);
+  const keyDigest = licenseKeyDigest(key, server.keys.lookupKey);
+  const certificateRequest = await parseNodeRequest(request.certificateRequest);
+  const publicJwk = certificateRequest.publicKey.export({ format: 'jwk' }) as JWK;
+  const candidate: Candidate = {
+    name: request.nodeName.slice(0, MAX_NODE_NAME),
+    publicJwk: JSON.stringify(publicJwk),
+    keyThumbprint: await calculateJwkThumbprint(publicJwk),
+    newNodeId: newId('node', server.clock.nowMs()),
+  };
+  const known = await findNode(server, server.store.read, candidate.keyThumbprint);
+  const nodeId = known?.nodeId ?? candidate.newNodeId;
+  const certificate = await issueNodeCertificate(
+    server.keys,
+    certificateRequest,
+    nodeId,
+    server.clock.nowMs(),
+  );
+  const verdict = await server.store.write((writer) =>
+    decideAndRecord(server, writer, { keyDigest, candidate, nodeId, certificate, ...request }),
+  );
+  if (verdict instanceof LatchkeyError) throw verdict;
+  server.changes.publish([nodeId]);
+  return { nodeId, certificate, ...verdict };
+}
+
+interface Candidate {
+  readonly name: string;
+  readonly publicJwk: string;
+  readonly keyThumbprint: string;
+  readonly newNodeId: string;
+}
+
+interface Enrolment {
+  readonly keyDigest: string;
+  readonly candidate: Candidate;
+  readonly nodeId: string;
+  readonly certificate: NodeCertificate;
+  readonly nodeTimeMs: number;
+}
+
+/** Gives what the node learns of its license, or the denial; both are in the audit log. */
+async function decideAndRecord(
+  server: KeyServer,
+  writer: Writer,
+  enrolment: Enrolment,
+): Promise<Pick<Activation, 'licenseId' | 'productCode' | 'contact'> | LatchkeyError> {
+  const { organizationId } = server;
+  const { nodeId, candidate } = enrolment;
+  const nowMs = server.clock.nowMs();
+  const record = (entry: Pick<AuditEntry, 'target' | 'outcome' | 'code' | 'detail'>) =>
+    appendAuditEvent(writer, organizationId, nowMs, {
+      actor: 'enrollment',
+      action: 'node.activate',
+      ...entry,
+    });
+  const organization = await loadOrganization(writer, organizationId);
+  const node = await findNode(server, writer, candidate.keyThumbprint);
+  // Two activations of one new key at the same time: the certificate of the second names a node that lost.
+  if (node !== undefined && node.nodeId !== nodeId) {
+    return new LatchkeyError('STATE_CONFLICT', 'this node is being activated twice at once', {
+      hint: 'try again',
+    });
+  }
+  const found = await loadLicenseOfKey(writer, enrolment.keyDigest, organization.contact);
+  const license = found === undefined ? undefined : await withSeats(writer, found, nodeId);
+  const decision = decide({
+    sealed: false,
+    node,
+    licenses: license === undefined ? [] : [license],
+    image: undefined,
+    nowMs,
+    nodeTimeMs: enrolment.nodeTimeMs,
+    defaultContact: organization.contact,
+  });
+  if (!decision.allowed) {
+    const { code, licenseId } = decision;
+    await record({
+      target: licenseId ?? 'unknown',
+      outcome: 'denied',
+      code,
+      detail: { name: candidate.name },
+    });
+    return denialError(decision);
+  }
+  await admit(server, writer, enrolment, decision.license, nowMs);
+  await record({
+    target: decision.license.licenseId,
+    outcome: 'allowed',
+    detail: { nodeId, name: candidate.name, keyThumbprint: candidate.keyThumbprint },
+  });
+  const { licenseId, productCode, contact } = decision.license;
+  return { licenseId, productCode, contact };
+}
+
+async function findNode(
+  server: KeyServer,
+  reader: Writer | KeyServer['store']['read'],
+  keyThumbprint: string,
+): Promise<{ nodeId: string; state: 'ACTIVE' | 'BANNED' } | undefined> {
+  const row = await reader
+    .selectFrom('node')
+    .select(['id', 'state'])
+    .where('organization_id', '=', server.organizationId)
+    .where('key_thumbprint', '=', keyThumbprint)
+    .executeTakeFirst();
+  return row === undefined ? undefined : { nodeId: row.id, state: row.state };
+}
+
+async function withSeats(
+  writer: Writer,
+  license: GrantableLicense,
+  nodeId: string,
+): Promise<GrantableLicense> {
+  const held = await writer
+    .selectFrom('license_node')
+    .select('node_id')
+    .where('license_id', '=', license.licenseId)
+    .where('node_id', '=', nodeId)
+    .executeTakeFirst();
+  return {
+    ...license,
+    seats: {
+      maxNodes: license.seats.maxNodes,
+      usedSeats: await usedSeats(writer, license.licenseId),
+      heldByThisNode: held !== undefined,
+    },
+  };
+}
+
+async function admit(
+  server: KeyServer,
+  writer: Writer,
+  enrolment: Enrolment,
+  license: GrantableLicense,
+  nowMs: number,
+): Promise<void> {
+  const { candidate, certificate, nodeId } = enrolment;
+  const revision = await nextRevision(writer, server.organizationId, nowMs);
+  const renewed = {
+    name: candidate.name,
+    revision,
+    updated_at_ms: nowMs,
+    certificate_serial: certificate.serial,
+    certificate_expires_at_ms: certificate.expiresAtMs,
+  };
+  await writer
+    .insertInto('node')
+    .values({
+      id: nodeId,
+      organization_id: server.organizationId,
+      created_at_ms: nowMs,
+      state: 'ACTIVE',
+      public_jwk: candidate.publicJwk,
+      key_thumbprint: candidate.keyThumbprint,
+      ...renewed,
+    })
+    .onConflict((conflict) => conflict.column('id').doUpdateSet(renewed))
+    .execute();
+  await writer
+    .insertInto('license_node')
+    .values({ license_id: license.licenseId, node_id: nodeId, created_at_ms: nowMs })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  const state = nextLicenseState(license.licenseId, license.state, 'activate');
+  if (state === license.state) return;
+  await writer
+    .updateTable('license')
+    .set({ state, epoch: license.epoch + 1, revision, updated_at_ms: nowMs })
+    .where('id', '=', license.licenseId)
+    .execute();
+}

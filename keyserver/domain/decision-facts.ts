@@ -1,0 +1,254 @@
+/** Loads what the license decision looks at, inside the transaction that acts on it. */
+import type { ImageFacts, LicenseFacts, NodeFacts } from '#src/licensing/decide.ts';
+import type { OnRevoke } from '#src/licensing/license-state.ts';
+import type { Reader } from '../db/store.ts';
+
+export interface KnownNode extends NodeFacts {
+  readonly keyThumbprint: string;
+  readonly publicJwk: string;
+  /** Counts changes of the node itself: bans. */
+  readonly revision: number;
+}
+
+/** What a lease takes over from its license. */
+export interface GrantableLicense extends LicenseFacts {
+  readonly leaseDurationMs: number;
+  readonly onRevoke: OnRevoke;
+  readonly productCode: string;
+}
+
+/** The node of a certificate: its id and its key must both be the ones we know; null = unknown. */
+export async function loadNode(
+  reader: Reader,
+  organizationId: string,
+  identity: { readonly nodeId: string; readonly keyThumbprint: string },
+): Promise<KnownNode | null> {
+  const row = await reader
+    .selectFrom('node')
+    .select([
+      'id as node_id',
+      'state as node_state',
+      'key_thumbprint',
+      'public_jwk',
+      'revision as node_revision',
+    ])
+    .where('organization_id', '=', organizationId)
+    .where('id', '=', identity.nodeId)
+    .where('key_thumbprint', '=', identity.keyThumbprint)
+    .executeTakeFirst();
+  return row === undefined ? null : toNode(row);
+}
+
+export interface OrganizationFacts {
+  readonly contact: string;
+  readonly revision: number;
+}
+
+export function loadOrganization(reader: Reader, organizationId: string): Promise<OrganizationFacts> {
+  return reader
+    .selectFrom('organization')
+    .select(['contact', 'revision'])
+    .where('id', '=', organizationId)
+    .executeTakeFirstOrThrow();
+}
+
+/** The licenses a node was activated with. */
+export async function loadNodeLicenses(
+  reader: Reader,
+  nodeId: string,
+  defaultContact: string,
+): Promise<GrantableLicense[]> {
+  const rows = await licenseRows(reader)
+    .innerJoin('license_node', 'license_node.license_id', 'license.id')
+    .where('license_node.node_id', '=', nodeId)
+    .execute();
+  return rows.map((row) => toLicenseFacts(row, defaultContact, SEAT_HELD));
+}
+
+/** The licenses of a node that have changed after a revision, the oldest change first. */
+export async function loadChangedLicenses(
+  reader: Reader,
+  nodeId: string,
+  afterRevision: number,
+  defaultContact: string,
+): Promise<{ license: GrantableLicense; revision: number }[]> {
+  const rows = await licenseRows(reader)
+    .innerJoin('license_node', 'license_node.license_id', 'license.id')
+    .where('license_node.node_id', '=', nodeId)
+    .where('license.revision', '>', afterRevision)
+    .orderBy('license.revision')
+    .execute();
+  return rows.map((row) => ({
+    license: toLicenseFacts(row, defaultContact, SEAT_HELD),
+    revision: row.revision,
+  }));
+}
+
+/** The license of a license key; undefined = no such key. */
+export async function loadLicenseOfKey(
+  reader: Reader,
+  keyDigest: string,
+  defaultContact: string,
+): Promise<GrantableLicense | undefined> {
+  const row = await licenseRows(reader).where('license.key_digest', '=', keyDigest).executeTakeFirst();
+  return row === undefined ? undefined : toLicenseFacts(row, defaultContact, SEAT_HELD);
+}
+
+export interface KnownImage extends ImageFacts {
+  /** The image key as stored; undefined when there is none. */
+  readonly wrappedKey: Uint8Array | undefined;
+}
+
+/** What a start is about. */
+export interface StartQuery {
+  readonly nodeId: string;
+  readonly keyThumbprint: string;
+  readonly imageDigest: string;
+  readonly imageKeyId: string;
+  /** Hex. */
+  readonly nonce: string;
+}
+
+export interface StartFacts {
+  readonly organization: OrganizationFacts;
+  readonly node: KnownNode | null;
+  readonly image: KnownImage;
+  /** True when this node has got a lease for this nonce before. */
+  readonly nonceUsed: boolean;
+}
+
+/** Everything about a start but the licenses, in one query: it runs for every start of every container. */
+export async function loadStart(
+  reader: Reader,
+  organizationId: string,
+  query: StartQuery,
+): Promise<StartFacts> {
+  const row = await reader
+    .selectFrom('organization')
+    .leftJoin('node', (join) =>
+      join
+        .onRef('node.organization_id', '=', 'organization.id')
+        .on('node.id', '=', query.nodeId)
+        .on('node.key_thumbprint', '=', query.keyThumbprint),
+    )
+    .leftJoin('release_image', (join) =>
+      join
+        .onRef('release_image.organization_id', '=', 'organization.id')
+        .on('release_image.image_digest', '=', query.imageDigest),
+    )
+    .leftJoin('release', 'release.id', 'release_image.release_id')
+    .leftJoin('image_key', (join) =>
+      join
+        .onRef('image_key.organization_id', '=', 'organization.id')
+        .on('image_key.id', '=', query.imageKeyId),
+    )
+    .leftJoin('lease', (join) =>
+      join.onRef('lease.node_id', '=', 'node.id').on('lease.nonce', '=', query.nonce),
+    )
+    .select([
+      'organization.contact',
+      'organization.revision',
+      'node.id as node_id',
+      'node.state as node_state',
+      'node.key_thumbprint',
+      'node.public_jwk',
+      'node.revision as node_revision',
+      'release.product_id as release_product_id',
+      'release.state as release_state',
+      'release.image_key_id as release_image_key_id',
+      'image_key.product_id as key_product_id',
+      'image_key.state as key_state',
+      'image_key.wrapped_key',
+      'lease.id as lease_id',
+    ])
+    .where('organization.id', '=', organizationId)
+    .executeTakeFirstOrThrow();
+  const { imageDigest, imageKeyId } = query;
+  return {
+    organization: { contact: row.contact, revision: row.revision },
+    node: toNode(row),
+    image: {
+      imageDigest,
+      imageKeyId,
+      release:
+        row.release_product_id === null || row.release_state === null
+          ? null
+          : { productId: row.release_product_id, state: row.release_state },
+      imageKey:
+        row.key_product_id === null
+          ? null
+          : {
+              productId: row.key_product_id,
+              usable: row.key_state === 'ACTIVE',
+              opensRelease: row.release_image_key_id === imageKeyId,
+            },
+      wrappedKey: row.wrapped_key ?? undefined,
+    },
+    nonceUsed: row.lease_id !== null,
+  };
+}
+
+interface NodeColumns {
+  readonly node_id: string | null;
+  readonly node_state: 'ACTIVE' | 'BANNED' | null;
+  readonly key_thumbprint: string | null;
+  readonly public_jwk: string | null;
+  readonly node_revision: number | null;
+}
+
+function toNode(row: NodeColumns): KnownNode | null {
+  const { node_id: nodeId, node_state: state, key_thumbprint: keyThumbprint, public_jwk: publicJwk } = row;
+  if (nodeId === null || state === null || keyThumbprint === null || publicJwk === null) return null;
+  return { nodeId, state, keyThumbprint, publicJwk, revision: row.node_revision ?? 0 };
+}
+
+/** A node that was activated holds its seat; only activation counts seats. */
+const SEAT_HELD = { usedSeats: 0, heldByThisNode: true } as const;
+
+function licenseRows(reader: Reader) {
+  return reader
+    .selectFrom('license')
+    .innerJoin('customer', 'customer.id', 'license.customer_id')
+    .innerJoin('product', 'product.id', 'license.product_id')
+    .select([
+      'license.id',
+      'license.state',
+      'license.epoch',
+      'license.revision',
+      'license.product_id',
+      'license.created_at_ms',
+      'license.starts_at_ms',
+      'license.expires_at_ms',
+      'license.max_nodes',
+      'license.lease_duration_ms',
+      'license.on_revoke',
+      'license.contact',
+      'customer.state as customer_state',
+      'product.contact as product_contact',
+      'product.code as product_code',
+    ]);
+}
+
+type LicenseRow = Awaited<ReturnType<ReturnType<typeof licenseRows>['executeTakeFirstOrThrow']>>;
+
+function toLicenseFacts(
+  row: LicenseRow,
+  defaultContact: string,
+  seats: { readonly usedSeats: number; readonly heldByThisNode: boolean },
+): GrantableLicense {
+  return {
+    licenseId: row.id,
+    state: row.state,
+    epoch: row.epoch,
+    productId: row.product_id,
+    productCode: row.product_code,
+    createdAtMs: row.created_at_ms,
+    startsAtMs: row.starts_at_ms,
+    expiresAtMs: row.expires_at_ms,
+    customerBlocked: row.customer_state === 'BLOCKED',
+    contact: row.contact ?? row.product_contact ?? defaultContact,
+    seats: { maxNodes: row.max_nodes, ...seats },
+    leaseDurationMs: row.lease_duration_ms,
+    onRevoke: row.on_revoke,
+  };
+}

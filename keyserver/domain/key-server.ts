@@ -1,0 +1,17 @@
+/** What every operation of the key server works with; made once at start and passed in. */
+import type { Clock } from '#src/base/clock.ts';
+import type { OrganizationKeys } from '../custody/organization-keys.ts';
+import type { Store } from '../db/store.ts';
+import type { ChangeFeed } from './change-feed.ts';
+
+export interface KeyServer {
+  readonly organizationId: string;
+  readonly store: Store;
+  readonly keys: OrganizationKeys;
+  /** JWK that verifies leases, as nodes get it at activation. */
+  readonly leaseVerificationJwk: string;
+  readonly clock: Clock;
+  /** Uniform in [0, 1); spreads renewals. */
+  readonly random: () => number;
+  readonly changes: ChangeFeed;
+}

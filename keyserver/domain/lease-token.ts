@@ -1,0 +1,75 @@
+/** Cuts leases: the row, the claims, and the signed token (compact JWS) that a node keeps. */
+import { signToken } from '#src/crypto/sign-token.ts';
+import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
+import { leaseTimes } from '#src/licensing/lease-rules.ts';
+import type { Writer } from '../db/store.ts';
+import type { GrantableLicense, KnownNode } from './decision-facts.ts';
+import { newId } from './ids.ts';
+import type { KeyServer } from './key-server.ts';
+
+export interface LeaseGrant {
+  readonly node: KnownNode;
+  readonly license: GrantableLicense;
+  readonly imageDigest: string;
+  readonly imageKeyId: string;
+  readonly revision: number;
+  readonly nowMs: number;
+  /** Hex; null for a renewal. */
+  readonly nonce: string | null;
+  readonly previousLeaseId: string | null;
+}
+
+/** Writes a lease and gives its claims; sign them only after the commit. */
+export async function insertLease(
+  server: KeyServer,
+  writer: Writer,
+  grant: LeaseGrant,
+): Promise<LeaseClaims> {
+  const { node, license, nowMs } = grant;
+  const times = leaseTimes({
+    nowMs,
+    leaseDurationMs: license.leaseDurationMs,
+    licenseExpiresAtMs: license.expiresAtMs,
+    random: server.random(),
+  });
+  const leaseId = newId('lease', nowMs);
+  await writer
+    .insertInto('lease')
+    .values({
+      id: leaseId,
+      organization_id: server.organizationId,
+      revision: grant.revision,
+      created_at_ms: nowMs,
+      updated_at_ms: nowMs,
+      license_id: license.licenseId,
+      epoch: license.epoch,
+      node_id: node.nodeId,
+      image_digest: grant.imageDigest,
+      image_key_id: grant.imageKeyId,
+      nonce: grant.nonce,
+      previous_lease_id: grant.previousLeaseId,
+      issued_at_ms: times.issuedAtMs,
+      renew_at_ms: times.renewAtMs,
+      expires_at_ms: times.expiresAtMs,
+    })
+    .execute();
+  return {
+    leaseId,
+    organizationId: server.organizationId,
+    nodeId: node.nodeId,
+    nodeKeyThumbprint: node.keyThumbprint,
+    licenseId: license.licenseId,
+    epoch: license.epoch,
+    imageDigest: grant.imageDigest as LeaseClaims['imageDigest'],
+    imageKeyId: grant.imageKeyId,
+    ...times,
+    revision: grant.revision,
+    onRevoke: license.onRevoke,
+    contact: license.contact,
+  };
+}
+
+/** Signs claims with the organization's lease key. */
+export function signLease(server: KeyServer, claims: LeaseClaims): string {
+  return signToken(LEASE_TOKEN_TYPE, claims, server.keys.leaseKey);
+}

@@ -1,0 +1,208 @@
+/** Licenses: created with their key, read, and changed by an administrator. */
+import { randomBytes } from 'node:crypto';
+import type { Selectable } from 'kysely';
+import { LatchkeyError } from '#src/base/errors.ts';
+import {
+  LICENSE_KEY_BYTES,
+  formatLicenseKey,
+  licenseKeyDigest,
+  licenseKeyLast4,
+} from '#src/licensing/license-key.ts';
+import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
+import type { CreatedLicense, License, LicenseInput, Page, PageQuery } from '#src/wire/admin-api.ts';
+import type { Actor } from '../audit/append-event.ts';
+import type { LicenseTable } from '../db/schema.ts';
+import type { Reader } from '../db/store.ts';
+import { runChange } from './change.ts';
+import { requireCustomer } from './customers.ts';
+import { newId } from './ids.ts';
+import type { KeyServer } from './key-server.ts';
+import { nodesOfLicense } from './license-nodes.ts';
+import { toPage } from './page.ts';
+import { requireProduct } from './products.ts';
+
+/**
+ * Creates a license; its key is in this answer and nowhere else.
+ * @throws LatchkeyError STATE_NOT_FOUND for the customer or product, USAGE_INVALID for an end before the start
+ */
+export async function createLicense(
+  server: KeyServer,
+  actor: Actor,
+  input: LicenseInput,
+): Promise<CreatedLicense> {
+  if (input.expiresAtMs !== undefined && input.expiresAtMs <= (input.startsAtMs ?? 0)) {
+    throw new LatchkeyError('USAGE_INVALID', 'the license would end before it starts');
+  }
+  const key = formatLicenseKey(randomBytes(LICENSE_KEY_BYTES));
+  return runChange(server, actor, async (change) => {
+    const { writer, organizationId, nowMs } = change;
+    const customer = await requireCustomer(writer, organizationId, input.customer);
+    const product = await requireProduct(writer, organizationId, input.product);
+    const row: LicenseTable = {
+      id: newId('lic', nowMs),
+      organization_id: organizationId,
+      revision: await change.nextRevision(),
+      created_at_ms: nowMs,
+      updated_at_ms: nowMs,
+      key_digest: licenseKeyDigest(key, server.keys.lookupKey),
+      key_last4: licenseKeyLast4(key),
+      customer_id: customer.id,
+      product_id: product.id,
+      plan: input.plan ?? null,
+      state: 'PENDING',
+      epoch: 1,
+      reason: null,
+      starts_at_ms: input.startsAtMs ?? null,
+      expires_at_ms: input.expiresAtMs ?? null,
+      max_nodes: input.maxNodes,
+      lease_duration_ms: input.leaseDurationMs,
+      on_revoke: input.onRevoke,
+      contact: input.contact ?? null,
+    };
+    await writer.insertInto('license').values(row).execute();
+    await change.audit({
+      action: 'license.create',
+      target: row.id,
+      detail: { customerId: customer.id, productCode: product.code, maxNodes: row.max_nodes },
+    });
+    return { license: await requireLicense(server, writer, row.id), licenseKey: key };
+  });
+}
+
+export async function listLicenses(server: KeyServer, query: PageQuery): Promise<Page<License>> {
+  const rows = await licenseRows(server, server.store.read)
+    .where('license.id', '>', query.after)
+    .orderBy('license.id')
+    .limit(query.limit + 1)
+    .execute();
+  return toPage(
+    rows.map((row) => toLicense(row, server.clock.nowMs())),
+    query,
+  );
+}
+
+/** @throws LatchkeyError STATE_NOT_FOUND */
+export function getLicense(server: KeyServer, licenseId: string): Promise<License> {
+  return requireLicense(server, server.store.read, licenseId);
+}
+
+/**
+ * Suspends, reinstates or revokes a license. After this resolves no key is released for the old epoch; a
+ * repeated action changes nothing.
+ * @throws LatchkeyError STATE_NOT_FOUND, STATE_PRECONDITION
+ */
+export async function changeLicense(
+  server: KeyServer,
+  actor: Actor,
+  licenseId: string,
+  action: Exclude<LicenseAction, 'activate'>,
+  reason: string | undefined,
+): Promise<License> {
+  const { license, nodeIds } = await runChange(server, actor, async (change) => {
+    const { writer, nowMs } = change;
+    const stored = await storedLicense(server, writer, licenseId);
+    const state = nextLicenseState(licenseId, stored.state, action);
+    if (state === stored.state) {
+      return { license: await requireLicense(server, writer, licenseId), nodeIds: [] };
+    }
+    await writer
+      .updateTable('license')
+      .set({
+        state,
+        epoch: stored.epoch + 1,
+        revision: await change.nextRevision(),
+        reason: reason ?? null,
+        updated_at_ms: nowMs,
+      })
+      .where('id', '=', licenseId)
+      .execute();
+    await change.audit({
+      action: `license.${action}`,
+      target: licenseId,
+      detail: { epoch: stored.epoch + 1, reason: reason ?? null },
+    });
+    return {
+      license: await requireLicense(server, writer, licenseId),
+      nodeIds: await nodesOfLicense(writer, licenseId),
+    };
+  });
+  server.changes.publish(nodeIds);
+  return license;
+}
+
+async function storedLicense(
+  server: KeyServer,
+  reader: Reader,
+  licenseId: string,
+): Promise<Pick<Selectable<LicenseTable>, 'state' | 'epoch'>> {
+  const row = await reader
+    .selectFrom('license')
+    .select(['state', 'epoch'])
+    .where('organization_id', '=', server.organizationId)
+    .where('id', '=', licenseId)
+    .executeTakeFirst();
+  if (row === undefined) throw licenseUnknown(licenseId);
+  return row;
+}
+
+async function requireLicense(server: KeyServer, reader: Reader, licenseId: string): Promise<License> {
+  const row = await licenseRows(server, reader).where('license.id', '=', licenseId).executeTakeFirst();
+  if (row === undefined) throw licenseUnknown(licenseId);
+  return toLicense(row, server.clock.nowMs());
+}
+
+function licenseUnknown(licenseId: string): LatchkeyError {
+  return new LatchkeyError('STATE_NOT_FOUND', `there is no license ${JSON.stringify(licenseId)}`, {
+    hint: 'see `latchkey license list`',
+  });
+}
+
+function licenseRows(server: KeyServer, reader: Reader) {
+  return reader
+    .selectFrom('license')
+    .innerJoin('customer', 'customer.id', 'license.customer_id')
+    .innerJoin('product', 'product.id', 'license.product_id')
+    .selectAll('license')
+    .select(['customer.name as customer_name', 'product.code as product_code'])
+    .select((select) =>
+      select
+        .selectFrom('license_node')
+        .innerJoin('node', 'node.id', 'license_node.node_id')
+        .select((inner) => inner.fn.countAll<number>().as('used'))
+        .whereRef('license_node.license_id', '=', 'license.id')
+        .where('node.state', '=', 'ACTIVE')
+        .as('used_nodes'),
+    )
+    .where('license.organization_id', '=', server.organizationId);
+}
+
+type LicenseRow = Selectable<LicenseTable> & {
+  readonly customer_name: string;
+  readonly product_code: string;
+  readonly used_nodes: number | null;
+};
+
+function toLicense(row: LicenseRow, nowMs: number): License {
+  const term = { state: row.state, startsAtMs: row.starts_at_ms, expiresAtMs: row.expires_at_ms };
+  return {
+    id: row.id,
+    revision: row.revision,
+    createdAtMs: row.created_at_ms,
+    updatedAtMs: row.updated_at_ms,
+    customerId: row.customer_id,
+    customerName: row.customer_name,
+    productCode: row.product_code,
+    plan: row.plan,
+    state: licenseStateAt(term, nowMs),
+    epoch: row.epoch,
+    reason: row.reason,
+    keyLast4: row.key_last4,
+    startsAtMs: row.starts_at_ms,
+    expiresAtMs: row.expires_at_ms,
+    maxNodes: row.max_nodes,
+    usedNodes: row.used_nodes ?? 0,
+    leaseDurationMs: row.lease_duration_ms,
+    onRevoke: row.on_revoke,
+    contact: row.contact,
+  };
+}

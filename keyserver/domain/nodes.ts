@@ -1,0 +1,98 @@
+/** Nodes as an administrator sees them. */
+import type { Selectable } from 'kysely';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { Node, Page, PageQuery } from '#src/wire/admin-api.ts';
+import type { Actor } from '../audit/append-event.ts';
+import type { NodeTable } from '../db/schema.ts';
+import type { Reader } from '../db/store.ts';
+import { runChange } from './change.ts';
+import type { KeyServer } from './key-server.ts';
+import { usedSeats } from './license-nodes.ts';
+import { toPage } from './page.ts';
+
+export async function listNodes(server: KeyServer, query: PageQuery): Promise<Page<Node>> {
+  const { read } = server.store;
+  const rows = await read
+    .selectFrom('node')
+    .selectAll()
+    .where('organization_id', '=', server.organizationId)
+    .where('id', '>', query.after)
+    .orderBy('id')
+    .limit(query.limit + 1)
+    .execute();
+  return toPage(await Promise.all(rows.map((row) => toNode(read, row))), query);
+}
+
+/**
+ * Bans a node, or lets it in again. A banned node gets no leases and frees its seats.
+ * @throws LatchkeyError STATE_NOT_FOUND; STATE_PRECONDITION when a license has no free seat for its return
+ */
+export async function setNodeState(
+  server: KeyServer,
+  actor: Actor,
+  nodeId: string,
+  state: Node['state'],
+): Promise<Node> {
+  const node = await runChange(server, actor, async (change) => {
+    const { writer, organizationId, nowMs } = change;
+    const row = await writer
+      .selectFrom('node')
+      .selectAll()
+      .where('organization_id', '=', organizationId)
+      .where('id', '=', nodeId)
+      .executeTakeFirst();
+    if (row === undefined) {
+      throw new LatchkeyError('STATE_NOT_FOUND', `there is no node ${JSON.stringify(nodeId)}`, {
+        hint: 'see `latchkey node list`',
+      });
+    }
+    if (row.state === state) return toNode(writer, row);
+    if (state === 'ACTIVE') await refuseFullLicenses(writer, nodeId);
+    const changed = { state, revision: await change.nextRevision(), updated_at_ms: nowMs };
+    await writer.updateTable('node').set(changed).where('id', '=', nodeId).execute();
+    await change.audit({ action: state === 'BANNED' ? 'node.ban' : 'node.unban', target: nodeId });
+    return toNode(writer, { ...row, ...changed });
+  });
+  server.changes.publish([nodeId]);
+  return node;
+}
+
+async function refuseFullLicenses(reader: Reader, nodeId: string): Promise<void> {
+  const licenses = await reader
+    .selectFrom('license_node')
+    .innerJoin('license', 'license.id', 'license_node.license_id')
+    .select(['license.id', 'license.max_nodes'])
+    .where('license_node.node_id', '=', nodeId)
+    .execute();
+  for (const license of licenses) {
+    if ((await usedSeats(reader, license.id)) >= license.max_nodes) {
+      throw new LatchkeyError(
+        'STATE_PRECONDITION',
+        `license ${license.id} has no free seat for node ${nodeId}`,
+        {
+          hint: 'ban another node of this license first',
+        },
+      );
+    }
+  }
+}
+
+async function toNode(reader: Reader, row: Selectable<NodeTable>): Promise<Node> {
+  const licenses = await reader
+    .selectFrom('license_node')
+    .select('license_id')
+    .where('node_id', '=', row.id)
+    .orderBy('license_id')
+    .execute();
+  return {
+    id: row.id,
+    revision: row.revision,
+    createdAtMs: row.created_at_ms,
+    updatedAtMs: row.updated_at_ms,
+    name: row.name,
+    state: row.state,
+    keyThumbprint: row.key_thumbprint,
+    certificateExpiresAtMs: row.certificate_expires_at_ms,
+    licenseIds: licenses.map((license) => license.license_id),
+  };
+}

@@ -1,0 +1,94 @@
+/** Products: what licenses are sold for and releases belong to. */
+import type { Selectable } from 'kysely';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { Page, PageQuery, Product, ProductInput } from '#src/wire/admin-api.ts';
+import type { Actor } from '../audit/append-event.ts';
+import type { ProductTable } from '../db/schema.ts';
+import type { Reader } from '../db/store.ts';
+import { runChange } from './change.ts';
+import { newId } from './ids.ts';
+import type { KeyServer } from './key-server.ts';
+import { toPage } from './page.ts';
+
+/** @throws LatchkeyError STATE_CONFLICT when the code is taken */
+export function createProduct(server: KeyServer, actor: Actor, input: ProductInput): Promise<Product> {
+  return runChange(server, actor, async (change) => {
+    const { writer, organizationId, nowMs } = change;
+    const taken = await productRow(writer, organizationId, input.code);
+    if (taken !== undefined) {
+      throw new LatchkeyError('STATE_CONFLICT', `there is already a product ${input.code}`, {
+        hint: 'choose another code',
+      });
+    }
+    const row: ProductTable = {
+      id: newId('prod', nowMs),
+      organization_id: organizationId,
+      revision: await change.nextRevision(),
+      created_at_ms: nowMs,
+      updated_at_ms: nowMs,
+      code: input.code,
+      name: input.name,
+      contact: input.contact ?? null,
+    };
+    await writer.insertInto('product').values(row).execute();
+    await change.audit({ action: 'product.create', target: row.id, detail: { code: row.code } });
+    return toProduct(row);
+  });
+}
+
+export async function listProducts(server: KeyServer, query: PageQuery): Promise<Page<Product>> {
+  const rows = await server.store.read
+    .selectFrom('product')
+    .selectAll()
+    .where('organization_id', '=', server.organizationId)
+    .where('id', '>', query.after)
+    .orderBy('id')
+    .limit(query.limit + 1)
+    .execute();
+  return toPage(rows.map(toProduct), query);
+}
+
+/** @throws LatchkeyError STATE_NOT_FOUND */
+export async function getProduct(server: KeyServer, code: string): Promise<Product> {
+  return toProduct(await requireProduct(server.store.read, server.organizationId, code));
+}
+
+/** @throws LatchkeyError STATE_NOT_FOUND */
+export async function requireProduct(
+  reader: Reader,
+  organizationId: string,
+  code: string,
+): Promise<Selectable<ProductTable>> {
+  const row = await productRow(reader, organizationId, code);
+  if (row === undefined) {
+    throw new LatchkeyError('STATE_NOT_FOUND', `there is no product ${JSON.stringify(code)}`, {
+      hint: 'see `latchkey product list`',
+    });
+  }
+  return row;
+}
+
+function productRow(
+  reader: Reader,
+  organizationId: string,
+  code: string,
+): Promise<Selectable<ProductTable> | undefined> {
+  return reader
+    .selectFrom('product')
+    .selectAll()
+    .where('organization_id', '=', organizationId)
+    .where('code', '=', code)
+    .executeTakeFirst();
+}
+
+function toProduct(row: Selectable<ProductTable>): Product {
+  return {
+    id: row.id,
+    revision: row.revision,
+    createdAtMs: row.created_at_ms,
+    updatedAtMs: row.updated_at_ms,
+    code: row.code,
+    name: row.name,
+    contact: row.contact,
+  };
+}

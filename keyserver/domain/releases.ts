@@ -1,0 +1,201 @@
+/** Releases: which images belong to a product, and the image key that opens them. */
+import { LatchkeyError } from '#src/base/errors.ts';
+import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
+import type { Page, PageQuery, Release, ReleaseInput } from '#src/wire/admin-api.ts';
+import { openEnvelope } from '#src/crypto/envelope.ts';
+import type { Actor } from '../audit/append-event.ts';
+import type { Reader } from '../db/store.ts';
+import { type Change, runChange } from './change.ts';
+import { newId } from './ids.ts';
+import type { KeyServer } from './key-server.ts';
+import { toPage } from './page.ts';
+import { requireProduct } from './products.ts';
+
+/**
+ * Registers a release. The same image key with the same content again gives the release that is there.
+ * @throws LatchkeyError STATE_NOT_FOUND (product), KEY_INVALID (sealed image key), STATE_CONFLICT
+ */
+export async function registerRelease(
+  server: KeyServer,
+  actor: Actor,
+  input: ReleaseInput,
+): Promise<{ release: Release; created: boolean }> {
+  const imageKey = await openSealedImageKey(server, input.sealedImageKey);
+  return runChange(server, actor, async (change) => {
+    const product = await requireProduct(change.writer, change.organizationId, input.productCode);
+    const known = await releaseOfKey(server, change.writer, input.imageKeyId);
+    if (known !== undefined) {
+      await refuseOtherContent(server, change.writer, known, input, imageKey);
+      return { release: known, created: false };
+    }
+    const id = await insertRelease(server, change, product.id, input, imageKey);
+    await change.audit({
+      action: 'release.register',
+      target: id,
+      detail: {
+        productCode: product.code,
+        repository: input.repository,
+        version: input.version,
+        imageKeyId: input.imageKeyId,
+        imageDigests: input.imageDigests,
+      },
+    });
+    const release = await releaseOfKey(server, change.writer, input.imageKeyId);
+    if (release === undefined) throw new TypeError('the release was not written');
+    return { release, created: true };
+  });
+}
+
+export async function listReleases(server: KeyServer, query: PageQuery): Promise<Page<Release>> {
+  const rows = await releaseRows(server, server.store.read)
+    .where('release.id', '>', query.after)
+    .orderBy('release.id')
+    .limit(query.limit + 1)
+    .execute();
+  const releases = await Promise.all(rows.map((row) => toRelease(server.store.read, row)));
+  return toPage(releases, query);
+}
+
+async function openSealedImageKey(server: KeyServer, sealed: string): Promise<Uint8Array> {
+  const invalid = (cause?: unknown) =>
+    new LatchkeyError('KEY_INVALID', 'the sealed image key does not open with the import key', {
+      hint: 'seal the 32-byte image key to the importPublicKeyJwk of GET /v1/organization',
+      cause,
+    });
+  try {
+    const plaintext = await openEnvelope(sealed, server.keys.importKey, 'latchkey-image-key-import');
+    if (plaintext.length !== IMAGE_KEY_BYTES) throw invalid();
+    return plaintext;
+  } catch (error) {
+    throw error instanceof LatchkeyError && error.code === 'KEY_INVALID' ? error : invalid(error);
+  }
+}
+
+async function insertRelease(
+  server: KeyServer,
+  change: Change,
+  productId: string,
+  input: ReleaseInput,
+  imageKey: Uint8Array,
+): Promise<string> {
+  const { writer, organizationId, nowMs } = change;
+  const common = {
+    organization_id: organizationId,
+    revision: await change.nextRevision(),
+    created_at_ms: nowMs,
+    updated_at_ms: nowMs,
+    product_id: productId,
+  };
+  const id = newId('rel', nowMs);
+  await writer
+    .insertInto('image_key')
+    .values({
+      ...common,
+      id: input.imageKeyId,
+      wrapped_key: server.keys.wrapImageKey(input.imageKeyId, imageKey),
+      state: 'ACTIVE',
+    })
+    .execute();
+  await writer
+    .insertInto('release')
+    .values({
+      ...common,
+      id,
+      repository: input.repository,
+      version: input.version,
+      image_key_id: input.imageKeyId,
+      state: 'PUBLISHED',
+    })
+    .execute();
+  for (const imageDigest of new Set(input.imageDigests)) {
+    await insertImage(change, id, imageDigest);
+  }
+  return id;
+}
+
+async function insertImage(change: Change, releaseId: string, imageDigest: string): Promise<void> {
+  const { numInsertedOrUpdatedRows: inserted } = await change.writer
+    .insertInto('release_image')
+    .values({ organization_id: change.organizationId, image_digest: imageDigest, release_id: releaseId })
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  if (inserted !== 1n) {
+    throw new LatchkeyError('STATE_CONFLICT', `image ${imageDigest} already belongs to another release`, {
+      hint: 'an image is encrypted with one image key; encrypt again to register it anew',
+    });
+  }
+}
+
+/** The image key must be the same as well: a second key under one id would make images unreadable. */
+async function refuseOtherContent(
+  server: KeyServer,
+  reader: Reader,
+  known: Release,
+  input: ReleaseInput,
+  imageKey: Uint8Array,
+): Promise<void> {
+  const { wrapped_key: wrapped } = await reader
+    .selectFrom('image_key')
+    .select('wrapped_key')
+    .where('id', '=', input.imageKeyId)
+    .executeTakeFirstOrThrow();
+  const stored = server.keys.unwrapImageKey(input.imageKeyId, wrapped);
+  const same =
+    Buffer.from(stored).equals(imageKey) &&
+    known.productCode === input.productCode &&
+    known.repository === input.repository &&
+    known.version === input.version &&
+    [...known.imageDigests].sort().join() === [...new Set(input.imageDigests)].sort().join();
+  if (!same) {
+    throw new LatchkeyError(
+      'STATE_CONFLICT',
+      `image key ${input.imageKeyId} is registered with other content`,
+      {
+        hint: 'every release has an image key of its own; encrypt again',
+      },
+    );
+  }
+}
+
+function releaseRows(server: KeyServer, reader: Reader) {
+  return reader
+    .selectFrom('release')
+    .innerJoin('product', 'product.id', 'release.product_id')
+    .selectAll('release')
+    .select('product.code as product_code')
+    .where('release.organization_id', '=', server.organizationId);
+}
+
+type ReleaseRow = Awaited<ReturnType<ReturnType<typeof releaseRows>['executeTakeFirstOrThrow']>>;
+
+async function releaseOfKey(
+  server: KeyServer,
+  reader: Reader,
+  imageKeyId: string,
+): Promise<Release | undefined> {
+  const row = await releaseRows(server, reader)
+    .where('release.image_key_id', '=', imageKeyId)
+    .executeTakeFirst();
+  return row === undefined ? undefined : toRelease(reader, row);
+}
+
+async function toRelease(reader: Reader, row: ReleaseRow): Promise<Release> {
+  const images = await reader
+    .selectFrom('release_image')
+    .select('image_digest')
+    .where('release_id', '=', row.id)
+    .orderBy('image_digest')
+    .execute();
+  return {
+    id: row.id,
+    revision: row.revision,
+    createdAtMs: row.created_at_ms,
+    updatedAtMs: row.updated_at_ms,
+    productCode: row.product_code,
+    repository: row.repository,
+    version: row.version,
+    imageKeyId: row.image_key_id,
+    state: row.state,
+    imageDigests: images.map((image) => image.image_digest),
+  };
+}

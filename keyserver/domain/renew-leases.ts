@@ -1,0 +1,158 @@
+/** Renewal: prolongs leases without handing out keys again, each decided on its own. */
+import { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
+import { decide } from '#src/licensing/decide.ts';
+import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import { appendAuditEvent } from '../audit/append-event.ts';
+import type { LeaseTable } from '../db/schema.ts';
+import type { Writer } from '../db/store.ts';
+import type { NodeIdentity } from './acquire-lease.ts';
+import {
+  type KnownNode,
+  type OrganizationFacts,
+  loadNode,
+  loadNodeLicenses,
+  loadOrganization,
+  loadStart,
+} from './decision-facts.ts';
+import { denialError } from './denial.ts';
+import type { KeyServer } from './key-server.ts';
+import { insertLease, signLease } from './lease-token.ts';
+
+/** Renewals repeat freely: they hand out no key. */
+const NO_NONCE = '';
+
+/** A signed lease that follows the old one, or why there is none. */
+export type Renewal =
+  | { readonly leaseId: string; readonly lease: string }
+  | { readonly leaseId: string; readonly denial: LatchkeyError };
+
+export interface Renewals {
+  readonly renewals: readonly Renewal[];
+  readonly revision: number;
+}
+
+/**
+ * Renews leases of a node.
+ * @throws LatchkeyError LIMIT_EXCEEDED; DENIED_NODE_* when no lease of this node can be renewed
+ */
+export async function renewLeases(
+  server: KeyServer,
+  identity: NodeIdentity,
+  leaseIds: readonly string[],
+  nodeTimeMs: number,
+): Promise<Renewals> {
+  if (leaseIds.length > MAX_LEASES_PER_RENEWAL) {
+    throw new LatchkeyError('LIMIT_EXCEEDED', `more than ${MAX_LEASES_PER_RENEWAL} leases in one renewal`);
+  }
+  const { outcomes, revision } = await server.store.write(async (writer) => {
+    const organization = await loadOrganization(writer, server.organizationId);
+    const node = await loadNode(writer, server.organizationId, identity);
+    const renewal: RenewalContext = { server, writer, organization, node, identity, nodeTimeMs };
+    const decided: { leaseId: string; outcome: LeaseClaims | LatchkeyError }[] = [];
+    for (const leaseId of leaseIds) decided.push({ leaseId, outcome: await renewOne(renewal, leaseId) });
+    return { outcomes: decided, revision: organization.revision };
+  });
+  const renewals = outcomes.map(({ leaseId, outcome }): Renewal =>
+    outcome instanceof LatchkeyError
+      ? { leaseId, denial: outcome }
+      : { leaseId, lease: signLease(server, outcome) },
+  );
+  return { renewals, revision };
+}
+
+interface RenewalContext {
+  readonly server: KeyServer;
+  readonly writer: Writer;
+  readonly organization: OrganizationFacts;
+  readonly node: KnownNode | null;
+  readonly identity: NodeIdentity;
+  readonly nodeTimeMs: number;
+}
+
+async function renewOne(context: RenewalContext, leaseId: string): Promise<LeaseClaims | LatchkeyError> {
+  const { server, writer } = context;
+  const nowMs = server.clock.nowMs();
+  const outcome = await decideRenewal(context, leaseId, nowMs);
+  const refused = outcome instanceof LatchkeyError;
+  await appendAuditEvent(writer, server.organizationId, nowMs, {
+    actor: `node:${context.identity.nodeId}`,
+    action: 'lease.renew',
+    target: leaseId,
+    outcome: refused ? 'denied' : 'allowed',
+    code: refused ? outcome.code : undefined,
+    detail: refused ? {} : { leaseId: outcome.leaseId, licenseId: outcome.licenseId },
+  });
+  return outcome;
+}
+
+async function decideRenewal(
+  context: RenewalContext,
+  leaseId: string,
+  nowMs: number,
+): Promise<LeaseClaims | LatchkeyError> {
+  const { server, writer, organization, node, identity } = context;
+  const lease = await findLease(writer, identity.nodeId, leaseId);
+  const start =
+    lease &&
+    (await loadStart(writer, server.organizationId, {
+      nodeId: identity.nodeId,
+      keyThumbprint: identity.keyThumbprint,
+      imageDigest: lease.image_digest,
+      imageKeyId: lease.image_key_id,
+      nonce: NO_NONCE,
+    }));
+  const licenses = node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact);
+  const decision = decide({
+    sealed: false,
+    node,
+    // A renewal prolongs the license it was cut from and never moves to another one.
+    licenses: licenses.filter((license) => license.licenseId === lease?.license_id),
+    image: start?.image,
+    nowMs,
+    nodeTimeMs: context.nodeTimeMs,
+    defaultContact: organization.contact,
+  });
+  if (node === null || lease === undefined || !decision.allowed) {
+    if (node?.state === 'ACTIVE' && lease === undefined) return leaseInvalid(leaseId, organization.contact);
+    if (decision.allowed) throw new TypeError('a renewal was allowed without a node or a lease');
+    return denialError(decision);
+  }
+  const { license } = decision;
+  if (license.epoch !== lease.epoch || lease.expires_at_ms <= nowMs) {
+    return leaseInvalid(leaseId, license.contact, license.licenseId);
+  }
+  return insertLease(server, writer, {
+    node,
+    license,
+    imageDigest: lease.image_digest,
+    imageKeyId: lease.image_key_id,
+    revision: organization.revision,
+    nowMs,
+    nonce: null,
+    previousLeaseId: leaseId,
+  });
+}
+
+function findLease(
+  writer: Writer,
+  nodeId: string,
+  leaseId: string,
+): Promise<
+  Pick<LeaseTable, 'license_id' | 'epoch' | 'image_digest' | 'image_key_id' | 'expires_at_ms'> | undefined
+> {
+  return writer
+    .selectFrom('lease')
+    .select(['license_id', 'epoch', 'image_digest', 'image_key_id', 'expires_at_ms'])
+    .where('id', '=', leaseId)
+    .where('node_id', '=', nodeId)
+    .executeTakeFirst();
+}
+
+function leaseInvalid(leaseId: string, contact: string, licenseId?: string): LatchkeyError {
+  return new LatchkeyError('DENIED_LEASE_INVALID', `lease ${leaseId} is not valid any more`, {
+    hint: 'the next start asks for a new one',
+    licenseId,
+    contact: contact === '' ? undefined : contact,
+  });
+}

@@ -1,0 +1,60 @@
+/**
+ * Who is calling, from the client certificate. TLS has checked that our authority signed it and that it was
+ * valid when the connection was made; a connection can outlive that, so the end is checked on every call.
+ */
+import { X509Certificate, createHash } from 'node:crypto';
+import type { ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
+import { type JWK, calculateJwkThumbprint } from 'jose';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { nodeIdOfUri } from '../custody/certificate-authority.ts';
+import type { NodeIdentity } from '../domain/acquire-lease.ts';
+
+interface CertifiedIdentity extends NodeIdentity {
+  readonly expiresAtMs: number;
+}
+
+/** More certificates than this in use at once: the oldest are read again when they come back. */
+const MAX_CACHED_CERTIFICATES = 10_000;
+
+/** Reads client certificates, each once. */
+export class PeerCertificates {
+  readonly #identities = new Map<string, CertifiedIdentity>();
+
+  /** @throws LatchkeyError DENIED_NODE_NOT_ACTIVATED without a valid node certificate */
+  async identify<Request, Response>(
+    call: ServerUnaryCall<Request, Response> | ServerWritableStream<Request, Response>,
+    nowMs: number,
+  ): Promise<NodeIdentity> {
+    const certificate = call.getAuthContext().sslPeerCertificate;
+    if (certificate === undefined) throw notActivated('came without a certificate');
+    const identity = await this.#read(certificate.raw);
+    if (identity.expiresAtMs <= nowMs) throw notActivated('came with a certificate that has expired');
+    return identity;
+  }
+
+  async #read(der: Buffer): Promise<CertifiedIdentity> {
+    const fingerprint = createHash('sha256').update(der).digest('base64');
+    const cached = this.#identities.get(fingerprint);
+    if (cached !== undefined) return cached;
+    const certificate = new X509Certificate(der);
+    const nodeId = nodeIdOfUri(certificate.subjectAltName);
+    if (nodeId === null) throw notActivated('came with a certificate that names no node');
+    const publicJwk = certificate.publicKey.export({ format: 'jwk' }) as JWK;
+    const identity: CertifiedIdentity = {
+      nodeId,
+      keyThumbprint: await calculateJwkThumbprint(publicJwk),
+      expiresAtMs: certificate.validToDate.getTime(),
+    };
+    const [oldest] = this.#identities.keys();
+    if (oldest !== undefined && this.#identities.size >= MAX_CACHED_CERTIFICATES)
+      this.#identities.delete(oldest);
+    this.#identities.set(fingerprint, identity);
+    return identity;
+  }
+}
+
+function notActivated(reason: string): LatchkeyError {
+  return new LatchkeyError('DENIED_NODE_NOT_ACTIVATED', `the call ${reason}`, {
+    hint: 'activate the node again: latchkey node activate LICENSE-KEY',
+  });
+}

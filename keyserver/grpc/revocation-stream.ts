@@ -1,0 +1,128 @@
+/**
+ * Open revocation streams. A stream first tells what the node has missed and that it is connected, then
+ * each change as it is committed, and in between that the server is still there.
+ */
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { WATCH_HEARTBEAT_MS } from '#src/base/limits.ts';
+import { toGrpcStatus } from '#src/wire/status.ts';
+import type {
+  LicenseChange as LicenseChangeMessage,
+  WatchRevocationsRequest,
+  WatchRevocationsResponse,
+} from '#src/wire/generated/latchkey/node.ts';
+import type { NodeIdentity } from '../domain/acquire-lease.ts';
+import type { KeyServer } from '../domain/key-server.ts';
+import { type ChangesSince, type LicenseChange, licenseChangesSince } from '../domain/license-changes.ts';
+import type { CallLog } from './call-log.ts';
+import { toDenial } from './denial-message.ts';
+
+type Call = ServerWritableStream<WatchRevocationsRequest, WatchRevocationsResponse>;
+
+/** All streams of a server, so that it can end them when it stops. */
+export class OpenStreams {
+  readonly #server: KeyServer;
+  readonly #log: CallLog;
+  readonly #streams = new Set<RevocationStream>();
+
+  constructor(server: KeyServer, log: CallLog) {
+    this.#server = server;
+    this.#log = log;
+  }
+
+  open(call: Call, identity: NodeIdentity): void {
+    const stream = new RevocationStream(this.#server, call, identity, (error) => {
+      this.#streams.delete(stream);
+      if (error !== undefined) this.refuse(call, error);
+    });
+    this.#streams.add(stream);
+    stream.tell({ alsoWhenQuiet: true });
+  }
+
+  refuse(call: Call, error: unknown): void {
+    this.#log(error, call);
+    call.emit('error', toGrpcStatus(error));
+  }
+
+  /** Ends every stream; the nodes come back to whoever serves next. */
+  closeAll(): void {
+    const stopping = new LatchkeyError('NET_UNREACHABLE', 'the key server is stopping', {
+      hint: 'the node connects again by itself',
+    });
+    for (const stream of [...this.#streams]) stream.end(stopping);
+  }
+}
+
+class RevocationStream {
+  readonly #server: KeyServer;
+  readonly #call: Call;
+  readonly #identity: NodeIdentity;
+  readonly #onEnd: (error?: unknown) => void;
+  readonly #unsubscribe: () => void;
+  readonly #heartbeat: NodeJS.Timeout;
+  #toldRevision: number;
+  /** One telling after the other, so that revisions never go back on the wire. */
+  #telling: Promise<void> = Promise.resolve();
+  #ended = false;
+
+  constructor(server: KeyServer, call: Call, identity: NodeIdentity, onEnd: (error?: unknown) => void) {
+    this.#server = server;
+    this.#call = call;
+    this.#identity = identity;
+    this.#onEnd = onEnd;
+    this.#toldRevision = call.request.afterRevision;
+    // Subscribed before the first read, so that no change falls between the two.
+    this.#unsubscribe = server.changes.subscribe(identity.nodeId, () => {
+      this.tell({ alsoWhenQuiet: false });
+    });
+    this.#heartbeat = setInterval(() => {
+      this.tell({ alsoWhenQuiet: true });
+    }, WATCH_HEARTBEAT_MS);
+    call.on('cancelled', () => {
+      this.end();
+    });
+  }
+
+  /** Sends what has changed; a heartbeat when nothing has and one is due. */
+  tell(options: { readonly alsoWhenQuiet: boolean }): void {
+    this.#telling = this.#telling.then(async () => {
+      if (this.#ended) return;
+      try {
+        const since = await licenseChangesSince(this.#server, this.#identity, this.#toldRevision);
+        this.#send(since, options.alsoWhenQuiet);
+      } catch (error) {
+        this.end(error);
+      }
+    });
+  }
+
+  #send(since: ChangesSince, alsoWhenQuiet: boolean): void {
+    for (const change of since.changes) {
+      this.#write(change.revision, { $case: 'licenseChange', value: toMessage(change) });
+    }
+    if (alsoWhenQuiet) this.#write(since.revision, { $case: 'heartbeat', value: {} });
+    this.#toldRevision = since.revision;
+    if (since.nodeDenial !== null) this.end(since.nodeDenial);
+  }
+
+  #write(revision: number, event: NonNullable<WatchRevocationsResponse['event']>): void {
+    this.#call.write({ revision, serverTimeMs: this.#server.clock.nowMs(), event });
+  }
+
+  end(error?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearInterval(this.#heartbeat);
+    this.#unsubscribe();
+    this.#onEnd(error);
+  }
+}
+
+function toMessage(change: LicenseChange): LicenseChangeMessage {
+  return {
+    licenseId: change.licenseId,
+    epoch: change.epoch,
+    state: change.state,
+    denial: change.denial === null ? undefined : toDenial(change.denial),
+  };
+}

@@ -1,0 +1,106 @@
+/** The admin API as a fastify application: schemas check requests and filter answers. */
+import swagger from '@fastify/swagger';
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import {
+  type ZodTypeProvider,
+  jsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+} from 'fastify-type-provider-zod';
+import type { Logger } from 'pino';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_ADMIN_BODY_BYTES } from '#src/base/limits.ts';
+import type { KeyServer } from '../domain/key-server.ts';
+import { requireToken } from './authentication.ts';
+import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts';
+import { administrationRoutes } from './routes/administration.ts';
+import { catalogRoutes } from './routes/catalog.ts';
+import { customerRoutes } from './routes/customers.ts';
+import { licenseRoutes } from './routes/licenses.ts';
+import { nodeRoutes } from './routes/nodes.ts';
+
+export type AdminApp = ReturnType<typeof withZod>;
+
+export interface AdminTls {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+/** Builds the application; the caller listens. */
+export async function createAdminApp(
+  server: KeyServer,
+  logger: Logger,
+  version: string,
+  tls: AdminTls | null,
+): Promise<FastifyInstance> {
+  const loggerInstance: FastifyBaseLogger = logger;
+  const options = {
+    loggerInstance,
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: MAX_ADMIN_BODY_BYTES,
+    forceCloseConnections: 'idle' as const,
+  };
+  // Over TLS the type of the underlying server differs, which no route looks at.
+  const app = (tls === null
+    ? fastify(options)
+    : fastify({ ...options, https: tls })) as unknown as FastifyInstance;
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  answerWithProblems(app);
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Latchkey admin API', version },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    transform: jsonSchemaTransform,
+  });
+  app.get('/healthz', { schema: { hide: true } }, async () => {
+    await server.store.read.selectFrom('organization').select('id').executeTakeFirstOrThrow();
+    return { status: 'ok' };
+  });
+  app.get('/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  await app.register(async (scope) => {
+    requireToken(scope, server);
+    const routes = withZod(scope);
+    catalogRoutes(routes, server);
+    customerRoutes(routes, server);
+    licenseRoutes(routes, server);
+    nodeRoutes(routes, server);
+    administrationRoutes(routes, server);
+  });
+  return app;
+}
+
+function withZod(app: FastifyInstance) {
+  return app.withTypeProvider<ZodTypeProvider>();
+}
+
+/** Why, for the operator; it never goes over the wire. */
+function causeMessage(error: LatchkeyError): string | undefined {
+  return error.cause instanceof Error ? error.cause.message : undefined;
+}
+
+function answerWithProblems(app: FastifyInstance): void {
+  app.setErrorHandler((error, request, reply) => {
+    const known = fromFrameworkError(error);
+    const problem = toProblem(known);
+    const fields = { method: request.method, path: request.routeOptions.url, code: known.code };
+    if (known.code === 'BUG_UNEXPECTED') request.log.error({ ...fields, err: known.cause }, known.message);
+    else request.log.info({ ...fields, cause: causeMessage(known) }, known.message);
+    return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).serializer(JSON.stringify).send(problem);
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const problem = toProblem(
+      new LatchkeyError(
+        'STATE_NOT_FOUND',
+        `there is no ${request.method} ${request.url.split('?')[0] ?? ''}`,
+        {
+          hint: 'see /v1/openapi.json',
+        },
+      ),
+    );
+    return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).send(problem);
+  });
+}

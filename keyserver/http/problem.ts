@@ -1,0 +1,31 @@
+/** Errors as problem details (RFC 9457). */
+import { ERROR_TABLE, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import type { Problem } from '#src/wire/admin-api.ts';
+
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
+
+/** The problem document of an error; a defect shows no more than that it happened. */
+export function toProblem(error: LatchkeyError): Problem {
+  const { http } = ERROR_TABLE[error.code];
+  return {
+    type: 'about:blank',
+    title: error.code,
+    status: http,
+    detail: error.code === 'BUG_UNEXPECTED' ? 'internal error' : error.message,
+    code: error.code,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  };
+}
+
+/** What the framework throws by itself, in our codes. */
+export function fromFrameworkError(error: unknown): LatchkeyError {
+  if (!(error instanceof Error) || error instanceof LatchkeyError) return toLatchkeyError(error);
+  const { code, statusCode } = error as { code?: unknown; statusCode?: unknown };
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    return new LatchkeyError('LIMIT_EXCEEDED', 'the request body is too large', { cause: error });
+  }
+  if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
+    return new LatchkeyError('USAGE_INVALID', error.message, { cause: error });
+  }
+  return toLatchkeyError(error);
+}

@@ -1,0 +1,65 @@
+/** The audit log and API tokens. */
+import { z } from 'zod';
+import {
+  apiTokenSchema,
+  auditPageSchema,
+  auditQuerySchema,
+  createdTokenSchema,
+  pageQuerySchema,
+  pageSchema,
+  tokenInputSchema,
+} from '#src/wire/admin-api.ts';
+import { listAuditEvents } from '../../audit/list-events.ts';
+import { createToken, listTokens, revokeToken } from '../../domain/api-tokens.ts';
+import type { KeyServer } from '../../domain/key-server.ts';
+import type { AdminApp } from '../admin-app.ts';
+
+export function administrationRoutes(app: AdminApp, server: KeyServer): void {
+  app.get(
+    '/v1/audit-events',
+    {
+      schema: {
+        summary: 'Audit events after a sequence number',
+        querystring: auditQuerySchema,
+        response: { 200: auditPageSchema },
+      },
+    },
+    async (request) => ({ items: await listAuditEvents(server.store.read, request.query) }),
+  );
+  app.post(
+    '/v1/api-tokens',
+    {
+      schema: {
+        summary: 'Create an API token; the answer holds it, once',
+        body: tokenInputSchema,
+        response: { 201: createdTokenSchema },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await createToken(server, request.actor, request.body)),
+  );
+  app.get(
+    '/v1/api-tokens',
+    {
+      schema: {
+        summary: 'List API tokens',
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(apiTokenSchema) },
+      },
+    },
+    (request) => listTokens(server, request.query),
+  );
+  app.delete(
+    '/v1/api-tokens/:id',
+    {
+      schema: {
+        summary: 'Revoke an API token',
+        params: z.object({ id: z.string() }),
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      await revokeToken(server, request.actor, request.params.id);
+      return reply.code(204).send(null);
+    },
+  );
+}

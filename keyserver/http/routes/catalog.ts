@@ -1,0 +1,89 @@
+/** The organization, its products and its releases: the part of the API that CI uses too. */
+import { z } from 'zod';
+import {
+  organizationSchema,
+  pageQuerySchema,
+  pageSchema,
+  productInputSchema,
+  productSchema,
+  releaseInputSchema,
+  releaseSchema,
+} from '#src/wire/admin-api.ts';
+import type { KeyServer } from '../../domain/key-server.ts';
+import { getOrganization } from '../../domain/organization.ts';
+import { createProduct, getProduct, listProducts } from '../../domain/products.ts';
+import { listReleases, registerRelease } from '../../domain/releases.ts';
+import { ALSO_FOR_RELEASE } from '../authentication.ts';
+import type { AdminApp } from '../admin-app.ts';
+
+export function catalogRoutes(app: AdminApp, server: KeyServer): void {
+  app.get(
+    '/v1/organization',
+    {
+      config: ALSO_FOR_RELEASE,
+      schema: { summary: 'The organization and its public keys', response: { 200: organizationSchema } },
+    },
+    () => getOrganization(server),
+  );
+  app.post(
+    '/v1/products',
+    {
+      schema: {
+        summary: 'Create a product',
+        body: productInputSchema,
+        response: { 201: productSchema },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await createProduct(server, request.actor, request.body)),
+  );
+  app.get(
+    '/v1/products',
+    {
+      config: ALSO_FOR_RELEASE,
+      schema: {
+        summary: 'List products',
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(productSchema) },
+      },
+    },
+    (request) => listProducts(server, request.query),
+  );
+  app.get(
+    '/v1/products/:code',
+    {
+      config: ALSO_FOR_RELEASE,
+      schema: {
+        summary: 'Show a product',
+        params: z.object({ code: z.string() }),
+        response: { 200: productSchema },
+      },
+    },
+    (request) => getProduct(server, request.params.code),
+  );
+  app.post(
+    '/v1/releases',
+    {
+      config: ALSO_FOR_RELEASE,
+      schema: {
+        summary: 'Register a release and its image key; repeating it is harmless',
+        body: releaseInputSchema,
+        response: { 200: releaseSchema, 201: releaseSchema },
+      },
+    },
+    async (request, reply) => {
+      const { release, created } = await registerRelease(server, request.actor, request.body);
+      return reply.code(created ? 201 : 200).send(release);
+    },
+  );
+  app.get(
+    '/v1/releases',
+    {
+      schema: {
+        summary: 'List releases',
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(releaseSchema) },
+      },
+    },
+    (request) => listReleases(server, request.query),
+  );
+}

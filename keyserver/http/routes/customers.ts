@@ -1,0 +1,46 @@
+/** Customers. */
+import { z } from 'zod';
+import { customerInputSchema, customerSchema, pageQuerySchema, pageSchema } from '#src/wire/admin-api.ts';
+import { createCustomer, listCustomers, setCustomerState } from '../../domain/customers.ts';
+import type { KeyServer } from '../../domain/key-server.ts';
+import type { AdminApp } from '../admin-app.ts';
+
+const STATE_OF_VERB = { block: 'BLOCKED', unblock: 'ACTIVE' } as const;
+
+export function customerRoutes(app: AdminApp, server: KeyServer): void {
+  app.post(
+    '/v1/customers',
+    {
+      schema: {
+        summary: 'Create a customer',
+        body: customerInputSchema,
+        response: { 201: customerSchema },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await createCustomer(server, request.actor, request.body)),
+  );
+  app.get(
+    '/v1/customers',
+    {
+      schema: {
+        summary: 'List customers',
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(customerSchema) },
+      },
+    },
+    (request) => listCustomers(server, request.query),
+  );
+  for (const verb of ['block', 'unblock'] as const) {
+    app.post(
+      `/v1/customers/:customer([^:]+)::${verb}`,
+      {
+        schema: {
+          summary: `${verb === 'block' ? 'Block' : 'Unblock'} a customer with all its licenses`,
+          params: z.object({ customer: z.string() }),
+          response: { 200: customerSchema },
+        },
+      },
+      (request) => setCustomerState(server, request.actor, request.params.customer, STATE_OF_VERB[verb]),
+    );
+  }
+}

@@ -1,0 +1,73 @@
+/** Licenses and the leases cut from them. */
+import { z } from 'zod';
+import {
+  createdLicenseSchema,
+  leaseSchema,
+  licenseChangeInputSchema,
+  licenseInputSchema,
+  licenseSchema,
+  pageQuerySchema,
+  pageSchema,
+} from '#src/wire/admin-api.ts';
+import type { KeyServer } from '../../domain/key-server.ts';
+import { listLeases } from '../../domain/leases.ts';
+import { changeLicense, createLicense, getLicense, listLicenses } from '../../domain/licenses.ts';
+import type { AdminApp } from '../admin-app.ts';
+
+const licenseParams = z.object({ id: z.string() });
+
+export function licenseRoutes(app: AdminApp, server: KeyServer): void {
+  app.post(
+    '/v1/licenses',
+    {
+      schema: {
+        summary: 'Create a license; the answer holds its key, once',
+        body: licenseInputSchema,
+        response: { 201: createdLicenseSchema },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await createLicense(server, request.actor, request.body)),
+  );
+  app.get(
+    '/v1/licenses',
+    {
+      schema: {
+        summary: 'List licenses',
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(licenseSchema) },
+      },
+    },
+    (request) => listLicenses(server, request.query),
+  );
+  app.get(
+    '/v1/licenses/:id',
+    { schema: { summary: 'Show a license', params: licenseParams, response: { 200: licenseSchema } } },
+    (request) => getLicense(server, request.params.id),
+  );
+  for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
+    app.post(
+      `/v1/licenses/:id([^:]+)::${verb}`,
+      {
+        schema: {
+          summary: `${verb[0]?.toUpperCase() ?? ''}${verb.slice(1)} a license; once answered, it is in force`,
+          params: licenseParams,
+          // Without a reason there need not be a body.
+          body: licenseChangeInputSchema.nullish(),
+          response: { 200: licenseSchema },
+        },
+      },
+      (request) => changeLicense(server, request.actor, request.params.id, verb, request.body?.reason),
+    );
+  }
+  app.get(
+    '/v1/leases',
+    {
+      schema: {
+        summary: 'List leases',
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(leaseSchema) },
+      },
+    },
+    (request) => listLeases(server, request.query),
+  );
+}

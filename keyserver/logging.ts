@@ -1,0 +1,13 @@
+/** The key server's log: one JSON object a line on stderr, never a secret. */
+import { type Logger, destination, pino } from 'pino';
+
+/** Fields that hold secrets wherever they appear. */
+const SECRETS = ['licenseKey', 'token', 'authorization', 'sealedImageKey', 'imageKey', 'key'];
+
+export function createLogger(level: string): Logger {
+  const paths = SECRETS.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]);
+  return pino(
+    { level, base: null, redact: { paths, censor: '[secret]' } },
+    destination({ dest: 2, sync: true }),
+  );
+}

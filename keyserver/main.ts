@@ -1,0 +1,64 @@
+/** The key server's process: start, ready message, signals, exit status. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import tls from 'node:tls';
+import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
+import { ERROR_TABLE, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { type ServeOptions, parseArguments } from './arguments.ts';
+import { createLogger } from './logging.ts';
+import { type RunningKeyServer, startKeyServer } from './start.ts';
+
+/** Runs the key server until a signal stops it, then ends the process. */
+export async function main(args: readonly string[]): Promise<void> {
+  // Every listener of this process: nodes are our own and speak TLS 1.3.
+  tls.DEFAULT_MIN_VERSION = 'TLSv1.3';
+  // What the gRPC library would say on its own, the errors of calls and listeners say already.
+  setLogVerbosity(logVerbosity.NONE);
+  // Nothing this process writes is for other users of the machine.
+  process.umask(0o077);
+  try {
+    const options = parseArguments(args);
+    const logger = createLogger(options.logLevel);
+    const running = await startKeyServer(options, packageVersion(), logger);
+    sayReady(running, options);
+    const signal = await stopSignal();
+    logger.info({ signal }, 'stopping');
+    await running.stop();
+    process.exit(0);
+  } catch (error) {
+    const known = toLatchkeyError(error);
+    sayError(known);
+    process.exit(ERROR_TABLE[known.code].exit);
+  }
+}
+
+/** One line that people read and scripts wait for; stdout carries nothing else. */
+function sayReady(running: RunningKeyServer, options: ServeOptions): void {
+  const token = running.firstStart ? `; admin token in ${join(options.dataDirectory, 'admin.token')}` : '';
+  process.stdout.write(
+    `latchkey key server is ready: admin ${running.adminUrl}, nodes ${running.nodeAddress}, ` +
+      `enrollment ${running.enrollAddress}, data ${options.dataDirectory}${token}\n`,
+  );
+}
+
+function sayError(error: LatchkeyError): void {
+  process.stderr.write(`latchkey: ${error.line.replaceAll(/\s*\n\s*/g, ' ')}\n`);
+  if (error.code === 'BUG_UNEXPECTED' && error.cause instanceof Error) {
+    process.stderr.write(`${error.cause.stack ?? ''}\n`);
+  }
+}
+
+function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) {
+      process.once(name, () => {
+        resolve(name);
+      });
+    }
+  });
+}
+
+function packageVersion(): string {
+  const text = readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}

@@ -1,0 +1,137 @@
+/** Starts a key server: data directory, database, keys, listeners. Stops them in the opposite order. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { systemClock } from '#src/base/clock.ts';
+import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import { type ServeOptions, parseListen } from './arguments.ts';
+import { openOrganizationKeys } from './custody/organization-keys.ts';
+import { createRootKeyFile, openRootKeyFile } from './custody/root-key-file.ts';
+import { type Store, openStore } from './db/store.ts';
+import { newToken } from './domain/api-tokens.ts';
+import { ChangeFeed } from './domain/change-feed.ts';
+import type { KeyServer } from './domain/key-server.ts';
+import { authorityPem, createOrganization, findOrganization } from './domain/organization.ts';
+import { createCallLog } from './grpc/call-log.ts';
+import { startNodeListeners } from './grpc/node-listeners.ts';
+import { createAdminApp } from './http/admin-app.ts';
+
+const OWNER_ONLY_DIRECTORY = 0o700;
+const OWNER_ONLY_FILE = 0o600;
+
+export interface Endpoints {
+  readonly adminUrl: string;
+  readonly nodeAddress: string;
+  readonly enrollAddress: string;
+}
+
+export interface RunningKeyServer extends Endpoints {
+  /** True when this start made the organization. */
+  readonly firstStart: boolean;
+  stop(): Promise<void>;
+}
+
+/** @throws LatchkeyError CONFIG_INVALID, STATE_*, STORAGE_*, USAGE_INVALID */
+export async function startKeyServer(
+  options: ServeOptions,
+  version: string,
+  logger: Logger,
+): Promise<RunningKeyServer> {
+  await mkdir(options.dataDirectory, { recursive: true, mode: OWNER_ONLY_DIRECTORY });
+  const store = await openStore(join(options.dataDirectory, 'latchkey.db'));
+  try {
+    const { server, firstStart } = await openKeyServer(store, options);
+    const endpoints = await listen(server, options, version, logger);
+    await writeOwnerFile(options, 'authority.pem', authorityPem(server.keys.authorityCertificate));
+    const { adminUrl, nodeAddress, enrollAddress } = endpoints;
+    const published: Endpoints = { adminUrl, nodeAddress, enrollAddress };
+    await writeOwnerFile(options, 'endpoints.json', `${JSON.stringify(published, null, 2)}\n`);
+    return {
+      ...published,
+      firstStart,
+      stop: async () => {
+        await endpoints.stop();
+        await store.close();
+      },
+    };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function openKeyServer(
+  store: Store,
+  options: ServeOptions,
+): Promise<{ server: KeyServer; firstStart: boolean }> {
+  const existing = await findOrganization(store);
+  const organization = existing ?? (await initialize(store, options));
+  const custody = await openRootKeyFile(options.rootKeyFile);
+  const server: KeyServer = {
+    organizationId: organization.id,
+    store,
+    keys: await openOrganizationKeys(organization.id, organization, custody),
+    leaseVerificationJwk: organization.lease_public_jwk,
+    clock: systemClock,
+    random: Math.random,
+    changes: new ChangeFeed(),
+  };
+  return { server, firstStart: existing === undefined };
+}
+
+/**
+ * Makes root key, admin token and organization. Files come before the rows that need them: a start that dies
+ * in between is simply repeated.
+ */
+async function initialize(store: Store, options: ServeOptions) {
+  await createRootKeyFile(options.rootKeyFile);
+  const custody = await openRootKeyFile(options.rootKeyFile);
+  const adminToken = newToken();
+  await writeOwnerFile(options, 'admin.token', `${adminToken}\n`);
+  return createOrganization(store, custody, {
+    name: options.organizationName,
+    contact: options.contact,
+    nowMs: systemClock.nowMs(),
+    adminToken,
+  });
+}
+
+async function writeOwnerFile(options: ServeOptions, name: string, text: string): Promise<void> {
+  await writeFile(join(options.dataDirectory, name), text, { mode: OWNER_ONLY_FILE, flush: true });
+}
+
+async function listen(
+  server: KeyServer,
+  options: ServeOptions,
+  version: string,
+  logger: Logger,
+): Promise<Endpoints & { stop(): Promise<void> }> {
+  const tls = options.adminTls;
+  const adminTls =
+    tls === null ? null : { cert: await readFile(tls.certFile), key: await readFile(tls.keyFile) };
+  const app = await createAdminApp(server, logger, version, adminTls);
+  const nodes = await startNodeListeners(server, options, createCallLog(logger));
+  const stop = async () => {
+    await Promise.all([nodes.stop(), app.close()]);
+  };
+  try {
+    const adminUrl = await listenAdmin(app, options.adminListen);
+    return { adminUrl, nodeAddress: nodes.nodeAddress, enrollAddress: nodes.enrollAddress, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function listenAdmin(app: FastifyInstance, address: string): Promise<string> {
+  try {
+    return await app.listen(parseListen(address, 'admin-listen'));
+  } catch (error) {
+    if (systemErrorCode(error) !== 'EADDRINUSE') throw toLatchkeyError(error);
+    throw new LatchkeyError('STATE_PORT_IN_USE', `another program listens on ${address}`, {
+      hint: 'stop it or choose another port',
+      cause: error,
+    });
+  }
+}

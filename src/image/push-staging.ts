@@ -1,0 +1,113 @@
+/**
+ * Ciphertext on its way to a registry. It waits in a layout of this user's cache, so that a push that failed goes on
+ * later with the same keys and sends only what is missing. Nothing in it is secret: layer keys are wrapped, the image
+ * key is sealed to the key server.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { toLatchkeyError } from '#src/base/errors.ts';
+import { canonicalJson, parseJson } from '#src/base/json.ts';
+import { STAGED_PUSH_AGE_MS } from '#src/base/limits.ts';
+import type { Descriptor } from '#src/oci/descriptor.ts';
+import { type Digest, isDigest } from '#src/oci/digest.ts';
+import { descriptorSchema } from '#src/oci/document-schema.ts';
+import { partialPath, writeWhole } from '#src/store/blob-file.ts';
+import { withLayoutLock } from '#src/store/layout-lock.ts';
+import { openLayout } from '#src/store/layout.ts';
+import type { StagedStore } from './encrypt-layer.ts';
+import type { ImageKeyRegistration } from './registrar.ts';
+
+const STATE_FILE = 'push.json';
+const LAYOUT_DIRECTORY = 'layout';
+
+/** What a rerun needs to know; written when all ciphertext is there. */
+export interface StagedPush {
+  readonly root: Digest;
+  readonly keptLayers: readonly Descriptor[];
+  /** Undefined when no key server is involved. */
+  readonly registration?: ImageKeyRegistration | undefined;
+}
+
+const digestSchema = z.custom<Digest>(isDigest, 'not a sha256 digest');
+const stateSchema = z.object({
+  root: digestSchema,
+  keptLayers: z.array(descriptorSchema),
+  registration: z
+    .object({
+      imageKeyId: z.string(),
+      sealedImageKey: z.string(),
+      imageDigests: z.array(digestSchema),
+      repository: z.string(),
+      version: z.string(),
+      productCode: z.string(),
+    })
+    .optional(),
+});
+
+export interface PushStaging {
+  readonly store: StagedStore;
+  /** What an earlier run left complete, or undefined. */
+  readonly earlier: StagedPush | undefined;
+  complete(push: StagedPush): Promise<void>;
+  remove(): Promise<void>;
+}
+
+/**
+ * Runs a push with its staging directory, which no other process uses meanwhile.
+ * @param cacheDirectory of this user, for Latchkey
+ * @param identity everything that decides what the result is; an equal one finds what an earlier run left
+ * @throws LatchkeyError STATE_CONFLICT when another process pushes the same, STORAGE_*
+ */
+export async function withPushStaging<Result>(
+  cacheDirectory: string,
+  identity: unknown,
+  nowMs: number,
+  push: (staging: PushStaging) => Promise<Result>,
+): Promise<Result> {
+  const parent = join(cacheDirectory, 'push');
+  const directory = join(parent, createHash('sha256').update(canonicalJson(identity)).digest('hex'));
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw toLatchkeyError(error);
+  }
+  await removeOld(parent, nowMs);
+  return withLayoutLock(await realpath(directory), async () => {
+    const earlier = await readState(directory);
+    if (earlier === undefined) await rm(join(directory, LAYOUT_DIRECTORY), { recursive: true, force: true });
+    const statePath = join(directory, STATE_FILE);
+    return push({
+      store: openLayout(join(directory, LAYOUT_DIRECTORY)),
+      earlier,
+      complete: (state) =>
+        writeWhole(partialPath(directory), statePath, [Buffer.from(JSON.stringify(state))]),
+      remove: () => rm(directory, { recursive: true, force: true }),
+    });
+  });
+}
+
+/** A state that cannot be read is as good as none: the work is done again. */
+async function readState(directory: string): Promise<StagedPush | undefined> {
+  const path = join(directory, STATE_FILE);
+  if (!existsSync(path)) return undefined;
+  try {
+    return stateSchema.parse(parseJson(await readFile(path), path));
+  } catch {
+    await rm(path, { force: true });
+    return undefined;
+  }
+}
+
+/** Ciphertext of pushes that nobody came back for. */
+async function removeOld(parent: string, nowMs: number): Promise<void> {
+  for (const name of await readdir(parent)) {
+    const path = join(parent, name);
+    const found = await stat(path).catch(() => undefined);
+    if (found !== undefined && nowMs - found.mtimeMs > STAGED_PUSH_AGE_MS) {
+      await rm(path, { recursive: true, force: true });
+    }
+  }
+}

@@ -1,0 +1,213 @@
+/**
+ * The license decision: may this node start this image now? Pure: the same facts give the same answer. The
+ * checks run in one fixed order and the first that says no is the reason that everybody sees: the caller,
+ * the audit log and the person who started the container.
+ */
+import type { DeniedCode } from '#src/base/errors.ts';
+import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
+import { type LicenseTerm, licenseStateAt } from './license-state.ts';
+
+export interface NodeFacts {
+  readonly nodeId: string;
+  readonly state: 'ACTIVE' | 'BANNED';
+}
+
+export interface LicenseFacts extends LicenseTerm {
+  readonly licenseId: string;
+  readonly epoch: number;
+  readonly productId: string;
+  readonly createdAtMs: number;
+  readonly customerBlocked: boolean;
+  /** The ISV's contact line that applies to this license. */
+  readonly contact: string;
+  readonly seats: SeatFacts;
+}
+
+export interface SeatFacts {
+  readonly maxNodes: number;
+  readonly usedSeats: number;
+  readonly heldByThisNode: boolean;
+}
+
+/** What is known about the image a node wants to start. */
+export interface ImageFacts {
+  readonly imageDigest: string;
+  readonly imageKeyId: string;
+  /** The release this digest belongs to; null = never registered. */
+  readonly release: { readonly productId: string; readonly state: 'PUBLISHED' | 'YANKED' } | null;
+  /** The image key the node asks for; null = never registered. */
+  readonly imageKey: {
+    readonly productId: string;
+    readonly usable: boolean;
+    /** True when the key is the one the release was encrypted with. */
+    readonly opensRelease: boolean;
+  } | null;
+}
+
+export interface DecisionFacts<License extends LicenseFacts = LicenseFacts> {
+  /** True while the key server cannot reach its root key. */
+  readonly sealed: boolean;
+  /** Null = the certificate belongs to no node; undefined = enrolment of a node that is new. */
+  readonly node: NodeFacts | null | undefined;
+  /** Licenses of this node (at enrolment: the one of the key). */
+  readonly licenses: readonly License[];
+  /** Undefined at enrolment, where no image is asked for. */
+  readonly image: ImageFacts | undefined;
+  readonly nowMs: number;
+  readonly nodeTimeMs: number;
+  /** Contact line for denials that no license is behind. */
+  readonly defaultContact: string;
+}
+
+export interface Denied {
+  readonly allowed: false;
+  readonly code: DeniedCode;
+  readonly message: string;
+  readonly licenseId: string | null;
+  readonly contact: string;
+}
+
+export interface Allowed<License extends LicenseFacts> {
+  readonly allowed: true;
+  readonly license: License;
+}
+
+/** Decides. With several licenses that fit, the first allowed wins, else the newest one's reason counts. */
+export function decide<License extends LicenseFacts>(
+  facts: DecisionFacts<License>,
+): Allowed<License> | Denied {
+  const general = generalDenial(facts);
+  if (general !== null) return general;
+  const candidates = candidateLicenses(facts);
+  const [newest] = candidates;
+  if (newest === undefined) return licenseNotFound(facts);
+  const newestDenial = licenseDecision(newest, facts);
+  if (newestDenial === null) return { allowed: true, license: newest };
+  const other = candidates.find((license) => licenseDecision(license, facts) === null);
+  return other === undefined ? newestDenial : { allowed: true, license: other };
+}
+
+/** What a license alone says about starts, whatever the image; null = nothing against them. */
+export function licenseDenial(license: LicenseFacts, nowMs: number): Denied | null {
+  const name = `license ${license.licenseId}`;
+  const deny = (code: DeniedCode, message: string) => denied(code, message, license);
+  if (license.customerBlocked) {
+    return deny('DENIED_CUSTOMER_BLOCKED', `the customer of ${name} is blocked`);
+  }
+  switch (licenseStateAt(license, nowMs)) {
+    case 'REVOKED':
+      return deny('DENIED_LICENSE_REVOKED', `${name} is revoked`);
+    case 'SUSPENDED':
+      return deny('DENIED_LICENSE_SUSPENDED', `${name} is suspended`);
+    case 'NOT_STARTED':
+      return deny('DENIED_LICENSE_NOT_STARTED', `${name} begins on ${isoTime(license.startsAtMs)}`);
+    case 'EXPIRED':
+      return deny('DENIED_LICENSE_EXPIRED', `${name} expired on ${isoTime(license.expiresAtMs)}`);
+    case 'PENDING':
+    case 'ACTIVE':
+      return null;
+  }
+}
+
+/** What a node alone says about starts, whatever its licenses; null = nothing against it. */
+export function nodeDenial(node: NodeFacts | null, contact: string): Denied | null {
+  if (node === null) {
+    return denied('DENIED_NODE_UNKNOWN', 'the key server does not know this node', { contact });
+  }
+  if (node.state === 'BANNED') {
+    return denied('DENIED_NODE_BANNED', `node ${node.nodeId} is banned`, { contact });
+  }
+  return null;
+}
+
+/** Newest first; ids are UUIDv7 and break ties in the order of creation. */
+function candidateLicenses<License extends LicenseFacts>(facts: DecisionFacts<License>): License[] {
+  const productId = facts.image?.release?.productId ?? facts.image?.imageKey?.productId;
+  return facts.licenses
+    .filter((license) => productId === undefined || license.productId === productId)
+    .sort(
+      (left, right) => right.createdAtMs - left.createdAtMs || (left.licenseId < right.licenseId ? 1 : -1),
+    );
+}
+
+function generalDenial(facts: DecisionFacts): Denied | null {
+  if (facts.sealed) {
+    return denied('DENIED_SEALED', 'the key server is sealed and releases no keys', {
+      contact: facts.defaultContact,
+    });
+  }
+  return facts.node === undefined ? null : nodeDenial(facts.node, facts.defaultContact);
+}
+
+function licenseNotFound(facts: DecisionFacts): Denied {
+  const message =
+    facts.image === undefined
+      ? 'no license has this key'
+      : 'this node has no license for the product of this image';
+  return denied('DENIED_LICENSE_NOT_FOUND', message, { contact: facts.defaultContact });
+}
+
+function licenseDecision(license: LicenseFacts, facts: DecisionFacts): Denied | null {
+  return (
+    licenseDenial(license, facts.nowMs) ??
+    imageDenial(license, facts.image) ??
+    seatDenial(license) ??
+    clockDenial(license, facts)
+  );
+}
+
+function imageDenial(license: LicenseFacts, image: ImageFacts | undefined): Denied | null {
+  if (image === undefined) return null;
+  const name = `license ${license.licenseId}`;
+  const deny = (code: DeniedCode, message: string) => denied(code, message, license);
+  if (image.release === null) {
+    return deny('DENIED_IMAGE_UNKNOWN', `${name} covers no image ${image.imageDigest}: it is not registered`);
+  }
+  if (image.release.state === 'YANKED') {
+    return deny('DENIED_IMAGE_YANKED', `image ${image.imageDigest} was withdrawn, also for ${name}`);
+  }
+  if (image.imageKey?.usable !== true) {
+    return deny('DENIED_KEY_UNAVAILABLE', `image key ${image.imageKeyId} is not available for ${name}`);
+  }
+  if (image.imageKey.productId !== license.productId || !image.imageKey.opensRelease) {
+    return deny(
+      'DENIED_PRODUCT_MISMATCH',
+      `image key ${image.imageKeyId} does not belong to the image that ${name} covers`,
+    );
+  }
+  return null;
+}
+
+function seatDenial(license: LicenseFacts): Denied | null {
+  const { maxNodes, usedSeats, heldByThisNode } = license.seats;
+  if (heldByThisNode || usedSeats < maxNodes) return null;
+  return denied(
+    'DENIED_NODE_LIMIT',
+    `license ${license.licenseId} is used up: it allows ${maxNodes} node${maxNodes === 1 ? '' : 's'}`,
+    license,
+  );
+}
+
+function clockDenial(license: LicenseFacts, facts: DecisionFacts): Denied | null {
+  const skewMs = facts.nodeTimeMs - facts.nowMs;
+  if (Math.abs(skewMs) <= MAX_CLOCK_SKEW_MS) return null;
+  const seconds = Math.round(Math.abs(skewMs) / 1000);
+  return denied(
+    'DENIED_CLOCK_SKEW',
+    `the clock of this node is ${seconds} s ${skewMs < 0 ? 'behind' : 'ahead of'} the key server's, ` +
+      `too far for license ${license.licenseId}`,
+    license,
+  );
+}
+
+function denied(
+  code: DeniedCode,
+  message: string,
+  about: { readonly licenseId?: string; readonly contact: string },
+): Denied {
+  return { allowed: false, code, message, licenseId: about.licenseId ?? null, contact: about.contact };
+}
+
+function isoTime(timeMs: number | null): string {
+  return timeMs === null ? 'an unknown date' : new Date(timeMs).toISOString();
+}

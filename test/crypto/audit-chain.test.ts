@@ -1,0 +1,101 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  AUDIT_START,
+  type AuditEvent,
+  type AuditHead,
+  auditHash,
+  checkAuditEvent,
+} from '#src/crypto/audit-chain.ts';
+
+function chain(length: number): AuditEvent[] {
+  const events: AuditEvent[] = [];
+  let head: AuditHead = AUDIT_START;
+  for (let sequence = 1; sequence <= length; sequence += 1) {
+    const body = {
+      sequence,
+      organizationId: 'org_a',
+      timeMs: 1000 + sequence,
+      actor: 'system',
+      action: 'license.revoke',
+      target: `lic_${sequence}`,
+      outcome: 'done',
+      code: null,
+      detail: { epoch: sequence },
+    };
+    const hash = auditHash(head.hash, body);
+    events.push({ ...body, previousHash: head.hash, hash });
+    head = { sequence, hash, timeMs: body.timeMs };
+  }
+  return events;
+}
+
+function verify(events: readonly AuditEvent[]): string | null {
+  let head = AUDIT_START;
+  for (const event of events) {
+    const check = checkAuditEvent(head, event);
+    if (!check.ok) return check.fault;
+    head = check.head;
+  }
+  return null;
+}
+
+describe('the audit chain', () => {
+  it('verifies as it was written', () => {
+    expect(verify(chain(20))).toBeNull();
+  });
+
+  it.each(
+    Object.entries({
+      sequence: 99,
+      organizationId: 'org_b',
+      timeMs: 1,
+      actor: 'token:x',
+      action: 'license.create',
+      target: 'lic_x',
+      outcome: 'denied',
+      code: 'DENIED_SEALED',
+      detail: { epoch: 0.5 },
+      previousHash: 'f'.repeat(64),
+      hash: 'e'.repeat(64),
+    }),
+  )('shows a changed %s and names the event', (field, value) => {
+    const events = chain(5).map((event) => (event.sequence === 3 ? { ...event, [field]: value } : event));
+    expect(verify(events)).toMatch(/\b3\b/);
+  });
+
+  it('shows a removed event, also the first', () => {
+    expect(verify(chain(5).filter((event) => event.sequence !== 3))).toBe(
+      'event 3 is missing (the next one is 4)',
+    );
+    expect(verify(chain(5).slice(1))).toBe('event 1 is missing (the next one is 2)');
+  });
+
+  it('shows any other order', () => {
+    const events = chain(6);
+    fc.assert(
+      fc.property(fc.shuffledSubarray(events, { minLength: 6 }), (shuffled) => {
+        const sorted = shuffled.every((event, index) => event.sequence === index + 1);
+        expect(verify(shuffled) === null).toBe(sorted);
+      }),
+    );
+  });
+
+  it('shows a log that was written anew from some event on, once its head is known', () => {
+    const events = chain(5);
+    const forged = { ...events[2]!, target: 'lic_x' };
+    forged.hash = auditHash(forged.previousHash, forged);
+    expect(verify([...events.slice(0, 2), forged, ...events.slice(3)])).toBe(
+      'event 4 does not follow event 3',
+    );
+  });
+
+  it('shows a time that goes back', () => {
+    const [first, second] = chain(2);
+    const late = { ...first!, timeMs: 5000 };
+    late.hash = auditHash(late.previousHash, late);
+    const next = { ...second!, previousHash: late.hash };
+    next.hash = auditHash(next.previousHash, next);
+    expect(verify([late, next])).toBe('event 2 is older than the event before it');
+  });
+});

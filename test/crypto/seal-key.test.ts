@@ -1,0 +1,50 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { compactVerify } from 'jose';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { openEnvelope } from '#src/crypto/envelope.ts';
+import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
+import { signToken } from '#src/crypto/sign-token.ts';
+
+const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const point = pair.publicKey.export({ format: 'jwk' }) as unknown as PublicPoint;
+const PURPOSE = 'latchkey-image-key-lease';
+
+describe('sealing a key', () => {
+  it('gives an envelope that an independent JOSE library opens', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 64 }), async (key) => {
+        const opened = await openEnvelope(sealKey(point, key, PURPOSE), pair.privateKey, PURPOSE);
+        expect(Buffer.from(opened)).toEqual(Buffer.from(key));
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it('is for one purpose and one holder', async () => {
+    const sealed = sealKey(point, randomBytes(32), PURPOSE);
+    const refused = { code: 'CRYPTO_AUTHENTICATION_FAILED' };
+    await expect(openEnvelope(sealed, pair.privateKey, 'latchkey-image-key-import')).rejects.toMatchObject(
+      refused,
+    );
+    const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    await expect(openEnvelope(sealed, other.privateKey, PURPOSE)).rejects.toMatchObject(refused);
+  });
+
+  it('refuses a point that is not on the curve', () => {
+    const zero = Buffer.alloc(32, 1).toString('base64url');
+    expect(() => sealKey({ x: zero, y: zero }, randomBytes(32), PURPOSE)).toThrow();
+  });
+});
+
+describe('signing a token', () => {
+  it('gives a token that an independent JOSE library verifies', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+    const token = signToken('lease+jwt', { leaseId: 'lease_a', text: 'ü' }, privateKey);
+    const { payload, protectedHeader } = await compactVerify(token, publicKey);
+    expect(protectedHeader).toEqual({ alg: 'EdDSA', typ: 'lease+jwt' });
+    expect(JSON.parse(Buffer.from(payload).toString())).toEqual({ leaseId: 'lease_a', text: 'ü' });
+    const stranger = generateKeyPairSync('ed25519');
+    await expect(compactVerify(token, stranger.publicKey)).rejects.toThrow(/signature/);
+  });
+});

@@ -1,0 +1,104 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readAuditFile, verifyAuditLog } from '../../cli/audit-log.ts';
+import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+
+const TAMPERED = 4;
+
+let dataDirectory: string;
+let server: TestKeyServer | null = null;
+
+beforeAll(async () => {
+  dataDirectory = await mkdtemp(join(tmpdir(), 'latchkey-audit-'));
+  const first = await startKeyServer({ dataDirectory });
+  const sold = await createSoldProduct(first);
+  for (let count = 0; count < 5; count += 1) await sold.sell();
+  await first.stop();
+});
+
+afterAll(async () => {
+  await server?.stop();
+  await rm(dataDirectory, { recursive: true, force: true });
+});
+
+/** Verifies as `latchkey audit verify` does, over the API of a server on the changed file. */
+async function verifyAfter(change: string, undo: string): Promise<string> {
+  const execute = (sql: string) => {
+    const file = new DatabaseSync(join(dataDirectory, 'latchkey.db'));
+    file.exec(sql);
+    file.close();
+  };
+  execute(`CREATE TABLE IF NOT EXISTS kept AS SELECT * FROM audit_event`);
+  execute(change);
+  server = await startKeyServer({ dataDirectory });
+  const verdict = await verifyAuditLog(adminClient(server).auditEvents()).then(
+    () => 'verified',
+    (error: unknown) => (error as Error).message,
+  );
+  await server.stop();
+  server = null;
+  execute(undo);
+  return verdict;
+}
+
+const RESTORE = 'DELETE FROM audit_event; INSERT INTO audit_event SELECT * FROM kept';
+
+describe('the audit log', () => {
+  it('verifies when nobody has touched it', async () => {
+    expect(await verifyAfter('SELECT 1', RESTORE)).toBe('verified');
+  });
+
+  it.each([
+    ['organization_id', "'org_x'"],
+    ['time_ms', 'time_ms + 1'],
+    ['actor', "'system2'"],
+    ['action', "'x'"],
+    ['target', "'x'"],
+    ['outcome', "'denied'"],
+    ['code', "'DENIED_SEALED'"],
+    ['detail', `'{}'`],
+    ['detail', `'not JSON'`],
+    ['previous_hash', `'${'0'.repeat(64)}'`],
+    ['hash', `'${'0'.repeat(64)}'`],
+  ])('shows a changed %s (%s)', async (column, value) => {
+    const verdict = await verifyAfter(
+      `UPDATE audit_event SET ${column} = ${value} WHERE sequence = ${TAMPERED}`,
+      RESTORE,
+    );
+    expect(verdict).toMatch(new RegExp(`does not verify: event ${TAMPERED}\\b`, 'u'));
+  });
+
+  it('shows a row that was removed from the middle', async () => {
+    const verdict = await verifyAfter(`DELETE FROM audit_event WHERE sequence = ${TAMPERED}`, RESTORE);
+    expect(verdict).toContain(`event ${TAMPERED} is missing`);
+  });
+
+  it('shows two rows that were exchanged', async () => {
+    const verdict = await verifyAfter(
+      'UPDATE audit_event SET sequence = -1 WHERE sequence = 4;' +
+        'UPDATE audit_event SET sequence = 4 WHERE sequence = 5;' +
+        'UPDATE audit_event SET sequence = 5 WHERE sequence = -1',
+      RESTORE,
+    );
+    expect(verdict).toMatch(/does not verify: event 4\b/u);
+  });
+
+  it('verifies as an exported file, and shows a changed line', async () => {
+    server = await startKeyServer({ dataDirectory });
+    const events = await auditLog(adminClient(server));
+    await server.stop();
+    server = null;
+    const path = join(dataDirectory, 'audit.jsonl');
+    await writeFile(path, events.map((event) => `${JSON.stringify(event)}\n`).join(''));
+    expect(await verifyAuditLog(readAuditFile(path))).toMatchObject({ sequence: events.length });
+    const text = await readFile(path, 'utf8');
+    await writeFile(path, text.replace('"action":"license.create"', '"action":"license.revoke"'));
+    await expect(verifyAuditLog(readAuditFile(path))).rejects.toMatchObject({ code: 'STATE_DAMAGED' });
+    await writeFile(path, `${text}{"sequence":1}\n`);
+    await expect(verifyAuditLog(readAuditFile(path))).rejects.toMatchObject({ code: 'INPUT_MALFORMED' });
+  });
+});

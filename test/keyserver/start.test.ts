@@ -1,0 +1,168 @@
+import { chmod, copyFile, cp, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { KeyServerExit, type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { createSoldProduct } from '../fakes/sold-product.ts';
+
+let template: string;
+let dataDirectory: string;
+let licenseId: string;
+const directories: string[] = [];
+
+async function temporary(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'latchkey-start-'));
+  directories.push(directory);
+  return directory;
+}
+
+beforeAll(async () => {
+  const server = await startKeyServer({ dataDirectory: await temporary() });
+  const { license } = await (await createSoldProduct(server)).sell();
+  licenseId = license.id;
+  expect(await server.stop()).toBe(0);
+  template = server.dataDirectory;
+});
+
+beforeEach(async () => {
+  dataDirectory = await temporary();
+  await cp(template, dataDirectory, { recursive: true });
+});
+
+afterAll(async () => {
+  for (const directory of directories) await rm(directory, { recursive: true, force: true });
+});
+
+async function failedStart(options: Parameters<typeof startKeyServer>[0] = {}): Promise<KeyServerExit> {
+  const result = await startKeyServer({ dataDirectory, ...options }).catch((error: unknown) => error);
+  if (result instanceof KeyServerExit) return result;
+  await (result as TestKeyServer).stop();
+  throw new Error('the key server started');
+}
+
+/** One clear line: code, what happened, what to do. */
+function expectLine(failure: KeyServerExit, code: string, status: number): void {
+  const lines = failure.stderr.trim().split('\n');
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toMatch(new RegExp(`^latchkey: ${code}: .+; .+`, 'u'));
+  expect(failure.status).toBe(status);
+}
+
+const database = () => join(dataDirectory, 'latchkey.db');
+const rootKey = () => join(dataDirectory, 'root.key');
+
+async function startsWithItsData(): Promise<void> {
+  const server = await startKeyServer({ dataDirectory });
+  const response = await fetch(`${server.adminUrl}/v1/licenses/${licenseId}`, {
+    headers: { authorization: `Bearer ${server.adminToken}` },
+  });
+  expect(response.status).toBe(200);
+  expect(await server.stop()).toBe(0);
+}
+
+describe('a start', () => {
+  it('finds what was there before, and writes nothing that others can read', async () => {
+    await startsWithItsData();
+    for (const name of ['admin.token', 'root.key', 'latchkey.db']) {
+      expect((await stat(join(dataDirectory, name))).mode & 0o077).toBe(0);
+    }
+  });
+
+  it('is repeated after one that died before it had made its organization', async () => {
+    for (const name of ['latchkey.db', 'admin.token']) await rm(join(dataDirectory, name));
+    const before = await readFile(rootKey(), 'utf8');
+    const server = await startKeyServer({ dataDirectory });
+    expect(await readFile(rootKey(), 'utf8')).toBe(before);
+    await server.stop();
+  });
+
+  it('refuses a database of a newer version and leaves it alone', async () => {
+    const file = new DatabaseSync(database());
+    file.exec("INSERT INTO kysely_migration VALUES ('9999-later', '2030-01-01')");
+    file.close();
+    const failure = await failedStart();
+    expectLine(failure, 'STATE_NEWER_SCHEMA', 78);
+    expect(failure.stderr).toContain('9999-later');
+    const again = new DatabaseSync(database());
+    again.exec("DELETE FROM kysely_migration WHERE name = '9999-later'");
+    again.close();
+    await startsWithItsData();
+  });
+
+  it.each([
+    ['that is no database', () => writeFile(database(), 'x'.repeat(8192))],
+    ['that was cut off', () => truncate(database(), 20_000)],
+    [
+      'with overwritten pages',
+      async () => {
+        const bytes = await readFile(database());
+        bytes.fill(0xa5, 4096 * 3, 4096 * 12);
+        await writeFile(database(), bytes);
+      },
+    ],
+  ])('refuses a file %s', async (_name, damage) => {
+    await damage();
+    const damaged = await readFile(database());
+    expectLine(await failedStart(), 'STATE_DAMAGED', 65);
+    expect((await readFile(database())).equals(damaged)).toBe(true);
+  });
+
+  it('refuses to run beside another server on the same data', async () => {
+    const server = await startKeyServer({ dataDirectory });
+    expectLine(await failedStart(), 'STATE_CONFLICT', 65);
+    expect((await fetch(`${server.adminUrl}/healthz`)).status).toBe(200);
+    await server.stop();
+  });
+
+  it('may follow at once on one that was killed', async () => {
+    await (await startKeyServer({ dataDirectory })).kill();
+    await startsWithItsData();
+  });
+
+  it('refuses the root key of another database, one that others can read, and none', async () => {
+    const right = `${rootKey()}.right`;
+    await copyFile(rootKey(), right);
+    await writeFile(rootKey(), `${'0'.repeat(64)}\n`);
+    expectLine(await failedStart(), 'CONFIG_INVALID', 78);
+    await writeFile(rootKey(), 'short');
+    expectLine(await failedStart(), 'CONFIG_INVALID', 78);
+    await copyFile(right, rootKey());
+    await chmod(rootKey(), 0o644);
+    const readable = await failedStart();
+    expectLine(readable, 'CONFIG_INVALID', 78);
+    expect(readable.stderr).toContain('chmod 600');
+    await rm(rootKey());
+    expectLine(await failedStart(), 'CONFIG_INVALID', 78);
+    await copyFile(right, rootKey());
+    await chmod(rootKey(), 0o600);
+    await startsWithItsData();
+  });
+
+  it.each(['--admin-listen', '--node-listen', '--enroll-listen'])(
+    'refuses a port in use (%s)',
+    async (option) => {
+      const other = createServer();
+      await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+      const { port } = other.address() as { port: number };
+      const failure = await failedStart({ args: [option, `127.0.0.1:${port}`] });
+      expectLine(failure, 'STATE_PORT_IN_USE', 69);
+      expect(failure.stderr).toContain(String(port));
+      other.close();
+      await startsWithItsData();
+    },
+  );
+
+  it.each([
+    [['--admin-listen', '0.0.0.0:0'], 'loopback'],
+    [['--node-listen', 'nonsense'], 'not an address'],
+    [['--unknown'], '--unknown'],
+    [['--admin-tls-cert', 'x'], 'belong together'],
+    [['--log-level', 'loud'], 'log-level'],
+  ])('refuses %j', async (args, text) => {
+    const failure = await failedStart({ args });
+    expect(failure.status).toBe(2);
+    expect(failure.stderr).toContain(text);
+  });
+});
