@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -109,11 +109,11 @@ export class LabContainerd {
 
   /** Ends the shims of this containerd only: they carry its address on their command line. */
   async killShims(): Promise<void> {
-    const { stdout } = await run('ps', ['-eo', 'pid=,args=']);
-    for (const line of stdout.split('\n')) {
-      const [pid = ''] = line.trim().split(' ');
-      const ours = line.includes('containerd-shim') && line.includes(this.address);
-      if (ours) process.kill(Number(pid), 'SIGKILL');
+    for (const entry of await readdir('/proc')) {
+      if (!/^\d+$/.test(entry)) continue;
+      const line = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
+      if (line.includes('containerd-shim') && line.includes(this.address))
+        process.kill(Number(entry), 'SIGKILL');
     }
   }
 
