@@ -64,7 +64,11 @@ function registerCreate(license: Command, context: CommandContext): void {
     .requiredOption('--product <code>', 'product the license is for')
     .option('--plan <name>', 'what was sold, for your own books')
     .option('--starts <time>', 'first moment of validity (default: now)', parseInstant)
-    .option('--expires <time>', 'end of validity (default: never)', parseInstant)
+    .option(
+      '--expires <time>',
+      'end of validity; a date ends as it begins, UTC (default: never)',
+      parseInstant,
+    )
     .option('--max-nodes <count>', 'nodes that may be activated with it', parseCount)
     .option('--lease <span>', 'how long a node may start without asking again (default: 24h)', parseDuration)
     .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))

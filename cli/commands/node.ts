@@ -42,7 +42,7 @@ function registerActivate(node: Command, context: CommandContext): void {
   withSocket(node.command('activate', { isDefault: false }), context)
     .description('activate this machine with a license key')
     .argument('<license-key>', 'the key, or - to read it from standard input')
-    .addHelpText('after', '\nExample:\n  latchkey node activate LK-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX-XXXXX')
+    .addHelpText('after', '\nExample:\n  latchkey node activate LK-XXXXXX-XXXXXX-XXXXXX-XXXXXX-XXXXXX-XXXXXX')
     .action(async (argument: string, options: SocketOptions, command: Command) => {
       const licenseKey = argument === '-' ? await readLine() : argument;
       const answer = await withAgent(options, (agent) => agent.activate(licenseKey));
@@ -69,6 +69,12 @@ function registerStatus(node: Command, context: CommandContext): void {
           ['mode', `${status.snapshotterMode} (every start on this snapshotter is gated)`],
           ['containerd', status.containerdVersion === '' ? 'not reachable' : status.containerdVersion],
           [
+            'certificate',
+            status.nodeId === ''
+              ? undefined
+              : `until ${new Date(status.certificateExpiresAtMs).toISOString()}`,
+          ],
+          [
             'key server',
             `${status.keyServer} (${status.keyServerConnected ? 'connected' : 'not connected'})`,
           ],
@@ -84,11 +90,12 @@ function registerStatus(node: Command, context: CommandContext): void {
           status.licenses.map(({ licenseId, productCode, state }) => [licenseId, productCode, state]),
         );
         const leases = formatTable(
-          ['LEASE', 'LICENSE', 'ENDS', 'STATE'],
+          ['LEASE', 'LICENSE', 'ENDS', 'AUDIT EVENT', 'STATE'],
           status.leases.map((lease) => [
             lease.leaseId,
             lease.licenseId,
             new Date(lease.expiresAtMs).toISOString(),
+            String(lease.auditSequence),
             lease.state,
           ]),
         );

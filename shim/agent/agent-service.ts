@@ -37,6 +37,7 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
   return {
     version,
     nodeId: agent.identity?.nodeId ?? '',
+    certificateExpiresAtMs: agent.identity?.certificateExpiresAtMs ?? 0,
     keyServer: config.keyServerAddress,
     keyServerConnected: connected,
     lastContactMs,
@@ -49,6 +50,7 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
       imageDigest: lease.subject.imageDigest,
       imageKeyId: lease.subject.imageKeyId,
       expiresAtMs: lease.claims.expiresAtMs,
+      auditSequence: lease.auditSequence,
       state: lease.denial?.code ?? (agent.leases.isGood(lease) ? 'VALID' : 'EXPIRED'),
     })),
     licenses: (agent.identity?.licenses ?? []).map(({ licenseId, productCode }) => ({

@@ -173,7 +173,10 @@ export class Agent {
     const { licenseId, imageDigest, onRevoke } = lease.claims;
     this.#parts.log.warn({ licenseId, imageDigest, reason: reason.line }, 'lease ended');
     try {
-      if (onRevoke !== 'deny-start') await this.plaintext.stopContainers(subjectKey(lease.subject), onRevoke);
+      // A lease that merely ran out says that the key server is away, not that the customer may not.
+      const refused = reason.code !== 'DENIED_LEASE_EXPIRED';
+      if (refused && onRevoke !== 'deny-start')
+        await this.plaintext.stopContainers(subjectKey(lease.subject), onRevoke);
       const { dropped, kept } = await this.plaintext.sweep();
       this.#parts.log.info({ dropped, kept }, 'plaintext dropped');
     } catch (error) {

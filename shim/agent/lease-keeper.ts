@@ -28,6 +28,8 @@ export interface HeldLease {
   claims: LeaseClaims;
   anchor: LeaseAnchor;
   readonly imageKey: Buffer;
+  /** Receipt: the place of the decision in the key server's audit log. */
+  readonly auditSequence: number;
   /** Set when the key server has said no; what the next start is told. */
   denial: LatchkeyError | undefined;
 }
@@ -86,12 +88,16 @@ export class LeaseKeeper {
     return this.#askOnce(subject, held, contact, this.#authority);
   }
 
-  /** The key server has said that a license changed; leases of an older epoch are void from now on. */
+  /**
+   * The key server has said that a license changed; leases of an older epoch are void from now on. A refusal also
+   * voids those of the same epoch: a ban of this node does not change the license.
+   */
   async applyChange(change: LicenseChange): Promise<void> {
     const newest = this.#changes.get(change.licenseId);
     if (newest === undefined || newest.epoch <= change.epoch) this.#changes.set(change.licenseId, change);
+    const voidUpTo = change.denial === undefined ? change.epoch - 1 : change.epoch;
     const affected = this.all().filter(
-      ({ claims }) => claims.licenseId === change.licenseId && claims.epoch < change.epoch,
+      ({ claims }) => claims.licenseId === change.licenseId && claims.epoch <= voidUpTo,
     );
     for (const lease of affected) {
       if (change.denial !== undefined) this.end(lease, fromDenial(change.denial));
@@ -172,6 +178,7 @@ export class LeaseKeeper {
         claims: await authority.verify(answer.lease, subject),
         anchor: { serverTimeMs: answer.serverTimeMs, monotonicMs: this.#clock.monotonicMs() },
         imageKey: await authority.openImageKey(answer.imageKeyJwe),
+        auditSequence: answer.auditSequence,
         denial: undefined,
       };
       this.#leases.set(subjectKey(subject), lease);

@@ -5,5 +5,7 @@ if (major < 24) {
   process.stderr.write(`latchkey: Node.js 24 or later is needed, this is ${process.versions.node}\n`);
   process.exit(78);
 }
+// gRPC sets an IP address as TLS server name, which Node deprecates: nothing an operator can act on.
+process.noDeprecation = true;
 const { main } = await import('./main.ts');
 await main(process.argv.slice(2));

@@ -42,7 +42,7 @@ export async function main(args: readonly string[]): Promise<void> {
 async function loadConfig(path: string): Promise<AgentConfig> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     throw new LatchkeyError('CONFIG_INVALID', `the agent's configuration ${path} cannot be read`, {
-      hint: "write it, or run 'latchkey node install'",
+      hint: 'write it; docs/operator-guide.md shows one',
       cause: error,
     });
   });
@@ -138,8 +138,16 @@ async function refuseSecondAgent(socketPath: string): Promise<void> {
   }
 }
 
-/** Written anew at each start: it holds the socket's path. A running one keeps its old file. */
+/**
+ * Written anew at each start: it holds the socket's path. A running one keeps its old file.
+ * @throws LatchkeyError CONFIG_INVALID on a machine it has no code for
+ */
 async function installProcessor(paths: AgentPaths): Promise<void> {
+  if (process.arch !== 'x64') {
+    throw new LatchkeyError('CONFIG_INVALID', `the stream processor does not run on ${process.arch} yet`, {
+      hint: 'use a node with an x86-64 processor',
+    });
+  }
   const temporary = `${paths.processorProgram}.new`;
   await writeFile(temporary, processorProgram(paths.processorSocket), { mode: EXECUTABLE_MODE });
   await rename(temporary, paths.processorProgram);

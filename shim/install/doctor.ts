@@ -37,16 +37,16 @@ const NEARLY_FULL = 0.9;
 
 /** Every check with its finding, in the order in which they should be mended. */
 export function diagnose(facts: NodeFacts): Finding[] {
+  const unknown = facts.agent === undefined;
   return [
     agentFinding(facts),
-    containerdFinding(facts),
+    ...(unknown ? [] : [containerdFinding(facts)]),
     snapshotterFinding(facts),
     ...processorFindings(facts),
     criFinding(facts),
-    activationFinding(facts),
-    keyServerFinding(facts),
     swapFinding(facts),
-    spaceFinding(facts),
+    // What only the agent knows is not guessed at while it does not answer.
+    ...(unknown ? [] : [activationFinding(facts), keyServerFinding(facts), spaceFinding(facts)]),
   ];
 }
 

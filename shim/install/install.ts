@@ -1,15 +1,20 @@
 /** Writes containerd's configuration with Latchkey in it, keeping what was there beside it. */
 import { execFile } from 'node:child_process';
 import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse, stringify } from 'smol-toml';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import type { AgentPaths } from '../agent/agent-config.ts';
+import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import { type TomlTable, withLatchkey } from './containerd-config.ts';
 
 const NEW_CONFIGURATION_MODE = 0o644;
 const PERMISSION_BITS = 0o777;
+
+/** containerd's own default for `root`. */
+const DEFAULT_CONTAINERD_ROOT = '/var/lib/containerd';
+const PRIVATE_DIRECTORY_MODE = 0o700;
 
 export interface InstallResult {
   readonly containerdVersion: string;
@@ -57,7 +62,19 @@ export async function installIntoContainerd(options: InstallOptions): Promise<In
     await writeFile(`${configPath}.new`, configuration, { mode: mode & PERMISSION_BITS, flush: true });
     await rename(`${configPath}.new`, configPath);
   }
+  if (!dryRun) await createStatisticsDirectory(after, containerdVersion);
   return { containerdVersion, configPath, changed, backupPath, configuration };
+}
+
+/**
+ * containerd 1.6 cannot be told where a proxy snapshotter keeps its files; it looks for this directory when a
+ * kubelet asks for disk statistics, and fails without it.
+ */
+async function createStatisticsDirectory(configuration: TomlTable, containerdVersion: string): Promise<void> {
+  if (!/^v?1\.6\b/.test(containerdVersion)) return;
+  const root = typeof configuration['root'] === 'string' ? configuration['root'] : DEFAULT_CONTAINERD_ROOT;
+  const directory = join(root, `io.containerd.snapshotter.v1.${SNAPSHOTTER_NAME}`);
+  await mkdir(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
 }
 
 /** The configuration file as a table; empty when there is none. */

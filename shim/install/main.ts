@@ -14,7 +14,7 @@ import {
   agentPaths,
   parseAgentConfig,
 } from '../agent/agent-config.ts';
-import { memoryStoreState } from '../snapshotter/memory-store.ts';
+import { hasSwap, memoryStoreState } from '../snapshotter/memory-store.ts';
 import { type Finding, diagnose } from './doctor.ts';
 import { type InstallResult, installIntoContainerd, readConfiguration } from './install.ts';
 
@@ -94,7 +94,7 @@ async function examine(paths: AgentPaths, containerdConfigPath: string): Promise
       agent,
       containerdConfig: exists ? table : undefined,
       containerdConfigPath,
-      neverSwapped: store?.neverSwapped ?? true,
+      neverSwapped: store?.neverSwapped ?? !(await hasSwap()),
     });
   } finally {
     connection.close();

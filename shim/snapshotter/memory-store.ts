@@ -16,13 +16,16 @@ export interface MemoryStoreState {
 }
 
 /**
- * Mounts the store if it is not mounted yet; one that is stays as it is, with what is in it.
+ * Mounts the store if it is not mounted yet; one that is keeps what is in it and takes the new size.
  * @param capacity tmpfs size: bytes with k, m, g, or a share of memory
  * @throws LatchkeyError STORAGE_FAILED when it cannot be mounted, or could be swapped out
  */
 export async function mountMemoryStore(directory: string, capacity: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (await isMemoryStore(directory)) return;
+  if (await isMemoryStore(directory)) {
+    await run('mount', ['-o', `remount,size=${capacity}`, directory]);
+    return;
+  }
   const options = `size=${capacity},mode=0700,nodev`;
   try {
     await run('mount', ['-t', 'tmpfs', '-o', `${options},noswap`, 'latchkey', directory]);
@@ -76,7 +79,7 @@ async function isMemoryStore(directory: string): Promise<boolean> {
 }
 
 /** True when any swap device is on; its first line is a header. */
-async function hasSwap(): Promise<boolean> {
+export async function hasSwap(): Promise<boolean> {
   const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
   return swaps.trim().split('\n').length > 1;
 }

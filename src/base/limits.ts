@@ -96,8 +96,8 @@ export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
 export const WATCH_DEAD_AFTER_MS = 45 * SECOND_MS;
 /** How long a start may wait for the key server; kubelet's own limit for a CRI call is 2 minutes. */
 export const KEY_SERVER_CALL_TIMEOUT_MS = 5 * SECOND_MS;
-/** How long a node certificate lives before the agent must rotate it. */
-export const NODE_CERTIFICATE_LIFETIME_MS = 90 * 24 * HOUR_MS;
+/** How long a node certificate lives; a node is activated again before that, and `node status` shows the date. */
+export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
 /** Leases renewed in one call. */
 export const MAX_LEASES_PER_RENEWAL = 100;
 /** A typed license key with any grouping; more is not a license key. */

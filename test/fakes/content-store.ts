@@ -72,6 +72,11 @@ export class FakeContentStore {
     this.#namespaces.get(namespace)?.delete(digest);
   }
 
+  /** containerd goes away; whoever is connected stays so. */
+  stop(): void {
+    this.#server.close();
+  }
+
   close(): void {
     this.connection.close();
     this.#server.close();
@@ -84,7 +89,10 @@ function contentService(
 ): ContentServer {
   const blobsOf = (metadata: { get(key: string): unknown[] }): ReadonlyMap<string, StoredContent> =>
     namespaces.get(String(metadata.get('containerd-namespace')[0])) ?? new Map<string, StoredContent>();
-  const notFound = (digest: string) => ({ code: grpcStatus.NOT_FOUND, details: `content ${digest}: not found` });
+  const notFound = (digest: string) => ({
+    code: grpcStatus.NOT_FOUND,
+    details: `content ${digest}: not found`,
+  });
   return {
     info: (call, callback) => {
       const { digest } = call.request;
@@ -95,7 +103,9 @@ function contentService(
     list: (call) => {
       const manifestsOnly = call.request.filters.length > 0;
       const info = [...blobsOf(call.metadata)]
-        .filter(([, { labels }]) => !manifestsOnly || Object.keys(MANIFEST_LABELS).every((key) => key in labels))
+        .filter(
+          ([, { labels }]) => !manifestsOnly || Object.keys(MANIFEST_LABELS).every((key) => key in labels),
+        )
         .map(([digest, content]) => infoOf(digest, content));
       call.write({ info });
       call.end();

@@ -7,6 +7,7 @@ import { LATCHKEY_ANNOTATION, sealElement } from '#src/keywrap/latchkey-element.
 import { chainIds } from '#src/oci/chain-id.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
 import { MEDIA_TYPE, encryptedMediaType } from '#src/oci/media-types.ts';
+import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import type { LayerIdentity } from '../../shim/snapshotter/gate.ts';
 import { type FakeContentStore, MANIFEST_LABELS } from './content-store.ts';
 
@@ -83,7 +84,14 @@ export function encryptedImage(
       annotations,
     })),
   );
-  return { imageKeyId, imageKey, manifestDigest: digestOf(manifestBytes), manifestBytes, configBytes, layers };
+  return {
+    imageKeyId,
+    imageKey,
+    manifestDigest: digestOf(manifestBytes),
+    manifestBytes,
+    configBytes,
+    layers,
+  };
 }
 
 /** A config that names layers by their diff IDs. */
@@ -95,9 +103,7 @@ export function imageConfig(diffIds: readonly Digest[]): Buffer {
 /** A manifest over a config and layer descriptors. */
 export function imageManifest(configBytes: Uint8Array, layers: readonly object[]): Buffer {
   const config = { mediaType: MEDIA_TYPE.ociConfig, digest: digestOf(configBytes), size: configBytes.length };
-  return Buffer.from(
-    JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPE.ociManifest, config, layers }),
-  );
+  return Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPE.ociManifest, config, layers }));
 }
 
 /** Puts an image into containerd's content store, as a pull leaves it. */
@@ -134,4 +140,11 @@ export function layerIdentity(image: EncryptedImage, namespace: string, index = 
     ],
     plainTwin: false,
   };
+}
+
+/** The payload that imgcrypt's clients send. */
+export function imgcryptPayload(digest: string): Buffer {
+  const value = { DecryptConfig: { Parameters: null }, Descriptor: { mediaType: 'x', digest, size: 1 } };
+  const any = { typeUrl: 'io.containerd.ocicrypt.v1.Payload', value: Buffer.from(JSON.stringify(value)) };
+  return Buffer.from(Any.encode(any).finish());
 }

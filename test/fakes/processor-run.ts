@@ -3,6 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
+import { expect } from 'vitest';
 
 export interface ProcessorRun {
   readonly child: ChildProcess;
@@ -88,4 +89,13 @@ function namedPipe(path: string): { reader: Socket; writeEnd: number } {
   const readEnd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   const writeEnd = openSync(path, constants.O_WRONLY);
   return { reader: new Socket({ fd: readEnd, readable: true, writable: false }), writeEnd };
+}
+
+/** A refusal as containerd needs it: the whole message is there when the output ends, after the exit. */
+export function expectRefused(result: ProcessorResult, text: string): void {
+  expect(result.exitCode).toBe(1);
+  expect(result.messages).toMatch(/^latchkey: [A-Z_]+: .*\n$/);
+  expect(result.messages).toContain(text);
+  expect(result.messagesAtOutputEnd).toBe(result.messages);
+  expect(result.events.indexOf('exit')).toBeLessThan(result.events.indexOf('output-end'));
 }

@@ -16,7 +16,10 @@ export interface FakeLayer {
 }
 
 /** A layer by a name; its digests are made from it. */
-export function fakeLayer(name: string, kind: 'plain' | 'encrypted' | 'encrypted-with-plain-twin'): FakeLayer {
+export function fakeLayer(
+  name: string,
+  kind: 'plain' | 'encrypted' | 'encrypted-with-plain-twin',
+): FakeLayer {
   const encrypted = kind !== 'plain';
   return {
     chainId: digestOf(`chain ${name}`),

@@ -54,6 +54,8 @@ export interface StatusResponse {
   plaintextBytes: number;
   plaintextCapacityBytes: number;
   licenses: LicenseStatus[];
+  /** 0 while the node is not activated. */
+  certificateExpiresAtMs: number;
 }
 
 export interface LicenseStatus {
@@ -71,6 +73,8 @@ export interface LeaseStatus {
   expiresAtMs: number;
   /** VALID, EXPIRED, or the denial code. */
   state: string;
+  /** Receipt: where the key server's audit log tells of it. */
+  auditSequence: number;
 }
 
 export interface GatedLayerStatus {
@@ -292,6 +296,7 @@ function createBaseStatusResponse(): StatusResponse {
     plaintextBytes: 0,
     plaintextCapacityBytes: 0,
     licenses: [],
+    certificateExpiresAtMs: 0,
   };
 }
 
@@ -335,6 +340,9 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     }
     for (const v of message.licenses) {
       LicenseStatus.encode(v!, writer.uint32(106).fork()).join();
+    }
+    if (message.certificateExpiresAtMs !== 0) {
+      writer.uint32(112).int64(message.certificateExpiresAtMs);
     }
     return writer;
   },
@@ -456,6 +464,14 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.licenses.push(LicenseStatus.decode(reader, reader.uint32()));
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.certificateExpiresAtMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -486,6 +502,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.plaintextBytes = object.plaintextBytes ?? 0;
     message.plaintextCapacityBytes = object.plaintextCapacityBytes ?? 0;
     message.licenses = object.licenses?.map((e) => LicenseStatus.fromPartial(e)) || [];
+    message.certificateExpiresAtMs = object.certificateExpiresAtMs ?? 0;
     return message;
   },
 };
@@ -570,7 +587,7 @@ export const LicenseStatus: MessageFns<LicenseStatus> = {
 };
 
 function createBaseLeaseStatus(): LeaseStatus {
-  return { leaseId: "", licenseId: "", imageDigest: "", imageKeyId: "", expiresAtMs: 0, state: "" };
+  return { leaseId: "", licenseId: "", imageDigest: "", imageKeyId: "", expiresAtMs: 0, state: "", auditSequence: 0 };
 }
 
 export const LeaseStatus: MessageFns<LeaseStatus> = {
@@ -592,6 +609,9 @@ export const LeaseStatus: MessageFns<LeaseStatus> = {
     }
     if (message.state !== "") {
       writer.uint32(50).string(message.state);
+    }
+    if (message.auditSequence !== 0) {
+      writer.uint32(56).int64(message.auditSequence);
     }
     return writer;
   },
@@ -657,6 +677,14 @@ export const LeaseStatus: MessageFns<LeaseStatus> = {
             message.state = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.auditSequence = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -680,6 +708,7 @@ export const LeaseStatus: MessageFns<LeaseStatus> = {
     message.imageKeyId = object.imageKeyId ?? "";
     message.expiresAtMs = object.expiresAtMs ?? 0;
     message.state = object.state ?? "";
+    message.auditSequence = object.auditSequence ?? 0;
     return message;
   },
 };

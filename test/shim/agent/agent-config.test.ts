@@ -1,0 +1,108 @@
+import { describe, expect, test } from 'vitest';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { agentPaths, parseAgentConfig } from '../../../shim/agent/agent-config.ts';
+
+const REQUIRED = {
+  key_server: '"keys.acme.example:8443"',
+  enrollment: '"keys.acme.example:8444"',
+  authority_file: '"/etc/latchkey/authority.pem"',
+};
+
+function document(settings: Readonly<Record<string, string | undefined>>): string {
+  return Object.entries<string | undefined>({ ...REQUIRED, ...settings })
+    .flatMap(([name, value]) => (value === undefined ? [] : [`${name} = ${value}`]))
+    .join('\n');
+}
+
+function refusal(text: string): LatchkeyError {
+  try {
+    parseAgentConfig(text, 'node.toml');
+  } catch (error) {
+    if (error instanceof LatchkeyError) return error;
+    throw error;
+  }
+  return expect.fail('the configuration was taken');
+}
+
+test('three settings are enough; the others have defaults', () => {
+  const config = parseAgentConfig(document({}), 'node.toml');
+  expect(config).toMatchObject({
+    keyServerAddress: 'keys.acme.example:8443',
+    enrollmentAddress: 'keys.acme.example:8444',
+    authorityFile: '/etc/latchkey/authority.pem',
+    containerdAddress: '/run/containerd/containerd.sock',
+    plaintextCapacity: '50%',
+    idleDropAfterMs: 600_000,
+    stopGraceMs: 10_000,
+    paths: agentPaths('/var/lib/latchkey/node', '/run/latchkey'),
+  });
+});
+
+test('every setting is taken', () => {
+  const text = document({
+    containerd_address: '"/run/k3s/containerd/containerd.sock"',
+    state_directory: '"/data/latchkey"',
+    runtime_directory: '"/run/other"',
+    node_name: '"worker-7"',
+    plaintext_capacity: '"2g"',
+    idle_drop_seconds: '60',
+    stop_grace_seconds: '0',
+  });
+  const config = parseAgentConfig(text, 'node.toml');
+  expect(config).toMatchObject({ nodeName: 'worker-7', plaintextCapacity: '2g', idleDropAfterMs: 60_000 });
+  expect(config.stopGraceMs).toBe(0);
+  expect(config.paths).toEqual(agentPaths('/data/latchkey', '/run/other'));
+});
+
+describe('addresses', () => {
+  test.each(['localhost:1', '127.0.0.1:8443', '[::1]:8443', 'key-server:65535'])('%s is one', (address) => {
+    const text = document({ key_server: `"${address}"`, enrollment: `"${address}"` });
+    expect(parseAgentConfig(text, 'node.toml').keyServerAddress).toBe(address);
+  });
+});
+
+describe('a wrong setting is named in one line', () => {
+  test.each([
+    ['key_server', undefined],
+    ['key_server', '"keys.acme.example"'],
+    ['key_server', '"https://keys.acme.example:8443"'],
+    ['key_server', '"keys acme:1"'],
+    ['key_server', '"::1:8443"'],
+    ['key_server', '"keys:123456"'],
+    ['enrollment', undefined],
+    ['enrollment', '8444'],
+    ['authority_file', undefined],
+    ['authority_file', 'true'],
+    ['node_name', '""'],
+    ['node_name', `"${'n'.repeat(254)}"`],
+    ['plaintext_capacity', '"lots"'],
+    ['plaintext_capacity', '"-1g"'],
+    ['plaintext_capacity', '"0"'],
+    ['plaintext_capacity', '"0%"'],
+    ['plaintext_capacity', '"50%,exec"'],
+    ['plaintext_capacity', '2'],
+    ['idle_drop_seconds', '0'],
+    ['idle_drop_seconds', '1.5'],
+    ['idle_drop_seconds', '"60"'],
+    ['stop_grace_seconds', '-1'],
+    ['stop_grace_seconds', '3000000'],
+    ['state_directory', '[]'],
+    ['licence_server', '"misspelt"'],
+  ])('%s = %s', (name, value) => {
+    const error = refusal(document({ [name]: value }));
+    expect(error.code).toBe('CONFIG_INVALID');
+    expect(error.message).toContain('node.toml: ');
+    expect(error.message).toContain(name);
+    expect(error.line).not.toContain('\n');
+  });
+
+  test.each(['key_server = ', '= 1', '[', 'key_server = "a:1"\nkey_server = "b:1"', '\u0000'])(
+    'a file that is not TOML: %j',
+    (text) => {
+      const error = refusal(text);
+      expect(error.code).toBe('CONFIG_INVALID');
+      expect(error.line).toMatch(/^CONFIG_INVALID: node\.toml: .+/);
+      expect(error.line).not.toContain('\n');
+    },
+  );
+});

@@ -1,0 +1,90 @@
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { ContainerdGate } from '../../../shim/agent/containerd-gate.ts';
+import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
+import { LayerIndex } from '../../../shim/agent/layer-index.ts';
+import { LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
+import { FakeContentStore } from '../../fakes/content-store.ts';
+import { LeaseIssuer } from '../../fakes/lease-issuer.ts';
+import { manualClock } from '../../fakes/manual-clock.ts';
+import { fakeLayer, gateRecord } from '../../fakes/scripted-gate.ts';
+import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
+
+const directory = temporaryDirectory();
+const [a, b, c] = ['a', 'b', 'c'].map(gateRecord) as [
+  ReturnType<typeof gateRecord>,
+  ReturnType<typeof gateRecord>,
+  ReturnType<typeof gateRecord>,
+];
+
+let store: FakeContentStore;
+let issuer: LeaseIssuer;
+let gate: ContainerdGate;
+/** Image keys that the key server refuses. */
+let refused: string[];
+
+beforeEach(async () => {
+  store = await FakeContentStore.start(join(directory(), 'containerd.sock'));
+  issuer = new LeaseIssuer(manualClock());
+  refused = [];
+  const authority = issuer.authority();
+  const leases = new LeaseKeeper(issuer.clock, { onEnded: () => undefined });
+  leases.setAuthority({
+    ...authority,
+    keyServer: {
+      ...authority.keyServer,
+      acquireLease: (request) =>
+        refused.includes(request.imageKeyId)
+          ? Promise.reject(new LatchkeyError('DENIED_IMAGE_UNKNOWN', `no ${request.imageKeyId}`))
+          : authority.keyServer.acquireLease(request),
+    },
+  });
+  gate = new ContainerdGate({
+    containerd: store.connection,
+    index: new LayerIndex(store.connection),
+    leases,
+    ledger: new ExtractionLedger(),
+    onKeepBlobFailed: () => undefined,
+  });
+});
+afterEach(() => store.close());
+
+describe('the gate', () => {
+  test('needs a lease for every group', async () => {
+    await gate.authorize([[a], [b]]);
+    expect(issuer.acquired).toBe(2);
+    refused = ['key of c'];
+    await expect(gate.authorize([[a], [c]])).rejects.toMatchObject({ message: 'no key of c' });
+  });
+
+  test('needs one lease of a group, and asks no more when one of it is allowed already', async () => {
+    refused = ['key of a'];
+    await gate.authorize([[a, b]]);
+    expect(issuer.acquired).toBe(1);
+    await gate.authorize([[b], [a, b], [b, c]]);
+    expect(issuer.acquired).toBe(1);
+  });
+
+  test('says of a group without a lease what its first image was told', async () => {
+    refused = ['key of a', 'key of b'];
+    await expect(gate.authorize([[b, a]])).rejects.toMatchObject({
+      code: 'DENIED_IMAGE_UNKNOWN',
+      message: 'no key of b',
+      contact: 'license@acme.example',
+    });
+  });
+
+  test('has nothing to decide for plain images', async () => {
+    await gate.authorize([]);
+    expect(issuer.acquired).toBe(0);
+  });
+
+  test('does not unpack what containerd no longer has', async () => {
+    const { layer } = fakeLayer('app', 'encrypted').identity;
+    await expect(gate.apply(layer, [])).rejects.toMatchObject({
+      code: 'STATE_NOT_FOUND',
+      hint: 'pull the image again',
+    });
+  });
+});

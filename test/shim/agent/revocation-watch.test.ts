@@ -1,0 +1,193 @@
+import { join } from 'node:path';
+import { type ServerWritableStream, credentials, status } from '@grpc/grpc-js';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { WATCH_DEAD_AFTER_MS } from '#src/base/limits.ts';
+import {
+  type LicenseChange,
+  NodesClient,
+  type NodesServer,
+  NodesService,
+  type WatchRevocationsRequest,
+  type WatchRevocationsResponse,
+} from '#src/wire/generated/latchkey/node.ts';
+import type { KeyServer } from '../../../shim/agent/key-server.ts';
+import { RevocationWatch } from '../../../shim/agent/revocation-watch.ts';
+import { type SocketServer, serveOnSocket } from '../../fakes/grpc-server.ts';
+import { type ManualClock, manualClock } from '../../fakes/manual-clock.ts';
+import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
+
+type Stream = ServerWritableStream<WatchRevocationsRequest, WatchRevocationsResponse>;
+
+const directory = temporaryDirectory();
+const CHANNEL = { 'grpc.initial_reconnect_backoff_ms': 100, 'grpc.max_reconnect_backoff_ms': 200 };
+
+let server: SocketServer;
+let client: NodesClient;
+let clock: ManualClock;
+let watch: RevocationWatch;
+let streams: Stream[];
+let changes: LicenseChange[];
+/** What the scripted key server does with a new stream. */
+let onWatch: (stream: Stream) => void;
+
+beforeEach(async () => {
+  [streams, changes, clock] = [[], [], manualClock()];
+  onWatch = () => undefined;
+  await startServer();
+  client = new NodesClient(`unix://${socketPath()}`, credentials.createInsecure(), CHANNEL);
+  watch = new RevocationWatch(clock, (change) => changes.push(change));
+});
+afterEach(() => {
+  watch.stop();
+  client.close();
+  server.close();
+  vi.useRealTimers();
+});
+
+function socketPath(): string {
+  return join(directory(), 'keyserver.sock');
+}
+
+async function startServer(): Promise<void> {
+  const unused = (): never => {
+    throw new TypeError('only the watch is served');
+  };
+  const service: NodesServer = {
+    acquireLease: unused,
+    renewLeases: unused,
+    watchRevocations: (stream: Stream) => {
+      streams.push(stream);
+      onWatch(stream);
+    },
+  };
+  server = await serveOnSocket(socketPath(), [[NodesService, service]]);
+}
+
+function start(): void {
+  const keyServer = {
+    watchRevocations: (afterRevision: number) => client.watchRevocations({ afterRevision }),
+  } as KeyServer;
+  watch.start(keyServer);
+}
+
+function heartbeat(revision: number): WatchRevocationsResponse {
+  return { revision, serverTimeMs: 1, event: { $case: 'heartbeat', value: {} } };
+}
+
+function changeOf(revision: number): WatchRevocationsResponse {
+  const value = { licenseId: 'lic-1', epoch: revision, state: 'ACTIVE', denial: undefined };
+  return { revision, serverTimeMs: 1, event: { $case: 'licenseChange', value } };
+}
+
+function revisionsAsked(): number[] {
+  return streams.map(({ request }) => request.afterRevision);
+}
+
+describe('the watch', () => {
+  test('is connected from the first message on, and says when the last one came', async () => {
+    start();
+    expect(watch.state).toEqual({ connected: false, lastContactMs: 0, revision: 0 });
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    streams[0]!.write(heartbeat(7));
+    await vi.waitFor(() => expect(watch.state.connected).toBe(true));
+    expect(watch.state).toEqual({ connected: true, lastContactMs: clock.wallMs, revision: 7 });
+    expect(changes).toEqual([]);
+  });
+
+  test('passes every change on, in order', async () => {
+    start();
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    for (const revision of [1, 2, 3]) streams[0]!.write(changeOf(revision));
+    await vi.waitFor(() => expect(changes.map(({ epoch }) => epoch)).toEqual([1, 2, 3]));
+  });
+
+  test.each([
+    ['ended by the server', (stream: Stream) => stream.end()],
+    [
+      'failed by the server',
+      (stream: Stream) => stream.emit('error', { code: status.UNAVAILABLE, details: 'restarting' }),
+    ],
+  ])('%s comes back and asks for what it has missed', async (_case, cut) => {
+    start();
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    streams[0]!.write(changeOf(41));
+    await vi.waitFor(() => expect(changes).toHaveLength(1));
+    // What happened while the line was down is replayed first.
+    onWatch = (stream) => stream.write(changeOf(42));
+    cut(streams[0]!);
+    await vi.waitFor(() => expect(watch.state.connected).toBe(false));
+    await vi.waitFor(() => expect(changes.map(({ epoch }) => epoch)).toEqual([41, 42]), 10_000);
+    expect(revisionsAsked()).toEqual([0, 41]);
+    expect(watch.state).toMatchObject({ connected: true, revision: 42 });
+  });
+
+  test('comes back after the key server was away', async () => {
+    start();
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    streams[0]!.write(heartbeat(5));
+    await vi.waitFor(() => expect(watch.state.connected).toBe(true));
+    server.close();
+    await vi.waitFor(() => expect(watch.state.connected).toBe(false), 10_000);
+    await startServer();
+    await vi.waitFor(() => expect(streams).toHaveLength(2), 20_000);
+    expect(revisionsAsked()).toEqual([0, 5]);
+  });
+
+  test('waits for a key server that is not there yet', async () => {
+    server.close();
+    start();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    await startServer();
+    onWatch = (stream) => stream.write(heartbeat(1));
+    await vi.waitFor(() => expect(watch.state.connected).toBe(true), 20_000);
+  });
+
+  test('that hears nothing for too long takes the line for dead and dials again', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    start();
+    await untilTrue(() => streams.length === 1);
+    streams[0]!.write(heartbeat(3));
+    await untilTrue(() => watch.state.connected);
+    vi.advanceTimersByTime(WATCH_DEAD_AFTER_MS - 1000);
+    streams[0]!.write(heartbeat(4));
+    await untilTrue(() => watch.state.revision === 4);
+    vi.advanceTimersByTime(WATCH_DEAD_AFTER_MS - 1000);
+    await untilTrue(() => true);
+    expect(watch.state.connected).toBe(true);
+    vi.advanceTimersByTime(1000);
+    await untilTrue(() => !watch.state.connected);
+    vi.advanceTimersByTime(500);
+    await untilTrue(() => streams.length === 2);
+    expect(revisionsAsked()).toEqual([0, 4]);
+  });
+
+  test('that is stopped stays stopped; a second start replaces the first', async () => {
+    start();
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    start();
+    await vi.waitFor(() => expect(streams).toHaveLength(2));
+    await vi.waitFor(() => expect(streams[0]!.cancelled).toBe(true));
+    watch.stop();
+    await vi.waitFor(() => expect(streams[1]!.cancelled).toBe(true));
+    await new Promise((resolve) => setTimeout(resolve, 800));
+    expect(streams).toHaveLength(2);
+  });
+
+  test('never asks for less than it has seen', async () => {
+    start();
+    await vi.waitFor(() => expect(streams).toHaveLength(1));
+    streams[0]!.write(changeOf(9));
+    streams[0]!.write(heartbeat(2));
+    streams[0]!.end();
+    await vi.waitFor(() => expect(streams).toHaveLength(2), 10_000);
+    expect(revisionsAsked()).toEqual([0, 9]);
+  });
+});
+
+/** Lets the event loop turn while the timers are the test's. */
+async function untilTrue(condition: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 10_000 && !condition(); turn += 1) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(condition()).toBe(true);
+}

@@ -1,0 +1,73 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterEach, expect, test } from 'vitest';
+import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
+import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
+
+const directory = temporaryDirectory();
+let pool: WorkerPool | undefined;
+afterEach(() => pool?.close());
+
+/** A worker that fails when it is told to, on input descriptor -1 with an error and on -2 silently. */
+const SCRIPT = `
+import { parentPort, threadId } from 'node:worker_threads';
+parentPort.on('message', ({ input }) => {
+  if (input === -1) throw new Error('broken');
+  if (input === -2) process.exit(3);
+  parentPort.postMessage({ kind: 'head', head: Buffer.from([threadId]) });
+  if (input === -3) setTimeout(() => process.exit(3));
+});
+`;
+
+async function open(): Promise<WorkerPool> {
+  const path = join(directory(), 'worker.mjs');
+  await writeFile(path, SCRIPT);
+  return (pool = new WorkerPool(pathToFileURL(path)));
+}
+
+function ask(workers: WorkerPool, input: number): Promise<number> {
+  return workers.lend(async (run) => {
+    const result = await run({ kind: 'head', input });
+    return result.kind === 'head' ? result.head[0]! : -1;
+  });
+}
+
+test('workers are used again', async () => {
+  const workers = await open();
+  const first = await ask(workers, 0);
+  expect(await ask(workers, 0)).toBe(first);
+});
+
+test('each of many at once has a worker of its own', async () => {
+  const workers = await open();
+  const borrowed = await Promise.all(Array.from({ length: 10 }, () => ask(workers, 0)));
+  expect(new Set(borrowed).size).toBe(10);
+});
+
+test('more than there may be wait their turn', async () => {
+  const workers = await open();
+  const borrowed = await Promise.all(Array.from({ length: 100 }, () => ask(workers, 0)));
+  expect(borrowed).toHaveLength(100);
+  expect(new Set(borrowed).size).toBeLessThanOrEqual(32);
+});
+
+test.each([-1, -2])('one that dies at its work (%i) fails that work and is replaced', async (input) => {
+  const workers = await open();
+  for (let round = 0; round < 5; round += 1) {
+    await expect(ask(workers, input)).rejects.toMatchObject({ code: 'BUG_UNEXPECTED' });
+  }
+  expect(await ask(workers, 0)).toBeGreaterThan(0);
+});
+
+test('one that dies while nobody uses it is never lent again', async () => {
+  const workers = await open();
+  const dying = await Promise.all([ask(workers, -3), ask(workers, -3)]);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  expect(dying).not.toContain(await ask(workers, 0));
+});
+
+test('a script that is not there fails the work, not the process', async () => {
+  pool = new WorkerPool(pathToFileURL(join(directory(), 'nothing.mjs')));
+  await expect(ask(pool, 0)).rejects.toMatchObject({ code: 'BUG_UNEXPECTED' });
+});

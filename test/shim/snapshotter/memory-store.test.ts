@@ -1,0 +1,52 @@
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  memoryStoreState,
+  mountMemoryStore,
+  unmountMemoryStore,
+} from '../../../shim/snapshotter/memory-store.ts';
+import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
+
+const skip = process.getuid?.() === 0 ? undefined : 'mounting needs root';
+const directory = temporaryDirectory();
+
+function path(): string {
+  return join(directory(), 'plaintext');
+}
+
+describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '' : ` (${skip})`}`, () => {
+  afterEach(() => unmountMemoryStore(path()));
+
+  test('is a private file system of the given size', async () => {
+    await mountMemoryStore(path(), '4m');
+    expect(statSync(path()).mode & 0o777).toBe(0o700);
+    const { capacityBytes, usedBytes } = await memoryStoreState(path());
+    expect(capacityBytes).toBe(4 * 1024 * 1024);
+    expect(usedBytes).toBeLessThan(100_000);
+    expect(() => writeFileSync(join(path(), 'large'), Buffer.alloc(5_000_000))).toThrow(
+      expect.objectContaining({ code: 'ENOSPC' }),
+    );
+  });
+
+  test('keeps what is in it when the agent starts again, and takes a new size', async () => {
+    await mountMemoryStore(path(), '4m');
+    writeFileSync(join(path(), 'layer'), 'plaintext');
+    await mountMemoryStore(path(), '8m');
+    expect(existsSync(join(path(), 'layer'))).toBe(true);
+    expect((await memoryStoreState(path())).capacityBytes).toBe(8 * 1024 * 1024);
+  });
+
+  test('forgets everything when it is unmounted, once however often that is asked', async () => {
+    mkdirSync(path());
+    await mountMemoryStore(path(), '4m');
+    writeFileSync(join(path(), 'layer'), 'plaintext');
+    await unmountMemoryStore(path());
+    await unmountMemoryStore(path());
+    expect(existsSync(join(path(), 'layer'))).toBe(false);
+  });
+
+  test('that cannot be mounted says what is needed', async () => {
+    await expect(mountMemoryStore(path(), 'nonsense')).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  });
+});
