@@ -179,7 +179,7 @@ export function toLatchkeyError(error: unknown): LatchkeyError {
   if (error instanceof Error && error.name === 'AbortError') {
     return new LatchkeyError('INTERRUPTED', 'interrupted', { cause: error });
   }
-  switch (systemErrorCode(error)) {
+  switch (isSqliteFull(error) ? 'ENOSPC' : systemErrorCode(error)) {
     case 'ENOSPC':
     case 'EDQUOT':
       return new LatchkeyError('STORAGE_FULL', `the disk is full (${message})`, {
@@ -213,4 +213,10 @@ export function toLatchkeyError(error: unknown): LatchkeyError {
         cause: error,
       });
   }
+}
+
+/** node:sqlite names every failure ERR_SQLITE_ERROR; the number tells them apart (sqlite.org/rescode.html). */
+function isSqliteFull(error: unknown): boolean {
+  const SQLITE_FULL = 13;
+  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_FULL;
 }

@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises';
+import { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -85,6 +86,18 @@ describe('anything thrown', () => {
     const error = Object.assign(new Error('it failed'), { code: systemCode });
     expect(toLatchkeyError(error)).toMatchObject({ code, cause: error });
     expect(systemErrorCode(error)).toBe(systemCode);
+  });
+
+  test('by a full SQLite database says that the disk is full', () => {
+    const database = new DatabaseSync(':memory:');
+    database.exec('PRAGMA max_page_count = 2; CREATE TABLE t (x)');
+    let thrown: unknown;
+    try {
+      database.prepare('INSERT INTO t VALUES (zeroblob(100000))').run();
+    } catch (error) {
+      thrown = error;
+    }
+    expect(toLatchkeyError(thrown).code).toBe('STORAGE_FULL');
   });
 
   test('by an abort is an interruption', async () => {
