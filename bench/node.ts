@@ -50,8 +50,8 @@ try {
 }
 
 async function prepare(mebibytes: number): Promise<void> {
-  await site.api.createProduct(PRODUCT, 'sales@acme.example');
-  await site.api.createCustomer('bench');
+  await site.api.createProduct({ code: PRODUCT, name: 'Benchmark' });
+  await site.api.createCustomer({ name: 'bench' });
   const { licenseKey } = await site.api.createLicense({ customer: 'bench', product: PRODUCT });
   const agent = site.agent.connect();
   await agent.activate(licenseKey);

@@ -11,7 +11,7 @@ import { openRegistry } from '#src/registry/registry-store.ts';
 import { parseReference } from '#src/oci/reference.ts';
 import { copyImage } from '#src/store/copy.ts';
 import { openLayout } from '#src/store/layout.ts';
-import { AdminApi } from './admin-api.ts';
+import { AdminClient } from '../cli/admin-client.ts';
 import { LabContainerd, removeLabDirectory } from './containerd.ts';
 import { CriClient } from './cri-client.ts';
 import { unpackDebianPackages } from './debian-files.ts';
@@ -98,8 +98,9 @@ export class Site {
     }
   }
 
-  get api(): AdminApi {
-    return new AdminApi(this.keyServer.adminUrl, this.keyServer.adminToken);
+  /** The key server's admin API, with the first token. */
+  get api(): AdminClient {
+    return new AdminClient({ serverUrl: this.keyServer.adminUrl, token: this.keyServer.adminToken });
   }
 
   /** Reference of an image in the site's registry. */

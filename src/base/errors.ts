@@ -4,6 +4,8 @@
  * `TypeError` stays for caller bugs; everything that data, people or the world can cause is a LatchkeyError.
  */
 
+import { inspect } from 'node:util';
+
 /** Exit statuses, after sysexits.h, so that scripts can branch on them. */
 const EXIT = {
   usage: 2,
@@ -175,7 +177,8 @@ export function systemErrorCode(error: unknown): string | undefined {
  */
 export function toLatchkeyError(error: unknown): LatchkeyError {
   if (error instanceof LatchkeyError) return error;
-  const message = error instanceof Error ? error.message : String(error);
+  // Not String(): an object may have a toString that throws.
+  const message = error instanceof Error ? error.message : inspect(error);
   if (error instanceof Error && error.name === 'AbortError') {
     return new LatchkeyError('INTERRUPTED', 'interrupted', { cause: error });
   }

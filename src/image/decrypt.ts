@@ -97,6 +97,8 @@ async function decryptLayer(
     source: options.source,
     descriptor,
     key: privateOptions,
+    isGzipContent: false,
+    tailBytes: 0,
     path,
     thread,
     signal: options.signal,
@@ -110,7 +112,7 @@ async function decryptLayer(
     const plain: Descriptor = {
       ...descriptor,
       mediaType,
-      digest: digestFromHex(result.plainSha256),
+      digest: digestFromHex(result.content.whole),
       size: result.sizeBytes,
       annotations: withoutEncryption(descriptor.annotations),
     };

@@ -1,7 +1,6 @@
 /** Encrypts one layer into a store on this machine: verify, salt, encrypt, wrap its key. */
 import { rm } from 'node:fs/promises';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { LAYER_SALT_BYTES } from '#src/base/limits.ts';
 import { generateLayerKey } from '#src/crypto/layer-cipher.ts';
 import { formatPrivateOptions } from '#src/crypto/layer-options.ts';
 import { withoutEncryption, wrapLayerKey } from '#src/keywrap/annotations.ts';
@@ -11,8 +10,9 @@ import { type Digest, digestFromHex } from '#src/oci/digest.ts';
 import { encryptedMediaType } from '#src/oci/media-types.ts';
 import type { BlobSource, BlobStaging, BlobStore, TransferOptions } from '#src/store/blob-store.ts';
 import { wrongContent } from '#src/store/verified-stream.ts';
+import type { ContentDigests } from './content-hasher.ts';
 import type { HashThread } from './hash-thread.ts';
-import { type LayerPassResult, passLayer } from './layer-pass.ts';
+import { passLayer } from './layer-pass.ts';
 import type { LayerPlan } from './plan.ts';
 import { createSalt } from './salt.ts';
 
@@ -50,17 +50,17 @@ export async function encryptLayer(layer: LayerPlan, options: LayerEncryption): 
     descriptor,
     key,
     appended: salt?.stored,
-    gzipTailBytes: compression === 'gzip' ? (salt === undefined ? 0 : LAYER_SALT_BYTES) : undefined,
+    isGzipContent: compression === 'gzip',
+    tailBytes: salt?.uncompressed.length ?? 0,
     path,
     thread: options.thread,
     signal: options.signal,
     onBytes: options.onBytes,
   });
   try {
-    const diffId = verifyLayer(layer, result, salt?.uncompressed, options.source.location);
-    const plainDigest = digestFromHex(result.appendedPlainSha256);
+    const diffId = verifyLayer(layer, result.content, salt?.uncompressed, options.source.location);
     const annotations = await wrapLayerKey(
-      formatPrivateOptions({ ...key, plainDigest }),
+      formatPrivateOptions({ ...key, plainDigest: diffId }),
       { mac: result.mac },
       options.wrappers,
     );
@@ -81,27 +81,30 @@ export async function encryptLayer(layer: LayerPlan, options: LayerEncryption): 
   }
 }
 
-/** Checks source digest and diff ID; gives the diff ID of the salted layer. */
+/**
+ * Checks that the content is what the image config says; gives the diff ID of the salted layer. Of a gzip layer the
+ * digest in the manifest is not computed: manifest, config and diff ID prove what it unpacks to, and its size and one
+ * whole gzip are checked as well. What may differ unseen is how the gzip says it, such as a time stamp in its header.
+ */
 function verifyLayer(
   layer: LayerPlan,
-  result: LayerPassResult,
+  { beforeTail, tail, whole }: ContentDigests,
   salt: Uint8Array | undefined,
   location: string,
 ): Digest {
-  if (digestFromHex(result.plainSha256) !== layer.descriptor.digest) {
+  const content = digestFromHex(beforeTail);
+  if (layer.compression === 'none' && content !== layer.descriptor.digest) {
     throw wrongContent(layer.descriptor, location);
   }
-  const { diffIds } = result;
-  const before = digestFromHex(diffIds?.beforeTail ?? result.plainSha256);
-  const isSaltSeen = diffIds === undefined || salt === undefined || Buffer.compare(diffIds.tail, salt) === 0;
-  if (before !== layer.diffId || !isSaltSeen) {
+  const isSaltSeen = salt === undefined || Buffer.compare(tail, salt) === 0;
+  if (content !== layer.diffId || !isSaltSeen) {
     throw new LatchkeyError(
       'INPUT_DIGEST_MISMATCH',
-      `layer ${layer.position} unpacks to ${before}, but the image config says ${layer.diffId}`,
+      `layer ${layer.position} unpacks to ${content}, but the image config says ${layer.diffId}`,
       { hint: 'the image is damaged and would not run; build or pull it again' },
     );
   }
-  return digestFromHex(diffIds?.whole ?? result.appendedPlainSha256);
+  return digestFromHex(whole);
 }
 
 /** The ciphertext is neither inline nor at the plain layer's URLs. */

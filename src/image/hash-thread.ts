@@ -1,24 +1,17 @@
 /** The encrypting side's handle on the hash thread. Started when a layer is large enough to pay for it. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { type ErrorCode, LatchkeyError } from '#src/base/errors.ts';
-import type { LayerDigestRequest, LayerDigestResult } from './layer-digests.ts';
-import { LayerRing, type LayerSlot, createRingMemory } from './layer-ring.ts';
+import type { CiphertextDigests } from './ciphertext-hasher.ts';
+import { LayerRing, createRingMemory } from './layer-ring.ts';
 
-export type HashAnswer =
-  | { readonly result: LayerDigestResult }
-  | {
-      readonly error: {
-        readonly code: ErrorCode;
-        readonly message: string;
-        readonly hint?: string | undefined;
-      };
-    };
+export interface HashRequest {
+  readonly symmetricKey: Uint8Array;
+}
 
 export class HashThread {
   readonly #ring: LayerRing;
   readonly #worker: Worker;
-  #answer: Promise<HashAnswer> | undefined;
+  #answer: Promise<CiphertextDigests> | undefined;
   #crash: Error | undefined;
 
   constructor() {
@@ -35,7 +28,7 @@ export class HashThread {
   }
 
   /** Begins a layer. */
-  start(request: LayerDigestRequest): void {
+  start(request: HashRequest): void {
     this.#ring.reset();
     this.#answer = new Promise((resolve, reject) => {
       this.#worker.once('message', resolve);
@@ -47,40 +40,33 @@ export class HashThread {
   }
 
   /**
-   * The next slot to fill.
-   * @throws LatchkeyError what made the thread give up
+   * The next chunk to fill.
+   * @throws what made the thread end
    */
-  async acquire(): Promise<LayerSlot> {
+  async acquire(): Promise<Uint8Array> {
     for (;;) {
-      const slot = this.#ring.acquire();
-      if (slot === 'failed') {
-        await this.finish();
-      } else if (slot === 'wait') {
-        await nextTurn();
-        if (this.#crash !== undefined) throw this.#crash;
-      } else {
-        return slot;
-      }
+      const chunk = this.#ring.acquire();
+      if (chunk !== undefined) return chunk;
+      await nextTurn();
+      if (this.#crash !== undefined) throw this.#crash;
     }
   }
 
+  /** Hands over the chunk that `acquire` gave. */
   commit(sizeBytes: number): void {
     this.#ring.commit(sizeBytes);
   }
 
   /**
    * Ends the layer.
-   * @throws LatchkeyError what made the thread give up
+   * @throws what made the thread end
    */
-  async finish(): Promise<LayerDigestResult> {
+  async finish(): Promise<CiphertextDigests> {
     this.#ring.end();
     this.#worker.ref();
     try {
-      const answer = await this.#answer;
-      if (answer === undefined) throw new TypeError('no layer was started');
-      if ('result' in answer) return answer.result;
-      const { code, message, hint } = answer.error;
-      throw new LatchkeyError(code, message, { hint });
+      if (this.#answer === undefined) throw new TypeError('no layer was started');
+      return await this.#answer;
     } finally {
       this.#worker.unref();
     }

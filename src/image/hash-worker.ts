@@ -1,29 +1,16 @@
-/** The thread beside the one that encrypts: takes layers from the ring and answers with their digests. */
+/** The thread beside the one that encrypts: takes ciphertext from the ring and answers with its digests. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { toLatchkeyError } from '#src/base/errors.ts';
-import type { HashAnswer } from './hash-thread.ts';
-import { type LayerDigestRequest, LayerDigests } from './layer-digests.ts';
+import { CiphertextHasher } from './ciphertext-hasher.ts';
+import type { HashRequest } from './hash-thread.ts';
 import { LayerRing, type LayerRingMemory } from './layer-ring.ts';
 
 const ring = new LayerRing(workerData as LayerRingMemory);
 
-parentPort?.on('message', (request: LayerDigestRequest) => {
-  void answer(request).then((message) => parentPort?.postMessage(message));
-});
-
-async function answer(request: LayerDigestRequest): Promise<HashAnswer> {
-  const digests = new LayerDigests(request);
-  try {
-    for (let slot = ring.next(); slot !== undefined; slot = ring.next()) {
-      await digests.update(slot.plaintext, slot.ciphertext);
-      ring.release();
-    }
-    return { result: await digests.finish() };
-  } catch (error) {
-    const { code, message, hint } = toLatchkeyError(error);
-    ring.fail();
-    return { error: { code, message, hint } };
-  } finally {
-    digests.close();
+parentPort?.on('message', (request: HashRequest) => {
+  const hasher = new CiphertextHasher(request);
+  for (let chunk = ring.next(); chunk !== undefined; chunk = ring.next()) {
+    hasher.update(chunk);
+    ring.release();
   }
-}
+  parentPort?.postMessage(hasher.finish());
+});

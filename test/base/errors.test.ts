@@ -60,12 +60,16 @@ describe('anything thrown', () => {
   test('becomes a LatchkeyError with the original behind it', () => {
     fc.assert(
       fc.property(fc.anything(), (thrown) => {
-        fc.pre(typeof thrown !== 'object' || thrown === null || Object.getPrototypeOf(thrown) !== null);
         const error = toLatchkeyError(thrown);
         expect(error.code).toBe('BUG_UNEXPECTED');
         expect(error.cause).toBe(thrown);
       }),
     );
+  });
+
+  test('even when it cannot say what it is', () => {
+    const thrown = { toString: '' };
+    expect(toLatchkeyError(thrown)).toMatchObject({ code: 'BUG_UNEXPECTED', cause: thrown });
   });
 
   test('that is one already stays what it is', () => {

@@ -5,7 +5,7 @@ import type { Descriptor } from '#src/oci/descriptor.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import { copyBlobs } from '#src/store/copy.ts';
 import type { AgentConnection } from '#src/wire/agent-connection.ts';
-import type { CreatedLicense, LicenseInput } from '#src/wire/admin-api.ts';
+import type { CreatedLicense, LicenseRequest } from '#src/wire/admin-api.ts';
 import { readImageGraph } from '#src/image/image-graph.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { SLEEP_COMMAND, Site, type SiteOptions } from '../../lab/site.ts';
@@ -46,7 +46,7 @@ export class GatedSite {
   static async start(options: SiteOptions = {}): Promise<GatedSite> {
     const site = await Site.start(options);
     try {
-      await site.api.createProduct(PRODUCT, CONTACT);
+      await site.api.createProduct({ code: PRODUCT, name: 'Acme', contact: CONTACT });
       await site.publish('plain', '1', [site.baseLayer]);
       const release = await releaseSecretImage(site, 'acme', [secretLayer('one'), secretLayer('two')]);
       return new GatedSite(site, site.agent.connect(), release);
@@ -61,17 +61,17 @@ export class GatedSite {
   }
 
   /** A new customer's license. */
-  async license(terms: Partial<LicenseInput> = {}): Promise<CreatedLicense> {
+  async license(terms: Partial<LicenseRequest> = {}): Promise<CreatedLicense> {
     const customer = `customer-${this.#nextCustomer}`;
     this.#nextCustomer += 1;
-    await this.site.api.createCustomer(customer);
+    await this.site.api.createCustomer({ name: customer });
     const created = await this.site.api.createLicense({ customer, product: PRODUCT, ...terms });
     this.#licenses.push(created.license.id);
     return created;
   }
 
   /** A license, and the node activated with it. */
-  async activate(terms: Partial<LicenseInput> = {}): Promise<CreatedLicense> {
+  async activate(terms: Partial<LicenseRequest> = {}): Promise<CreatedLicense> {
     const created = await this.license(terms);
     await this.agent.activate(created.licenseKey);
     return created;
