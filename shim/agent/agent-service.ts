@@ -32,7 +32,7 @@ export function agentService(parts: AgentServiceParts): AgentServer {
 async function status({ agent, config, version }: AgentServiceParts): Promise<StatusResponse> {
   const store = await memoryStoreState(config.paths.memoryDirectory);
   const { connected, lastContactMs, revision } = agent.watch.state;
-  const gated = agent.snapshotter.list().filter(({ gate }) => gate !== null);
+  const gated = agent.snapshotter.list().filter(({ gate, kind }) => gate !== null && kind === 'committed');
   const leases = agent.leases.all();
   return {
     version,

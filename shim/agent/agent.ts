@@ -70,6 +70,7 @@ export class Agent {
       index,
       leases: this.leases,
       ledger,
+      onRefusedLate: () => void this.#sweep(),
       onKeepBlobFailed: (layer, error) => {
         log.warn(
           { layer: layer.digest, error: error.line },

@@ -11,7 +11,7 @@ import type { SnapshotGateRecord, SnapshotLayer } from '../snapshotter/snapshot.
 import type { ExtractionLedger } from './extraction-ledger.ts';
 import type { LayerIndex } from './layer-index.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
-import { subjectKey } from './lease.ts';
+import { mostTelling } from './denial-choice.ts';
 
 /** containerd knows the committed snapshot only once it has our answer to Commit. */
 const KEEP_BLOB_RETRY_MS = 100;
@@ -22,6 +22,7 @@ export interface ContainerdGateParts {
   readonly index: LayerIndex;
   readonly leases: LeaseKeeper;
   readonly ledger: ExtractionLedger;
+  readonly onRefusedLate: () => void;
   readonly onKeepBlobFailed: (layer: SnapshotLayer, error: LatchkeyError) => void;
 }
 
@@ -36,12 +37,14 @@ export class ContainerdGate implements SnapshotGate {
     return this.#parts.index.identify(namespace, chainId);
   }
 
-  async authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<void> {
-    const allowed = new Set<string>();
-    for (const group of groups) {
-      if (group.some((record) => allowed.has(subjectKey(record)))) continue;
-      allowed.add(await this.#authorizeOne(group));
-    }
+  async authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<SnapshotGateRecord[]> {
+    const allowed: SnapshotGateRecord[] = [];
+    for (const group of groups) allowed.push(await this.#authorizeOne(group));
+    return allowed;
+  }
+
+  refusedLate(): void {
+    this.#parts.onRefusedLate();
   }
 
   openExtraction(token: string, identity: LayerIdentity): void {
@@ -68,16 +71,19 @@ export class ContainerdGate implements SnapshotGate {
     setImmediate(attempt, KEEP_BLOB_ATTEMPTS);
   }
 
-  async #authorizeOne(group: readonly SnapshotGateRecord[]): Promise<string> {
-    let denial: LatchkeyError | undefined;
+  /** Those with a lease already come first: asking for each forged one would only cost time. */
+  async #authorizeOne(group: readonly SnapshotGateRecord[]): Promise<SnapshotGateRecord> {
+    const held = group.find((record) => this.#parts.leases.holdsGood(record));
+    if (held !== undefined) return held;
+    const denials: LatchkeyError[] = [];
     for (const record of group) {
       try {
         await this.#parts.leases.require(record, record.contact);
-        return subjectKey(record);
+        return record;
       } catch (error) {
-        denial ??= toLatchkeyError(error);
+        denials.push(toLatchkeyError(error));
       }
     }
-    throw denial ?? new TypeError('a group without records');
+    throw mostTelling(denials) ?? new TypeError('a group without records');
   }
 }

@@ -9,9 +9,10 @@ import { parsePrivateOptions, parsePublicOptions } from '#src/crypto/layer-optio
 import { openElement, parseElement } from '#src/keywrap/latchkey-element.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
+import { mostTelling } from './denial-choice.ts';
 import type { ExtractionLedger, OpenExtraction } from './extraction-ledger.ts';
 import { type LayerIndex, hashHead } from './layer-index.ts';
-import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
+import type { LeaseKeeper } from './lease-keeper.ts';
 
 export interface KeyGrant {
   readonly layerDigest: Digest;
@@ -41,21 +42,54 @@ export class KeyGrantor {
    * @throws LatchkeyError DENIED_FOREIGN_UNPACK, DENIED_*, CRYPTO_AUTHENTICATION_FAILED, INPUT_MALFORMED
    */
   async grant(head: Uint8Array, hint: Digest | undefined): Promise<KeyGrant> {
-    for (;;) {
-      const extraction = await this.#findExtraction(head, hint);
-      const grant = await this.#grantFor(extraction);
-      // The same layer may be unpacked twice at once, for two images or clients: then the other one is free.
-      if (this.#ledger.claim(extraction.token)) return grant;
+    const candidates = await this.#candidates(head, hint);
+    const denials: LatchkeyError[] = [];
+    for (const { extraction, gate } of candidates) {
+      try {
+        const grant = await this.#grantFor(extraction, gate);
+        // The same layer may be unpacked twice at once, for two images or clients: then the other one is free.
+        if (this.#ledger.claim(extraction.token)) return grant;
+      } catch (error) {
+        denials.push(toLatchkeyError(error));
+      }
     }
+    const denial = mostTelling(denials);
+    if (denial === undefined) throw await this.#foreignUnpack(head);
+    for (const { extraction } of candidates) this.#ledger.markFailed(extraction.token, denial);
+    throw denial;
   }
 
-  async #grantFor(extraction: OpenExtraction): Promise<KeyGrant> {
-    const { gate, lease } = await this.#authorize(extraction.identity.encryptedIn);
+  /** The keys that open the blob whose first bytes have arrived, of all unpackings that wait for one. */
+  async #candidates(head: Uint8Array, hint: Digest | undefined): Promise<Candidate[]> {
+    const hash = hashHead(head);
+    const candidates: Candidate[] = [];
+    for (const extraction of this.#ledger.unclaimed()) {
+      const { namespace } = extraction.identity.layer;
+      for (const gate of extraction.identity.encryptedIn) {
+        const { digest } = gate.blob;
+        if (hint !== undefined && hint !== digest) continue;
+        // An extraction is open before its blob has been fetched; then it is not the one that is here.
+        const known = await this.#index.headHash(namespace, digest).catch(() => undefined);
+        if (known === hash) candidates.push({ extraction, gate });
+      }
+    }
+    return candidates;
+  }
+
+  async #grantFor(extraction: OpenExtraction, gate: SnapshotGateRecord): Promise<KeyGrant> {
+    const lease = await this.#leases.require(gate, gate.contact);
     const element = parseElement(Buffer.from(gate.element, 'base64'));
     const options = parsePrivateOptions(openElement(element, lease.imageKey));
     const { mac } = parsePublicOptions(Buffer.from(gate.publicOptions, 'base64'));
+    if (this.#ledger.isContested(extraction.identity.layer.diffId, gate)) {
+      throw new LatchkeyError(
+        'DENIED_FOREIGN_UNPACK',
+        'the same layer is being unpacked for an image that may not have its key',
+        { hint: 'pull again when that has ended', licenseId: lease.claims.licenseId, contact: gate.contact },
+      );
+    }
     return {
-      layerDigest: extraction.identity.layer.digest,
+      layerDigest: gate.blob.digest,
       key: { symmetricKey: options.symmetricKey, nonce: options.nonce },
       mac,
       verified: () => {
@@ -67,33 +101,15 @@ export class KeyGrantor {
     };
   }
 
-  async #findExtraction(head: Uint8Array, hint: Digest | undefined): Promise<OpenExtraction> {
-    const hash = hashHead(head);
-    for (const extraction of this.#ledger.unclaimed()) {
-      const { namespace, digest } = extraction.identity.layer;
-      if (hint !== undefined && hint !== digest) continue;
-      // An extraction is open before its blob has been fetched; then it is not the one that is here.
-      const known = await this.#index.headHash(namespace, digest).catch(() => undefined);
-      if (known === hash) return extraction;
-    }
+  async #foreignUnpack(head: Uint8Array): Promise<LatchkeyError> {
     await this.#index.refreshAll().catch(() => undefined);
-    throw foreignUnpack(this.#leases.all()[0]?.claims.licenseId, await this.#index.contactByHead(head));
+    return foreignUnpack(this.#leases.all()[0]?.claims.licenseId, await this.#index.contactByHead(head));
   }
+}
 
-  /** The first image with a valid lease; when none has one, the first one's denial. */
-  async #authorize(
-    candidates: readonly SnapshotGateRecord[],
-  ): Promise<{ gate: SnapshotGateRecord; lease: HeldLease }> {
-    let denial: LatchkeyError | undefined;
-    for (const gate of candidates) {
-      try {
-        return { gate, lease: await this.#leases.require(gate, gate.contact) };
-      } catch (error) {
-        denial ??= toLatchkeyError(error);
-      }
-    }
-    throw denial ?? new LatchkeyError('KEY_NOT_FOUND', 'the layer has no key for Latchkey');
-  }
+interface Candidate {
+  readonly extraction: OpenExtraction;
+  readonly gate: SnapshotGateRecord;
 }
 
 function foreignUnpack(licenseId: string | undefined, contact: string | undefined): LatchkeyError {

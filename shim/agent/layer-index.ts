@@ -5,7 +5,12 @@
  */
 import { createHash } from 'node:crypto';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { LAYER_HEAD_BYTES, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
+import {
+  LAYER_HEAD_BYTES,
+  MAX_CONFIG_BYTES,
+  MAX_KEYS_PER_LAYER,
+  MAX_MANIFEST_BYTES,
+} from '#src/base/limits.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { ContainerdConnection } from '../containerd/connection.ts';
 import { listManifests, readBlob, readRange } from '../containerd/content.ts';
@@ -108,19 +113,21 @@ export class LayerIndex {
       hits[0];
     if (hit === undefined) return undefined;
     const { digest, mediaType, sizeBytes, diffId, encrypted } = hit.layer;
+    const keys = hits.flatMap(({ image, layer }) =>
+      image === null
+        ? []
+        : layer.elements.map(({ header, encoded }) => ({
+            imageKeyId: header.imageKeyId,
+            imageDigest: image.digest,
+            contact: header.contact,
+            element: encoded,
+            publicOptions: layer.publicOptions,
+            blob: { digest: layer.digest, mediaType: layer.mediaType, sizeBytes: layer.sizeBytes },
+          })),
+    );
     return {
       layer: { namespace, digest, mediaType, sizeBytes, diffId, encrypted },
-      encryptedIn: hits.flatMap(({ image, layer }) =>
-        layer.digest !== digest || image === null
-          ? []
-          : layer.elements.map(({ header, encoded }) => ({
-              imageKeyId: header.imageKeyId,
-              imageDigest: image.digest,
-              contact: header.contact,
-              element: encoded,
-              publicOptions: layer.publicOptions,
-            })),
-      ),
+      encryptedIn: keys.slice(0, MAX_KEYS_PER_LAYER),
       plainTwin: hits.some(({ layer }) => !layer.encrypted),
     };
   }

@@ -70,6 +70,12 @@ export class LeaseKeeper {
     return lease.denial === undefined && leaseTimeMs(lease.anchor, this.#clock) < lease.claims.expiresAtMs;
   }
 
+  /** True when a start of the subject needs no question to the key server. */
+  holdsGood(subject: LeaseSubject): boolean {
+    const held = this.#leases.get(subjectKey(subject));
+    return held !== undefined && this.isGood(held);
+  }
+
   /**
    * A good lease for the subject.
    * @param contact whom to ask, for a node without any license

@@ -12,6 +12,8 @@ import { type Snapshotter, isGated } from '../snapshotter/snapshotter.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import { subjectKey } from './lease.ts';
 
+/** Longer than containerd takes from the mounts of a container to its task. */
+const STARTING_MS = 60_000;
 const SIGTERM = 15;
 const SIGKILL = 9;
 
@@ -26,6 +28,8 @@ export interface PlaintextParts {
   /** Between SIGTERM and SIGKILL when a license says `stop`. */
   readonly stopGraceMs: number;
 }
+
+type Standing = 'licensed' | 'no-lease' | 'refused';
 
 export interface DropResult {
   readonly dropped: number;
@@ -45,12 +49,14 @@ export class PlaintextDropper {
    */
   async sweep(): Promise<DropResult> {
     const used = await this.#usedSnapshots();
-    return this.#drop((snapshot) => {
+    return this.#drop((snapshot, standing) => {
       if (used.has(snapshot.id)) return false;
-      const standing = this.#standing(snapshot);
-      if (snapshot.kind !== 'committed') return standing === 'refused';
+      if (standing === 'refused') return true;
+      if (snapshot.kind !== 'committed') return false;
       const idleMs = this.#parts.clock.monotonicMs() - this.#parts.keeper.lastUsedMs(snapshot);
-      return standing !== 'licensed' || idleMs >= this.#parts.idleDropAfterMs;
+      // A start that has its mounts but no task yet is not among the used ones.
+      const startingMs = standing === 'no-lease' ? STARTING_MS : this.#parts.idleDropAfterMs;
+      return idleMs >= startingMs;
     });
   }
 
@@ -75,7 +81,7 @@ export class PlaintextDropper {
   }
 
   /** A snapshot stands as the worst of the gated layers in its chain. */
-  #standing(snapshot: Snapshot): 'licensed' | 'no-lease' | 'refused' {
+  #standing(snapshot: Snapshot): Standing {
     const chain = [snapshot, ...this.#parts.snapshotter.parentChain(snapshot.parent ?? '')];
     const leases = chain.flatMap(({ gate }) =>
       gate === null
@@ -88,14 +94,16 @@ export class PlaintextDropper {
       : 'no-lease';
   }
 
-  async #drop(shouldDrop: (snapshot: Snapshot) => boolean): Promise<DropResult> {
+  async #drop(shouldDrop: (snapshot: Snapshot, standing: Standing) => boolean): Promise<DropResult> {
     let dropped = 0;
     let kept = 0;
     for (const snapshot of this.#parts.snapshotter.list()) {
-      // An unpacking in progress belongs to containerd until it is committed or removed.
-      const unpacking = snapshot.kind === 'active' && snapshot.layer !== null;
-      if (snapshot.store !== 'memory' || unpacking) continue;
-      if (shouldDrop(snapshot) && (await this.#parts.keeper.drop(snapshot))) dropped += 1;
+      if (snapshot.store !== 'memory') continue;
+      const standing = this.#standing(snapshot);
+      // An unpacking in progress belongs to containerd until it is committed or removed, or may not be.
+      const unpacking = snapshot.kind === 'active' && snapshot.layer !== null && standing !== 'refused';
+      const drops = !unpacking && shouldDrop(snapshot, standing);
+      if (drops && (await this.#parts.keeper.drop(snapshot, standing === 'refused'))) dropped += 1;
       else kept += 1;
     }
     return { dropped, kept };

@@ -7,7 +7,10 @@ import type { SnapshotGateRecord, SnapshotLayer } from './snapshot.ts';
 /** The layer behind a chain ID that is about to be unpacked. */
 export interface LayerIdentity {
   readonly layer: SnapshotLayer;
-  /** The images that hold it in encrypted form; empty for a plain layer. */
+  /**
+   * The keys to it, from every image that holds it in encrypted form; empty for a plain layer. Anybody can write a
+   * manifest that claims a chain ID, so each names its own blob, and a valid lease decides which one counts.
+   */
   readonly encryptedIn: readonly SnapshotGateRecord[];
   /** True when some image on this node holds the same layer unencrypted. */
   readonly plainTwin: boolean;
@@ -28,10 +31,13 @@ export interface SnapshotGate {
   identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined>;
   /**
    * Resolves when a start from an image is allowed: one of the records of each group must have a valid lease.
+   * @returns for each group the record that has one
    * @throws LatchkeyError DENIED_*
    */
-  authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<void>;
-  /** From now on the stream processor may get this layer's key, once, under this token. */
+  authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<SnapshotGateRecord[]>;
+  /** A start was refused after its layers had been made; they are dropped if nobody else may use them. */
+  refusedLate(): void;
+  /** An unpacking begins; a stream processor may get a key of its identity, once, under this token. */
   openExtraction(token: string, identity: LayerIdentity): void;
   /** Ends it and says whether a key was given and the content verified. */
   closeExtraction(token: string): ExtractionOutcome;

@@ -55,9 +55,12 @@ export class LayerKeeper {
       : this.#directories.exists(snapshot);
   }
 
-  /** Removes a layer's files; gives false when there are none, or when they could not be made again. */
-  async drop(snapshot: Snapshot): Promise<boolean> {
-    if (snapshot.kind === 'committed' && snapshot.layer === null) return false;
+  /**
+   * Removes a layer's files; gives false when there are none, or when they could not be made again.
+   * @param isRefused then they go in any case: nobody may have them
+   */
+  async drop(snapshot: Snapshot, isRefused = false): Promise<boolean> {
+    if (!isRefused && snapshot.kind === 'committed' && snapshot.layer === null) return false;
     if (!(await this.isPresent(snapshot))) return false;
     await this.#perLayer.run(snapshot.id, () => this.#directories.remove(snapshot));
     return true;

@@ -1,6 +1,7 @@
 /** The memory-backed store for plaintext: a tmpfs that is never swapped and that only root can enter. */
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, statfs } from 'node:fs/promises';
+import { mkdir, readFile, realpath, stat, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
 
@@ -23,7 +24,8 @@ export interface MemoryStoreState {
 export async function mountMemoryStore(directory: string, capacity: string): Promise<void> {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   if (await isMemoryStore(directory)) {
-    await run('mount', ['-o', `remount,size=${capacity}`, directory]);
+    // Refused when more than that is in it already: then it keeps its size until it has been emptied.
+    await run('mount', ['-o', `remount,size=${capacity}`, directory]).catch(() => undefined);
     return;
   }
   const options = `size=${capacity},mode=0700,nodev`;
@@ -62,8 +64,7 @@ export async function unmountMemoryStore(directory: string): Promise<void> {
 
 export async function memoryStoreState(directory: string): Promise<MemoryStoreState> {
   const { bsize, blocks, bfree } = await statfs(directory);
-  const mounts = await readFile('/proc/self/mounts', 'utf8');
-  const line = mounts.split('\n').find((mount) => mount.split(' ')[1] === directory);
+  const line = await mountLine(directory);
   return {
     usedBytes: (blocks - bfree) * bsize,
     capacityBytes: blocks * bsize,
@@ -71,15 +72,29 @@ export async function memoryStoreState(directory: string): Promise<MemoryStoreSt
   };
 }
 
+/** A tmpfs of its own, whatever links or odd characters its path has: another filesystem than the one above. */
 async function isMemoryStore(directory: string): Promise<boolean> {
   const status = await statfs(directory).catch(() => undefined);
   if (status?.type !== TMPFS_MAGIC) return false;
-  const mounts = await readFile('/proc/self/mounts', 'utf8');
-  return mounts.split('\n').some((mount) => mount.split(' ')[1] === directory);
+  const [own, above] = await Promise.all([stat(directory), stat(join(await realpath(directory), '..'))]);
+  return own.dev !== above.dev;
 }
 
 /** True when any swap device is on; its first line is a header. */
 export async function hasSwap(): Promise<boolean> {
   const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
   return swaps.trim().split('\n').length > 1;
+}
+
+/** The store's line in the kernel's list, where spaces and the like are written in octal (proc(5)). */
+async function mountLine(directory: string): Promise<string | undefined> {
+  const path = await realpath(directory);
+  const mounts = await readFile('/proc/self/mounts', 'utf8');
+  return mounts.split('\n').find((line) => {
+    const point = line.split(' ')[1] ?? '';
+    return (
+      point.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))) ===
+      path
+    );
+  });
 }

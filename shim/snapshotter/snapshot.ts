@@ -31,6 +31,8 @@ export interface SnapshotGateRecord {
   readonly element: string;
   /** The public options annotation, base64. */
   readonly publicOptions: string;
+  /** The encrypted blob that this key opens. */
+  readonly blob: Pick<SnapshotLayer, 'digest' | 'mediaType' | 'sizeBytes'>;
 }
 
 export interface Snapshot {
@@ -49,7 +51,7 @@ export interface Snapshot {
   readonly inodes: number;
   /** Set on committed snapshots that can be made again from a blob. */
   readonly layer: SnapshotLayer | null;
-  /** Set on committed snapshots of encrypted layers. */
+  /** Set on snapshots of encrypted layers: the key that opened a committed one, or may open one being unpacked. */
   readonly gate: SnapshotGateRecord | null;
 }
 

@@ -6,19 +6,16 @@
  */
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
+import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
 import type { SnapshotDirectories, Usage } from './directories.ts';
-import type { LayerIdentity, SnapshotGate } from './gate.ts';
+import type { SnapshotGate } from './gate.ts';
+import { extractionKey } from './extraction-key.ts';
 import type { Journal } from './journal.ts';
+import { updatedLabels } from './labels.ts';
 import { type LayerKeeper, neverNotFound } from './layer-keeper.ts';
 import { planMounts } from './mounts.ts';
-import {
-  type Snapshot,
-  type SnapshotGateRecord,
-  type SnapshotStore,
-  extractionChainId,
-  parseKey,
-} from './snapshot.ts';
+import { type Snapshot, type SnapshotGateRecord, extractionChainId, parseKey } from './snapshot.ts';
 
 export interface SnapshotterParts {
   readonly journal: Journal;
@@ -46,30 +43,21 @@ export class Snapshotter {
 
   /** Opens a snapshot for writing: a layer about to be unpacked, or a container's root filesystem. */
   async prepare(request: PrepareRequest): Promise<Mount[]> {
-    const chain = this.#parentChain(request.parent);
+    const chain = this.parentChain(request.parent);
     const chainId = extractionChainId(request.key, request.labels);
-    const { namespace } = parseKey(request.key);
-    const identity = chainId === null ? undefined : await this.#parts.gate.identify(namespace, chainId);
-    await this.#authorize(chain, identity);
-    const secret = isGated(chain) || (identity?.encryptedIn.length ?? 0) > 0;
-    if (identity !== undefined) await this.#requireUnpackable(identity, secret);
-    // Unpacking writes at once, so what lies below has to be there now; a container asks for Mounts first.
-    if (chainId !== null) await this.#parts.keeper.ensure(chain);
-    const snapshot = this.#insert(request, 'active', secret ? 'memory' : 'disk', identity);
+    if (chainId !== null) return this.#prepareExtraction(request, chain, chainId);
+    await this.#authorize(chain);
+    const snapshot = this.#insert(request, 'active', { store: isGated(chain) ? 'memory' : 'disk' });
     // Under a gated chain a container's directories wait for Mounts, when its parents' files are there.
-    if (chainId !== null || !isGated(chain)) await this.#createOrForget(snapshot, chain);
-    if (identity !== undefined && identity.encryptedIn.length > 0) {
-      this.#parts.gate.openExtraction(snapshot.key, identity);
-    }
+    if (!isGated(chain)) await this.#createOrForget(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
 
   /** Opens a snapshot for reading; its caller mounts what this gives, so the layers must be there. */
   async view(request: PrepareRequest): Promise<Mount[]> {
-    const chain = this.#parentChain(request.parent);
-    await this.#authorize(chain, undefined);
-    await this.#parts.keeper.ensure(chain);
-    const snapshot = this.#insert(request, 'view', isGated(chain) ? 'memory' : 'disk', undefined);
+    const chain = this.parentChain(request.parent);
+    await this.#authorizeAndEnsure(chain, null);
+    const snapshot = this.#insert(request, 'view', { store: isGated(chain) ? 'memory' : 'disk' });
     await this.#createOrForget(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
@@ -80,9 +68,8 @@ export class Snapshotter {
     if (snapshot.kind === 'committed') {
       throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} is committed`);
     }
-    const chain = this.#parentChain(snapshot.parent ?? '');
-    await this.#authorize(chain, undefined);
-    await this.#parts.keeper.ensure(chain);
+    const chain = this.parentChain(snapshot.parent ?? '');
+    await this.#authorizeAndEnsure(chain, snapshot.gate);
     await this.#createDirectories(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
@@ -97,9 +84,10 @@ export class Snapshotter {
       throw new LatchkeyError('STATE_CONFLICT', `snapshot ${name} exists already`);
     }
     const gate = this.#extractionGate(snapshot);
-    const secret = gate !== null || isGated(this.#parentChain(snapshot.parent ?? ''));
-    // A plain copy of an encrypted layer was unpacked: the encrypted blob is not what it was made from.
-    const layer = snapshot.layer?.encrypted === true && gate === null ? null : snapshot.layer;
+    const secret = gate !== null || isGated(this.parentChain(snapshot.parent ?? ''));
+    // Without a key it was a plain copy that was unpacked: the encrypted blob is not what it was made from.
+    const plainLayer = snapshot.layer?.encrypted === true ? null : snapshot.layer;
+    const layer = gate === null || snapshot.layer === null ? plainLayer : { ...snapshot.layer, ...gate.blob };
     const usage = await this.#parts.directories.usage(snapshot);
     if (!secret && snapshot.store === 'memory') {
       await this.#parts.directories.moveToDisk(snapshot.id, this.#parts.copyTree);
@@ -143,18 +131,11 @@ export class Snapshotter {
    */
   update(key: string, labels: Readonly<Record<string, string>>, paths: readonly string[]): Snapshot {
     const snapshot = this.#find(key);
-    const updated = { ...snapshot.labels };
-    if (paths.length === 0 || paths.includes('labels')) {
-      for (const name of Object.keys(updated)) Reflect.deleteProperty(updated, name);
-      Object.assign(updated, labels);
-    }
-    for (const path of paths.filter((candidate) => candidate.startsWith('labels.'))) {
-      const name = path.slice('labels.'.length);
-      const value = labels[name];
-      if (value === undefined || value === '') Reflect.deleteProperty(updated, name);
-      else updated[name] = value;
-    }
-    const changed = { ...snapshot, labels: updated, updatedAtMs: this.#parts.clock.nowMs() };
+    const changed = {
+      ...snapshot,
+      labels: updatedLabels(snapshot.labels, labels, paths),
+      updatedAtMs: this.#parts.clock.nowMs(),
+    };
     this.#parts.journal.replace(changed);
     return changed;
   }
@@ -172,22 +153,36 @@ export class Snapshotter {
     await this.#parts.directories.removeOrphans(() => new Set(this.list().map(({ id }) => id)));
   }
 
-  /** The chain of committed snapshots from a parent down to the base, nearest first. */
-  parentChain(parent: string): Snapshot[] {
-    return this.#parentChain(parent);
-  }
-
-  async #requireUnpackable(identity: LayerIdentity, secret: boolean): Promise<void> {
-    if (identity.layer.encrypted && identity.encryptedIn.length === 0) {
+  /** Unpacking writes at once, so what lies below has to be there now; a container asks for Mounts first. */
+  async #prepareExtraction(
+    request: PrepareRequest,
+    chain: readonly Snapshot[],
+    chainId: Digest,
+  ): Promise<Mount[]> {
+    const identity = await this.#parts.gate.identify(parseKey(request.key).namespace, chainId);
+    if (identity === undefined) {
       throw new LatchkeyError(
-        'KEY_NOT_FOUND',
-        `layer ${identity.layer.digest} is encrypted, but not for Latchkey`,
+        'STATE_PRECONDITION',
+        `no image that can be read here has a layer for ${chainId}`,
         {
-          hint: 'it needs the tool and the key it was encrypted for',
+          hint: 'pull the image again',
         },
       );
     }
-    if (secret) await this.#parts.directories.requireRoom(identity.layer.sizeBytes);
+    await this.#authorizeAndEnsure(chain, null);
+    const gate = await extractionKey(this.#parts.gate, identity);
+    if (gate !== null && !identity.plainTwin) await this.#parts.directories.requireRoom(gate.blob.sizeBytes);
+    const snapshot = this.#insert(request, 'active', {
+      store: gate !== null || isGated(chain) ? 'memory' : 'disk',
+      layer: gate === null ? identity.layer : { ...identity.layer, ...gate.blob, encrypted: true },
+      gate,
+    });
+    await this.#createOrForget(snapshot, chain);
+    this.#parts.gate.openExtraction(
+      snapshot.key,
+      gate === null ? { ...identity, encryptedIn: [] } : identity,
+    );
+    return this.#mounts(snapshot, chain);
   }
 
   /**
@@ -210,7 +205,8 @@ export class Snapshotter {
     return snapshot;
   }
 
-  #parentChain(parent: string): Snapshot[] {
+  /** The chain of committed snapshots from a parent down to the base, nearest first. */
+  parentChain(parent: string): Snapshot[] {
     const chain: Snapshot[] = [];
     for (let key: string | null = parent === '' ? null : parent; key !== null;) {
       const snapshot = this.#parts.journal.find(key);
@@ -224,21 +220,27 @@ export class Snapshotter {
     return chain;
   }
 
-  async #authorize(chain: readonly Snapshot[], identity: LayerIdentity | undefined): Promise<void> {
-    const groups: (readonly SnapshotGateRecord[])[] = chain.flatMap(({ gate }) =>
-      gate === null ? [] : [[gate]],
-    );
-    if (identity !== undefined && identity.encryptedIn.length > 0 && !identity.plainTwin) {
-      groups.push(identity.encryptedIn);
+  async #authorize(chain: readonly Snapshot[], own: SnapshotGateRecord | null = null): Promise<void> {
+    const records = [own, ...chain.map(({ gate }) => gate)].filter((gate) => gate !== null);
+    if (records.length > 0) await this.#parts.gate.authorize(records.map((record) => [record]));
+  }
+
+  /** Making layers can take minutes, in which a license can end; so the question is asked before and after. */
+  async #authorizeAndEnsure(chain: readonly Snapshot[], own: SnapshotGateRecord | null): Promise<void> {
+    await this.#authorize(chain, own);
+    await this.#parts.keeper.ensure(chain);
+    try {
+      await this.#authorize(chain, own);
+    } catch (error) {
+      this.#parts.gate.refusedLate();
+      throw error;
     }
-    if (groups.length > 0) await this.#parts.gate.authorize(groups);
   }
 
   #insert(
     request: PrepareRequest,
     kind: 'active' | 'view',
-    store: SnapshotStore,
-    identity: LayerIdentity | undefined,
+    what: Pick<Snapshot, 'store'> & Partial<Pick<Snapshot, 'layer' | 'gate'>>,
   ): Snapshot {
     if (this.#parts.journal.find(request.key) !== undefined) {
       throw new LatchkeyError('STATE_CONFLICT', `snapshot ${request.key} exists already`);
@@ -251,11 +253,11 @@ export class Snapshotter {
       labels: request.labels,
       createdAtMs: nowMs,
       updatedAtMs: nowMs,
-      store,
       sizeBytes: 0,
       inodes: 0,
-      layer: identity?.layer ?? null,
+      layer: null,
       gate: null,
+      ...what,
     });
   }
 

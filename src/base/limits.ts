@@ -75,6 +75,9 @@ export const LAYER_SALT_BYTES = 512;
 /** Plaintext held back until MAC and digest are verified; a tar without its tail cannot be committed. */
 export const HELD_BACK_BYTES = 64 * KIBIBYTE;
 
+/** Keys of one layer, over all images of a node, that are tried: each may cost a question to the key server. */
+export const MAX_KEYS_PER_LAYER = 64;
+
 /** The JSON payload containerd hands to a stream processor: one descriptor with its annotations. */
 export const MAX_PROCESSOR_PAYLOAD_BYTES = MEBIBYTE;
 

@@ -136,6 +136,7 @@ export function layerIdentity(image: EncryptedImage, namespace: string, index = 
         contact: 'license@acme.example',
         element: layer.annotations[LATCHKEY_ANNOTATION]!,
         publicOptions: layer.annotations[PUBLIC_OPTIONS_ANNOTATION]!,
+        blob: { digest: layer.digest, mediaType: layer.mediaType, sizeBytes: layer.ciphertext.length },
       },
     ],
     plainTwin: false,

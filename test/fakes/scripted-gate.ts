@@ -9,6 +9,7 @@ import type { ExtractionOutcome, LayerIdentity, SnapshotGate } from '../../shim/
 import type { SnapshotGateRecord, SnapshotLayer } from '../../shim/snapshotter/snapshot.ts';
 
 export const NAMESPACE = 'k8s.io';
+const ENCRYPTED_LAYER = 'application/vnd.oci.image.layer.v1.tar+encrypted';
 
 export interface FakeLayer {
   readonly chainId: Digest;
@@ -27,7 +28,7 @@ export function fakeLayer(
       layer: {
         namespace: NAMESPACE,
         digest: digestOf(`blob ${name}`),
-        mediaType: `application/vnd.oci.image.layer.v1.tar${encrypted ? '+encrypted' : ''}`,
+        mediaType: encrypted ? ENCRYPTED_LAYER : 'application/vnd.oci.image.layer.v1.tar',
         sizeBytes: 1000,
         diffId: digestOf(`content ${name}`),
         encrypted,
@@ -45,6 +46,7 @@ export function gateRecord(name: string): SnapshotGateRecord {
     contact: 'license@acme.example',
     element: 'e30=',
     publicOptions: 'e30=',
+    blob: { digest: digestOf(`blob ${name}`), mediaType: ENCRYPTED_LAYER, sizeBytes: 1000 },
   };
 }
 
@@ -55,6 +57,9 @@ export class ScriptedGate implements SnapshotGate {
   denial: LatchkeyError | undefined;
   /** Raised by every apply while set, after it has written something. */
   applyFailure: Error | undefined;
+  refusedLateCount = 0;
+  /** Runs while a layer is being unpacked again. */
+  onApply: (() => void) | undefined;
   readonly authorized: (readonly SnapshotGateRecord[])[][] = [];
   readonly applied: { layer: SnapshotLayer; mounts: readonly Mount[] }[] = [];
   readonly kept: { namespace: string; chainId: string }[] = [];
@@ -63,9 +68,14 @@ export class ScriptedGate implements SnapshotGate {
     return Promise.resolve(this.layers.find((layer) => layer.chainId === chainId)?.identity);
   }
 
-  authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<void> {
+  authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<SnapshotGateRecord[]> {
     this.authorized.push([...groups]);
-    return this.denial === undefined ? Promise.resolve() : Promise.reject(this.denial);
+    if (this.denial !== undefined) return Promise.reject(this.denial);
+    return Promise.resolve(groups.flatMap((group) => group.slice(0, 1)));
+  }
+
+  refusedLate(): void {
+    this.refusedLateCount += 1;
   }
 
   openExtraction(token: string, identity: LayerIdentity): void {
@@ -79,6 +89,7 @@ export class ScriptedGate implements SnapshotGate {
   /** Writes a file named by the layer's diff ID, as unpacking would write the layer's files. */
   async apply(layer: SnapshotLayer, mounts: readonly Mount[]): Promise<void> {
     this.applied.push({ layer, mounts });
+    this.onApply?.();
     const directory = upperDirectory(mounts);
     await writeFile(join(directory, 'half-done'), '');
     // Others that want the same layer come in the meantime.

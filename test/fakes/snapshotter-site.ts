@@ -65,6 +65,11 @@ export class SnapshotterSite {
     return name;
   }
 
+  /** Every layer that can be made again is dropped. */
+  async dropAll(): Promise<void> {
+    for (const snapshot of this.snapshotter.list()) await this.keeper.drop(snapshot);
+  }
+
   close(): void {
     this.journal.close();
   }

@@ -45,6 +45,7 @@ beforeEach(async () => {
     index: new LayerIndex(store.connection),
     leases,
     ledger: new ExtractionLedger(),
+    onRefusedLate: () => undefined,
     onKeepBlobFailed: () => undefined,
   });
 });

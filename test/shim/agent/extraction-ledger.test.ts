@@ -21,7 +21,9 @@ describe('an extraction', () => {
   });
 
   test('ends as what it came to', () => {
-    for (const token of ['no-key', 'unverified', 'verified']) ledger.open(token, identity);
+    ledger.open('no-key', fakeLayer('other', 'encrypted').identity);
+    ledger.open('unverified', fakeLayer('third', 'encrypted').identity);
+    ledger.open('verified', identity);
     ledger.claim('unverified');
     ledger.claim('verified');
     ledger.markVerified('verified', gate);
@@ -61,6 +63,27 @@ describe('an extraction', () => {
     ledger.open('a', identity);
     expect(ledger.unclaimed()).toHaveLength(1);
     expect(ledger.close('a')).toEqual({ state: 'no-key' });
+  });
+
+  test('of the same content is secret when another one got the key: it may have got the content', () => {
+    ledger.open('a', identity);
+    ledger.open('b', identity);
+    ledger.claim('b');
+    ledger.markVerified('b', gate);
+    expect(ledger.close('a')).toEqual({ state: 'verified', gate });
+    expect(ledger.close('b')).toEqual({ state: 'verified', gate });
+  });
+
+  test('is contested while somebody unpacks the same content who may not have the key', () => {
+    ledger.open('a', identity);
+    expect(ledger.isContested(identity.layer.diffId, gate)).toBe(false);
+    ledger.open('tenant', { ...identity, encryptedIn: [gateRecord('tenant')] });
+    expect(ledger.isContested(identity.layer.diffId, gate)).toBe(true);
+    ledger.close('tenant');
+    ledger.open('plain', { ...identity, encryptedIn: [] });
+    expect(ledger.isContested(identity.layer.diffId, gate)).toBe(true);
+    ledger.close('plain');
+    expect(ledger.isContested(identity.layer.diffId, gate)).toBe(false);
   });
 
   test('stands for itself: claims do not touch others', () => {

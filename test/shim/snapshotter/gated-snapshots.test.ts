@@ -110,8 +110,11 @@ describe('an encrypted layer', () => {
 
   test('that cannot fit into memory is refused before it is unpacked', async () => {
     const { chainId, identity } = fakeLayer('huge', 'encrypted');
-    const layer = { ...identity.layer, sizeBytes: 2 ** 52 };
-    await expect(site.prepareLayer({ chainId, identity: { ...identity, layer } })).rejects.toEqual(
+    const encryptedIn = identity.encryptedIn.map((gate) => ({
+      ...gate,
+      blob: { ...gate.blob, sizeBytes: 2 ** 52 },
+    }));
+    await expect(site.prepareLayer({ chainId, identity: { ...identity, encryptedIn } })).rejects.toEqual(
       code('STORAGE_FULL'),
     );
     expect(site.snapshotter.list()).toEqual([]);
@@ -137,7 +140,8 @@ describe('a start', () => {
     await site.snapshotter.mounts(key);
     await site.snapshotter.mounts(key);
     await site.snapshotter.view({ key: site.key('view'), parent: top, labels: {} });
-    expect(site.gate.authorized).toEqual(Array(4).fill([[gateRecord('app')]]));
+    // Once at Prepare; before and after the layers are made at each Mounts and View.
+    expect(site.gate.authorized).toEqual(Array(7).fill([[gateRecord('app')]]));
     site.gate.denial = denial;
     const request = { key: site.key('other'), parent: top, labels: {} };
     await expect(site.snapshotter.mounts(key)).rejects.toBe(denial);
@@ -146,6 +150,26 @@ describe('a start', () => {
     expect(() => site.snapshotter.stat(request.key)).toThrow(
       expect.objectContaining({ code: 'STATE_NOT_FOUND' }),
     );
+  });
+
+  test('is refused when the license ends while the layers are being made', async () => {
+    const { top } = await gatedImage();
+    const key = site.key('container');
+    await site.snapshotter.prepare({ key, parent: top, labels: {} });
+    await site.dropAll();
+    const answer = site.snapshotter.mounts(key);
+    site.gate.onApply = () => {
+      site.gate.denial = denial;
+    };
+    await expect(answer).rejects.toBe(denial);
+    expect(site.gate.refusedLateCount).toBe(1);
+  });
+
+  test('of what was unpacked but never committed asks for its own license', async () => {
+    const { chainId, identity } = fakeLayer('unfinished', 'encrypted');
+    const { key } = await site.prepareLayer({ chainId, identity });
+    site.gate.denial = denial;
+    await expect(site.snapshotter.mounts(key)).rejects.toBe(denial);
   });
 
   test('of a plain image asks nobody', async () => {
