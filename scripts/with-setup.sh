@@ -29,6 +29,7 @@ LIST
 skopeo|encrypts and decrypts images as an independent peer
 apache2-utils|makes password files for the registry (htpasswd)
 openssl|makes and reads keys as an independent peer
+python3|runs the auditor's own check of the audit log
 LIST
 }
 
