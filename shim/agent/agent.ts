@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Clock } from '#src/base/clock.ts';
 import { type ErrorCode, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import { ContainerdConnection } from '../containerd/connection.ts';
 import { SnapshotDirectories } from '../snapshotter/directories.ts';
@@ -26,6 +27,24 @@ import { RevocationWatch } from './revocation-watch.ts';
 
 /** How often plaintext that nobody may use is looked for; revocations do not wait for it. */
 const SWEEP_MS = 30_000;
+
+/**
+ * Refusals of a customer or a node. A lease that ran out or a clock that is wrong says nothing of the kind, and must
+ * not end what is running.
+ */
+const STOPS_CONTAINERS: ReadonlySet<ErrorCode> = new Set([
+  'DENIED_LICENSE_REVOKED',
+  'DENIED_LICENSE_SUSPENDED',
+  'DENIED_CUSTOMER_BLOCKED',
+  'DENIED_NODE_BANNED',
+  'DENIED_NODE_UNKNOWN',
+]);
+
+interface Activated {
+  readonly identity: NodeIdentity;
+  readonly licenseId: string;
+  readonly productCode: string;
+}
 
 export interface AgentParts {
   readonly config: AgentConfig;
@@ -51,6 +70,7 @@ export class Agent {
   readonly #gate: ContainerdGate;
   readonly #identities: IdentityStore;
   readonly #renewal: LeaseRenewal;
+  readonly #activations = new KeyedMutex<string>();
   #keyServer: KeyServer | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
 
@@ -102,7 +122,12 @@ export class Agent {
       idleDropAfterMs: config.idleDropAfterMs,
       stopGraceMs: config.stopGraceMs,
     });
-    this.watch = new RevocationWatch(clock, (change) => void this.#licenseChanged(change));
+    this.watch = new RevocationWatch(clock, {
+      onChange: (change, revision) => void this.#licenseChanged(change, revision),
+      onRefused: (reason) => {
+        this.leases.endAll(reason);
+      },
+    });
     this.#renewal = new LeaseRenewal(this.leases, clock, (error) => {
       log.warn({ error: toLatchkeyError(error).line }, 'leases could not be renewed; trying again');
     });
@@ -121,9 +146,12 @@ export class Agent {
    * Enrols this node under a license.
    * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*, CONFIG_INVALID
    */
-  async activate(
-    licenseKey: string,
-  ): Promise<{ identity: NodeIdentity; licenseId: string; productCode: string }> {
+  activate(licenseKey: string): Promise<Activated> {
+    // One at a time: each adds its license to what the one before has written.
+    return this.#activations.run('node', () => this.#activateNow(licenseKey));
+  }
+
+  async #activateNow(licenseKey: string): Promise<Activated> {
     const { config, clock, log } = this.#parts;
     const authorityPem = await readFile(config.authorityFile, 'utf8').catch((error: unknown) => {
       throw new LatchkeyError('CONFIG_INVALID', `the authority file ${config.authorityFile} cannot be read`, {
@@ -162,21 +190,19 @@ export class Agent {
     this.#renewal.start(authority.keyServer);
   }
 
-  async #licenseChanged(change: LicenseChange): Promise<void> {
+  async #licenseChanged(change: LicenseChange, revision: number): Promise<void> {
     const { licenseId, epoch, state } = change;
     this.#parts.log.info({ licenseId, epoch, state }, 'license changed');
     if (change.denial === undefined) this.refusedLicenses.delete(licenseId);
     else this.refusedLicenses.set(licenseId, fromDenial(change.denial).code);
-    await this.leases.applyChange(change);
+    await this.leases.applyChange(change, revision);
   }
 
   async #leaseEnded(lease: HeldLease, reason: LatchkeyError): Promise<void> {
     const { licenseId, imageDigest, onRevoke } = lease.claims;
     this.#parts.log.warn({ licenseId, imageDigest, reason: reason.line }, 'lease ended');
     try {
-      // A lease that merely ran out says that the key server is away, not that the customer may not.
-      const refused = reason.code !== 'DENIED_LEASE_EXPIRED';
-      if (refused && onRevoke !== 'deny-start')
+      if (STOPS_CONTAINERS.has(reason.code) && onRevoke !== 'deny-start')
         await this.plaintext.stopContainers(subjectKey(lease.subject), onRevoke);
       const { dropped, kept } = await this.plaintext.sweep();
       this.#parts.log.info({ dropped, kept }, 'plaintext dropped');

@@ -1,5 +1,6 @@
 /** The agent's side of node.v1: one mutual TLS channel for everything a node asks, kept open. */
 import { type ClientReadableStream, Metadata, credentials } from '@grpc/grpc-js';
+import type { LatchkeyError } from '#src/base/errors.ts';
 import { KEY_SERVER_CALL_TIMEOUT_MS } from '#src/base/limits.ts';
 import {
   type AcquireLeaseRequest,
@@ -35,7 +36,7 @@ export interface KeyServer {
   renewLeases(request: RenewLeasesRequest): Promise<RenewLeasesResponse>;
   watchRevocations(afterRevision: number): ClientReadableStream<WatchRevocationsResponse>;
   /** A failed stream as our error. */
-  explain(error: unknown): Error;
+  explain(error: unknown): LatchkeyError;
   close(): void;
 }
 

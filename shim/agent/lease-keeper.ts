@@ -44,8 +44,8 @@ export class LeaseKeeper {
   readonly #events: LeaseKeeperEvents;
   readonly #leases = new Map<string, HeldLease>();
   readonly #asking = new Map<string, Promise<HeldLease>>();
-  /** The newest change per license; a lease that was on its way meanwhile may be older. */
-  readonly #changes = new Map<string, LicenseChange>();
+  /** The newest change per license and what was known when it came; a lease on its way may be older. */
+  readonly #changes = new Map<string, { readonly change: LicenseChange; readonly revision: number }>();
   #authority: LeaseAuthority | undefined;
 
   constructor(clock: Clock, events: LeaseKeeperEvents) {
@@ -97,10 +97,13 @@ export class LeaseKeeper {
   /**
    * The key server has said that a license changed; leases of an older epoch are void from now on. A refusal also
    * voids those of the same epoch: a ban of this node does not change the license.
+   * @param revision the key server's when it sent the change
    */
-  async applyChange(change: LicenseChange): Promise<void> {
+  async applyChange(change: LicenseChange, revision: number): Promise<void> {
     const newest = this.#changes.get(change.licenseId);
-    if (newest === undefined || newest.epoch <= change.epoch) this.#changes.set(change.licenseId, change);
+    if (newest === undefined || newest.change.epoch <= change.epoch) {
+      this.#changes.set(change.licenseId, { change, revision });
+    }
     const voidUpTo = change.denial === undefined ? change.epoch - 1 : change.epoch;
     const affected = this.all().filter(
       ({ claims }) => claims.licenseId === change.licenseId && claims.epoch <= voidUpTo,
@@ -116,6 +119,11 @@ export class LeaseKeeper {
       // Ask again at once, so that the next start does not wait and renewed terms are known.
       await Promise.allSettled(affected.map(({ subject }) => this.require(subject, undefined)));
     }
+  }
+
+  /** The key server does not know this node any more, or will not: every lease is void. */
+  endAll(reason: LatchkeyError): void {
+    for (const lease of this.all()) this.end(lease, reason);
   }
 
   /** Voids a lease and wipes its key; the next start is told the reason. */
@@ -200,9 +208,9 @@ export class LeaseKeeper {
 
   /** A lease cut before a change that has arrived already is void like those that were held then. */
   #refuseOutdated(lease: HeldLease): void {
-    const change = this.#changes.get(lease.claims.licenseId);
-    if (change?.denial === undefined || lease.claims.epoch >= change.epoch) return;
-    const denial = fromDenial(change.denial);
+    const newest = this.#changes.get(lease.claims.licenseId);
+    if (newest?.change.denial === undefined || lease.claims.revision > newest.revision) return;
+    const denial = fromDenial(newest.change.denial);
     this.end(lease, denial);
     throw denial;
   }

@@ -3,6 +3,7 @@
  * long is taken for dead, because a firewall that swallows packets looks just like a quiet day.
  */
 import type { Clock } from '#src/base/clock.ts';
+import type { LatchkeyError } from '#src/base/errors.ts';
 import { WATCH_DEAD_AFTER_MS } from '#src/base/limits.ts';
 import type { LicenseChange, WatchRevocationsResponse } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from './key-server.ts';
@@ -14,19 +15,25 @@ export interface WatchState {
   readonly connected: boolean;
   /** Wall clock of the last message; 0 = never. */
   readonly lastContactMs: number;
-  /** Highest revision seen. */
+  /** Of the last message. */
   readonly revision: number;
+}
+
+export interface WatchEvents {
+  readonly onChange: (change: LicenseChange, revision: number) => void;
+  /** The key server ended the stream because of who we are. */
+  readonly onRefused: (reason: LatchkeyError) => void;
 }
 
 export class RevocationWatch {
   readonly #clock: Clock;
-  readonly #onChange: (change: LicenseChange) => void;
+  readonly #events: WatchEvents;
   #state: WatchState = { connected: false, lastContactMs: 0, revision: 0 };
   #stop: (() => void) | undefined;
 
-  constructor(clock: Clock, onChange: (change: LicenseChange) => void) {
+  constructor(clock: Clock, events: WatchEvents) {
     this.#clock = clock;
-    this.#onChange = onChange;
+    this.#events = events;
   }
 
   get state(): WatchState {
@@ -51,8 +58,13 @@ export class RevocationWatch {
         alive();
         this.#receive(message);
       });
-      // 'error' is followed by 'close', which reconnects; without a listener it would end the process.
-      current.on('error', () => undefined);
+      // 'error' is followed by 'close', which reconnects.
+      current.on('error', (error) => {
+        const known = keyServer.explain(error);
+        if (known.code === 'DENIED_NODE_BANNED' || known.code === 'DENIED_NODE_UNKNOWN') {
+          this.#events.onRefused(known);
+        }
+      });
       current.once('close', () => {
         clearTimeout(timer);
         this.#state = { ...this.#state, connected: false };
@@ -76,8 +88,9 @@ export class RevocationWatch {
     this.#state = {
       connected: true,
       lastContactMs: this.#clock.nowMs(),
-      revision: Math.max(revision, this.#state.revision),
+      // The server's own word, also when it is lower: then it was restored, and what it lost has to come again.
+      revision,
     };
-    if (event?.$case === 'licenseChange') this.#onChange(event.value);
+    if (event?.$case === 'licenseChange') this.#events.onChange(event.value, revision);
   }
 }

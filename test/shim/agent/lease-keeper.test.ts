@@ -9,6 +9,8 @@ import { type ManualClock, manualClock } from '../../fakes/manual-clock.ts';
 const subject = { imageDigest: digestOf('an image'), imageKeyId: 'key-1' };
 const other = { imageDigest: digestOf('another image'), imageKeyId: 'key-2' };
 const AWAY = new LatchkeyError('NET_UNREACHABLE', 'key server is unreachable');
+/** Of the scripted issuer's leases is 1. */
+const REVISION = 2;
 const REVOKED = {
   code: 'DENIED_LICENSE_REVOKED',
   message: 'revoked',
@@ -146,10 +148,10 @@ describe('no lease', () => {
 describe('a revocation', () => {
   test('voids the lease, wipes its key and tells once', async () => {
     const lease = await require();
-    await keeper.applyChange(change(2, REVOKED));
+    await keeper.applyChange(change(2, REVOKED), REVISION);
     expect(keeper.isGood(lease)).toBe(false);
     expect(lease.imageKey).toEqual(Buffer.alloc(32));
-    await keeper.applyChange(change(3, REVOKED));
+    await keeper.applyChange(change(3, REVOKED), REVISION);
     expect(ended.map(({ reason }) => reason.line)).toEqual([
       'DENIED_LICENSE_REVOKED: revoked; license lic-1; contact: ask@acme',
     ]);
@@ -157,7 +159,7 @@ describe('a revocation', () => {
 
   test('is what the next starts are told, also while the key server is away', async () => {
     await require();
-    await keeper.applyChange(change(2, REVOKED));
+    await keeper.applyChange(change(2, REVOKED), REVISION);
     issuer.refusal = AWAY;
     await expect(require()).rejects.toMatchObject({ code: 'DENIED_LICENSE_REVOKED' });
   });
@@ -165,8 +167,8 @@ describe('a revocation', () => {
   test('of another license, or older than the lease, changes nothing', async () => {
     issuer.terms = { epoch: 5 };
     const lease = await require();
-    await keeper.applyChange({ ...change(9, REVOKED), licenseId: 'lic-2' });
-    await keeper.applyChange(change(4, REVOKED));
+    await keeper.applyChange({ ...change(9, REVOKED), licenseId: 'lic-2' }, REVISION);
+    await keeper.applyChange(change(4, REVOKED), REVISION);
     expect(keeper.isGood(lease)).toBe(true);
     expect(ended).toEqual([]);
   });
@@ -174,22 +176,40 @@ describe('a revocation', () => {
   test('without a new epoch, as a ban of the node is, voids the lease all the same', async () => {
     issuer.terms = { epoch: 5 };
     const lease = await require();
-    await keeper.applyChange(change(5, REVOKED));
+    await keeper.applyChange(change(5, REVOKED), REVISION);
     expect(keeper.isGood(lease)).toBe(false);
   });
 
   test('that overtakes a lease on its way voids that too', async () => {
-    issuer.onTheWay = () => keeper.applyChange(change(2, REVOKED));
+    issuer.onTheWay = () => keeper.applyChange(change(2, REVOKED), REVISION);
     await expect(require()).rejects.toMatchObject({ code: 'DENIED_LICENSE_REVOKED', licenseId: 'lic-1' });
     expect(keeper.all().filter((lease) => keeper.isGood(lease))).toEqual([]);
     expect(keeper.all().every(({ imageKey }) => imageKey.equals(Buffer.alloc(32)))).toBe(true);
   });
 
+  test('without a new epoch that overtakes a lease on its way voids that too', async () => {
+    issuer.terms = { epoch: 5 };
+    issuer.onTheWay = () => keeper.applyChange(change(5, REVOKED), REVISION);
+    await expect(require()).rejects.toMatchObject({ code: 'DENIED_LICENSE_REVOKED' });
+  });
+
+  test('does not void a lease that the key server cut after it', async () => {
+    issuer.terms = { epoch: 5, revision: REVISION + 1 };
+    issuer.onTheWay = () => keeper.applyChange(change(4, REVOKED), REVISION);
+    expect(keeper.isGood(await require())).toBe(true);
+  });
+
+  test('of the whole node ends every lease', async () => {
+    const leases = [await require(), await require(other)];
+    keeper.endAll(new LatchkeyError('DENIED_NODE_BANNED', 'banned'));
+    expect(leases.some((lease) => keeper.isGood(lease))).toBe(false);
+  });
+
   test('is over when the license is given again, under a newer epoch', async () => {
     await require();
-    await keeper.applyChange(change(2, REVOKED));
+    await keeper.applyChange(change(2, REVOKED), REVISION);
     issuer.terms = { epoch: 3 };
-    await keeper.applyChange(change(3));
+    await keeper.applyChange(change(3), REVISION);
     const asked = issuer.acquired;
     expect(keeper.isGood(await require())).toBe(true);
     expect(issuer.acquired).toBe(asked);
@@ -197,7 +217,7 @@ describe('a revocation', () => {
 
   test('is forgotten by an activation under another license', async () => {
     await require();
-    await keeper.applyChange(change(2, REVOKED));
+    await keeper.applyChange(change(2, REVOKED), REVISION);
     keeper.setAuthority(issuer.authority());
     issuer.terms = { licenseId: 'lic-2' };
     expect((await require()).claims.licenseId).toBe('lic-2');
@@ -206,7 +226,7 @@ describe('a revocation', () => {
   test('of new terms wipes the old key and asks again at once', async () => {
     const lease = await require();
     issuer.terms = { epoch: 2 };
-    await keeper.applyChange(change(2));
+    await keeper.applyChange(change(2), REVISION);
     expect(lease.imageKey).toEqual(Buffer.alloc(32));
     expect(issuer.acquired).toBe(2);
     expect((await require()).claims.epoch).toBe(2);
@@ -245,7 +265,7 @@ describe('a renewal', () => {
     const lease = await require();
     const token = await issuer.sign(issuer.claims(subject));
     const renewing = keeper.renewed(lease, token, clock.wallMs);
-    await keeper.applyChange(change(2, REVOKED));
+    await keeper.applyChange(change(2, REVOKED), REVISION);
     await renewing;
     await keeper.renewed(lease, token, clock.wallMs);
     expect(keeper.isGood(lease)).toBe(false);

@@ -10,6 +10,8 @@ import {
   type WatchRevocationsRequest,
   type WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import type { KeyServer } from '../../../shim/agent/key-server.ts';
 import { RevocationWatch } from '../../../shim/agent/revocation-watch.ts';
 import { type SocketServer, serveOnSocket } from '../../fakes/grpc-server.ts';
@@ -27,15 +29,19 @@ let clock: ManualClock;
 let watch: RevocationWatch;
 let streams: Stream[];
 let changes: LicenseChange[];
+let refusals: string[];
 /** What the scripted key server does with a new stream. */
 let onWatch: (stream: Stream) => void;
 
 beforeEach(async () => {
-  [streams, changes, clock] = [[], [], manualClock()];
+  [streams, changes, refusals, clock] = [[], [], [], manualClock()];
   onWatch = () => undefined;
   await startServer();
   client = new NodesClient(`unix://${socketPath()}`, credentials.createInsecure(), CHANNEL);
-  watch = new RevocationWatch(clock, (change) => changes.push(change));
+  watch = new RevocationWatch(clock, {
+    onChange: (change) => changes.push(change),
+    onRefused: (reason) => refusals.push(reason.code),
+  });
 });
 afterEach(() => {
   watch.stop();
@@ -66,6 +72,7 @@ async function startServer(): Promise<void> {
 function start(): void {
   const keyServer = {
     watchRevocations: (afterRevision: number) => client.watchRevocations({ afterRevision }),
+    explain: (error: unknown) => fromGrpcError(error, 'the key server'),
   } as KeyServer;
   watch.start(keyServer);
 }
@@ -173,14 +180,22 @@ describe('the watch', () => {
     expect(streams).toHaveLength(2);
   });
 
-  test('never asks for less than it has seen', async () => {
+  test('goes on from the server’s own last word, also when that was restored to an older state', async () => {
     start();
     await vi.waitFor(() => expect(streams).toHaveLength(1));
     streams[0]!.write(changeOf(9));
     streams[0]!.write(heartbeat(2));
     streams[0]!.end();
     await vi.waitFor(() => expect(streams).toHaveLength(2), 10_000);
-    expect(revisionsAsked()).toEqual([0, 9]);
+    expect(revisionsAsked()).toEqual([0, 2]);
+  });
+
+  test('tells when the key server ends it because this node is banned', async () => {
+    onWatch = (stream) => {
+      stream.emit('error', toGrpcStatus(new LatchkeyError('DENIED_NODE_BANNED', 'this node is banned')));
+    };
+    start();
+    await vi.waitFor(() => expect(refusals[0]).toBe('DENIED_NODE_BANNED'));
   });
 });
 
