@@ -20,6 +20,7 @@ import { writeImage } from './image-builder.ts';
 import { type TestKeyServer, startKeyServer } from './keyserver.ts';
 import { type BuiltLayer, layerFromDirectory } from './layer-archive.ts';
 import { LabAgent } from './node-agent.ts';
+import { stopAll } from './stop-all.ts';
 
 /** Downloaded packages are kept between runs. */
 export const PACKAGE_CACHE = join(import.meta.dirname, '..', '.cache', 'debian-packages');
@@ -135,11 +136,13 @@ export class Site {
 
   async stop(): Promise<void> {
     this.cri.close();
-    await this.containerd.stop();
-    await this.agent.stop();
-    await this.keyServer.dispose();
-    await this.registry.stop();
-    await removeLabDirectory(this.directory);
+    await stopAll(
+      () => this.containerd.stop(),
+      () => this.agent.stop(),
+      () => this.keyServer.dispose(),
+      () => this.registry.stop(),
+      () => removeLabDirectory(this.directory),
+    );
   }
 }
 

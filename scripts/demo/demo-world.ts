@@ -10,6 +10,7 @@ import { AgentConnection } from '#src/wire/agent-connection.ts';
 import { LabContainerd, removeLabDirectory } from '../../lab/containerd.ts';
 import { CriClient } from '../../lab/cri-client.ts';
 import { type DockerRegistry, startDockerRegistry } from '../../lab/docker-registry.ts';
+import { stopAll } from '../../lab/stop-all.ts';
 import { agentPaths } from '../../shim/agent/agent-config.ts';
 import { CommandLine } from './command-line.ts';
 import type { Narrator } from './narrator.ts';
@@ -139,11 +140,13 @@ export class DemoWorld {
 
   async stop(): Promise<void> {
     this.cri?.close();
-    await this.containerd?.stop();
-    await end(this.#agent);
-    await end(this.#keyServer);
-    await this.registry?.stop();
-    await removeLabDirectory(this.directory);
+    await stopAll(
+      () => this.containerd?.stop(),
+      () => end(this.#agent),
+      () => end(this.#keyServer),
+      () => this.registry?.stop(),
+      () => removeLabDirectory(this.directory),
+    );
   }
 }
 
