@@ -1,14 +1,18 @@
-/** A layer's bytes, in full chunks, from a local file by a synchronous loop or from a stream. */
-import { closeSync, openSync, readSync } from 'node:fs';
+/** A layer's bytes, in full chunks, from a local file or from a stream. */
+import { closeSync, openSync, read } from 'node:fs';
+import { promisify } from 'node:util';
 import { toLatchkeyError } from '#src/base/errors.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { BlobSource, TransferOptions } from '#src/store/blob-store.ts';
 
 export interface ChunkReader {
-  /** Fills the buffer; fewer bytes only at the end, 0 after it. A number, not a promise, when nothing has to be awaited. */
-  read(buffer: Uint8Array): number | Promise<number>;
+  /** Fills the buffer; fewer bytes only at the end, 0 after it. One read at a time. */
+  read(buffer: Uint8Array): Promise<number>;
+  /** Waits for the read under way, if there is one. */
   close(): Promise<void>;
 }
+
+const readAt = promisify(read);
 
 /**
  * Opens a blob. A local file is not verified while it is read: the caller hashes it anyway and checks the digest.
@@ -27,6 +31,7 @@ export function openChunkReader(
 
 class FileChunkReader implements ChunkReader {
   readonly #fd: number;
+  #reading: Promise<number> = Promise.resolve(0);
 
   constructor(path: string) {
     try {
@@ -36,18 +41,25 @@ class FileChunkReader implements ChunkReader {
     }
   }
 
-  read(buffer: Uint8Array): number {
-    let filled = 0;
-    while (filled < buffer.length) {
-      const count = readSync(this.#fd, buffer, filled, buffer.length - filled, null);
-      if (count === 0) break;
-      filled += count;
-    }
-    return filled;
+  read(buffer: Uint8Array): Promise<number> {
+    this.#reading = this.#fill(buffer);
+    return this.#reading;
   }
 
   async close(): Promise<void> {
+    // A descriptor closed under a read could be another file's by then.
+    await this.#reading.catch(() => undefined);
     closeSync(this.#fd);
+  }
+
+  async #fill(buffer: Uint8Array): Promise<number> {
+    let filled = 0;
+    while (filled < buffer.length) {
+      const { bytesRead } = await readAt(this.#fd, buffer, filled, buffer.length - filled, null);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return filled;
   }
 }
 

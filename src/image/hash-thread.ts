@@ -1,5 +1,4 @@
 /** The encrypting side's handle on the hash thread. Started when a layer is large enough to pay for it. */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { CiphertextDigests } from './ciphertext-hasher.ts';
 import { LayerRing, createRingMemory } from './layer-ring.ts';
@@ -12,7 +11,6 @@ export class HashThread {
   readonly #ring: LayerRing;
   readonly #worker: Worker;
   #answer: Promise<CiphertextDigests> | undefined;
-  #crash: Error | undefined;
 
   constructor() {
     const memory = createRingMemory();
@@ -23,7 +21,7 @@ export class HashThread {
       stdout: true,
       stderr: true,
     });
-    this.#worker.once('error', (error) => (this.#crash = error as Error));
+    this.#worker.once('error', () => this.#ring.abandon());
     this.#worker.unref();
   }
 
@@ -36,6 +34,8 @@ export class HashThread {
     });
     // Looked at in finish; a failure before that must not count as unhandled.
     this.#answer.catch(() => undefined);
+    // Nothing else keeps the process alive while this side waits for the other.
+    this.#worker.ref();
     this.#worker.postMessage(request);
   }
 
@@ -44,12 +44,10 @@ export class HashThread {
    * @throws what made the thread end
    */
   async acquire(): Promise<Uint8Array> {
-    for (;;) {
-      const chunk = this.#ring.acquire();
-      if (chunk !== undefined) return chunk;
-      await nextTurn();
-      if (this.#crash !== undefined) throw this.#crash;
-    }
+    const chunk = await this.#ring.acquire();
+    if (chunk !== undefined) return chunk;
+    await this.#answer;
+    throw new TypeError('the hash thread ended early');
   }
 
   /** Hands over the chunk that `acquire` gave. */
@@ -62,8 +60,8 @@ export class HashThread {
    * @throws what made the thread end
    */
   async finish(): Promise<CiphertextDigests> {
-    this.#ring.end();
-    this.#worker.ref();
+    await this.acquire();
+    this.#ring.commit(0);
     try {
       if (this.#answer === undefined) throw new TypeError('no layer was started');
       return await this.#answer;

@@ -19,11 +19,9 @@ import type { HashThread } from './hash-thread.ts';
 
 /** Below this a thread costs more than it gains (measured). */
 const THREAD_FROM_BYTES = 4 * 1024 * 1024;
-/** Signals and progress are served once per this many chunks. */
-const CHUNKS_PER_TURN = 16;
 /** Pieces for the cipher, whose output buffers malloc can then reuse (measured: a third less CPU than 1 MiB). */
 const CIPHER_STEP_BYTES = 64 * 1024;
-/** Chunks of plaintext at a time, so that inflate is busy with one while the next is read and encrypted. */
+/** Chunks of plaintext at a time, so that one is read and one inflated while another is encrypted. */
 const PLAINTEXT_CHUNKS = 3;
 
 export interface LayerPassRequest extends TransferOptions {
@@ -76,6 +74,13 @@ export async function passLayer(request: LayerPassRequest): Promise<LayerPassRes
   }
 }
 
+/** One chunk in both forms; one of them is filled from the source, the other one by the cipher. */
+interface FilledChunk {
+  readonly plaintext: Uint8Array;
+  readonly ciphertext: Uint8Array;
+  readonly sizeBytes: number;
+}
+
 async function pass(
   request: LayerPassRequest,
   reader: ChunkReader,
@@ -86,42 +91,63 @@ async function pass(
   const isEncryption = direction === 'encrypt';
   const cipher = isEncryption ? createLayerCipher(request.key) : createLayerDecipher(request.key);
   const desk = createCiphertextDesk(request);
-  const plaintexts = new PlaintextChunks();
+  const plaintexts = Array.from({ length: PLAINTEXT_CHUNKS }, () => new Uint8Array(FILE_CHUNK_BYTES));
+  const uses = new ChunkUses();
 
-  async function handle(plaintext: Uint8Array, ciphertext: Uint8Array): Promise<void> {
-    // Inflate begins before the cipher does, and goes on beside it.
-    if (isEncryption) plaintexts.lend(contentHasher.update(plaintext));
-    const [input, output] = isEncryption ? [plaintext, ciphertext] : [ciphertext, plaintext];
-    transform(cipher, input, output);
-    if (!isEncryption) plaintexts.lend(contentHasher.update(plaintext));
-    desk.commit(ciphertext.length);
-    writer.write(output);
+  async function handle(chunk: FilledChunk): Promise<void> {
+    const plaintext = chunk.plaintext.subarray(0, chunk.sizeBytes);
+    const ciphertext = chunk.ciphertext.subarray(0, chunk.sizeBytes);
+    if (isEncryption) {
+      // Inflate begins before the cipher does, and goes on beside it.
+      uses.add(chunk.plaintext, contentHasher.update(plaintext));
+      transform(cipher, plaintext, ciphertext);
+      desk.commit(chunk.sizeBytes);
+      // Inflate needs the event loop for each piece it gives.
+      await nextTurn();
+      writer.write(ciphertext);
+    } else {
+      transform(cipher, ciphertext, plaintext);
+      writer.write(plaintext);
+      desk.commit(chunk.sizeBytes);
+      uses.add(chunk.plaintext, contentHasher.update(plaintext));
+    }
+  }
+
+  async function fill(): Promise<FilledChunk> {
+    const plaintext = await uses.free(takeTurn(plaintexts));
+    const ciphertext = await desk.acquire();
+    return { plaintext, ciphertext, sizeBytes: await reader.read(isEncryption ? plaintext : ciphertext) };
   }
 
   let sourceBytes = 0;
-  for (let chunks = 1; ; chunks += 1) {
-    const ciphertext = await desk.acquire();
-    const plaintext = await plaintexts.acquire();
-    const sizeBytes = await reader.read(isEncryption ? plaintext : ciphertext);
-    if (sizeBytes === 0) break;
-    sourceBytes += sizeBytes;
+  let chunk = await fill();
+  while (chunk.sizeBytes > 0) {
+    sourceBytes += chunk.sizeBytes;
     if (sourceBytes > descriptor.size) throw tooLong(descriptor, request.source.location);
-    await handle(plaintext.subarray(0, sizeBytes), ciphertext.subarray(0, sizeBytes));
-    request.onBytes?.(sizeBytes);
+    const next = fill();
+    // Looked at below; a failure before that must not count as unhandled.
+    next.catch(() => undefined);
+    // Lets the read and inflate get under way, and signals through.
+    await nextTurn();
+    await handle(chunk);
+    request.onBytes?.(chunk.sizeBytes);
     throwIfAborted(signal);
-    if (chunks % CHUNKS_PER_TURN === 0) await nextTurn();
+    chunk = await next;
   }
   if (sourceBytes < descriptor.size) throw truncated(descriptor, request.source.location, sourceBytes);
   if (appended !== undefined) {
-    const ciphertext = await desk.acquire();
-    await handle(appended, ciphertext.subarray(0, appended.length));
+    await handle({ plaintext: appended, ciphertext: chunk.ciphertext, sizeBytes: appended.length });
   }
   const content = await contentHasher.finish();
-  return {
-    ...(await desk.finish()),
-    content,
-    sizeBytes: sourceBytes + (appended?.length ?? 0),
-  };
+  return { ...(await desk.finish()), content, sizeBytes: sourceBytes + (appended?.length ?? 0) };
+}
+
+/** The chunk whose turn it is, which goes to the end. */
+function takeTurn(chunks: Uint8Array[]): Uint8Array {
+  const chunk = chunks.shift();
+  if (chunk === undefined) throw new TypeError('no chunks');
+  chunks.push(chunk);
+  return chunk;
 }
 
 function transform(cipher: Cipheriv | Decipheriv, input: Uint8Array, output: Uint8Array): void {
@@ -133,26 +159,22 @@ function transform(cipher: Cipheriv | Decipheriv, input: Uint8Array, output: Uin
   }
 }
 
-/** Chunks of plaintext in turns, each used again when the content hasher is done with it. */
-class PlaintextChunks {
-  readonly #chunks = Array.from({ length: PLAINTEXT_CHUNKS }, () => new Uint8Array(FILE_CHUNK_BYTES));
-  readonly #lent: Promise<void>[] = [];
+/** Who still works on which chunk; a chunk may be filled again when nobody does. */
+class ChunkUses {
+  readonly #uses = new Map<Uint8Array, Promise<void>[]>();
 
-  /** @throws what the content hasher raises */
-  async acquire(): Promise<Uint8Array> {
-    if (this.#lent.length === PLAINTEXT_CHUNKS) await this.#lent.shift();
-    const chunk = this.#chunks.shift();
-    if (chunk === undefined) throw new TypeError('no such chunk');
-    this.#chunks.push(chunk);
-    return chunk;
+  add(chunk: Uint8Array, use: void | Promise<void>): void {
+    if (use === undefined) return;
+    // Looked at when the chunk is wanted again; a failure before that must not count as unhandled.
+    use.catch(() => undefined);
+    this.#uses.set(chunk, [...(this.#uses.get(chunk) ?? []), use]);
   }
 
-  /** Keeps the chunk that `acquire` gave until the promise settles. */
-  lend(use: void | Promise<void>): void {
-    const settled = Promise.resolve(use);
-    // Looked at when the chunk is wanted again; a failure before that must not count as unhandled.
-    settled.catch(() => undefined);
-    this.#lent.push(settled);
+  /** @throws what failed while the chunk was worked on */
+  async free(chunk: Uint8Array): Promise<Uint8Array> {
+    await Promise.all(this.#uses.get(chunk) ?? []);
+    this.#uses.delete(chunk);
+    return chunk;
   }
 }
 
@@ -171,10 +193,19 @@ function createCiphertextDesk(request: LayerPassRequest): CiphertextDesk {
     return thread;
   }
   const hasher = new CiphertextHasher({ symmetricKey });
-  const chunk = new Uint8Array(FILE_CHUNK_BYTES);
+  // One to work on and one to read ahead into.
+  const chunks = [new Uint8Array(FILE_CHUNK_BYTES), new Uint8Array(FILE_CHUNK_BYTES)];
+  const acquired: Uint8Array[] = [];
   return {
-    acquire: () => chunk,
-    commit: (sizeBytes) => hasher.update(chunk.subarray(0, sizeBytes)),
+    acquire: () => {
+      const chunk = takeTurn(chunks);
+      acquired.push(chunk);
+      return chunk;
+    },
+    commit: (sizeBytes) => {
+      const chunk = acquired.shift();
+      if (chunk !== undefined) hasher.update(chunk.subarray(0, sizeBytes));
+    },
     finish: () => hasher.finish(),
   };
 }

@@ -1,20 +1,16 @@
 /**
  * A ring of ciphertext chunks between the thread that encrypts and the one that hashes, in shared memory: no message
- * and no copy per chunk. One producer, one consumer; both may block.
+ * and no copy per chunk. One producer, one consumer, which blocks.
  */
 import { FILE_CHUNK_BYTES } from '#src/base/limits.ts';
 
 /** Deep enough to ride out a stall of either side, small enough for the memory bound (measured). */
-const SLOT_COUNT = 8;
+const SLOT_COUNT = 4;
 
 /** Words of the control block; the slots' chunk lengths follow. */
 const PRODUCED = 0;
 const CONSUMED = 1;
-const IS_ENDED = 2;
-const LENGTHS = 3;
-
-/** How long a side sleeps before it looks whether the other one still lives. */
-const LIVENESS_INTERVAL_MS = 200;
+const LENGTHS = 2;
 
 export interface LayerRingMemory {
   readonly control: SharedArrayBuffer;
@@ -32,6 +28,8 @@ export function createRingMemory(): LayerRingMemory {
 export class LayerRing {
   readonly #control: Int32Array;
   readonly #slots: readonly Uint8Array[];
+  #acquired = 0;
+  #isAbandoned = false;
 
   constructor(memory: LayerRingMemory) {
     this.#control = new Int32Array(memory.control);
@@ -43,19 +41,28 @@ export class LayerRing {
 
   /** Producer: makes the ring ready for the next layer; the consumer must have finished the last one. */
   reset(): void {
-    for (const word of [PRODUCED, CONSUMED, IS_ENDED]) Atomics.store(this.#control, word, 0);
+    this.#acquired = 0;
+    for (const word of [PRODUCED, CONSUMED]) Atomics.store(this.#control, word, 0);
   }
 
-  /** Producer: the next free slot; undefined when none was given back for a while, which may mean that nobody will. */
-  acquire(): Uint8Array | undefined {
-    const consumed = Atomics.load(this.#control, CONSUMED);
-    const produced = Atomics.load(this.#control, PRODUCED);
-    if (produced - consumed < SLOT_COUNT) return this.#slot(produced);
-    Atomics.wait(this.#control, CONSUMED, consumed, LIVENESS_INTERVAL_MS);
-    return produced - Atomics.load(this.#control, CONSUMED) < SLOT_COUNT ? this.#slot(produced) : undefined;
+  /**
+   * Producer: the next free slot, undefined when the consumer is gone. Several may be acquired ahead. Waits without blocking, because writes and
+   * inflate end on the producer's event loop.
+   */
+  async acquire(): Promise<Uint8Array | undefined> {
+    while (!this.#isAbandoned) {
+      const consumed = Atomics.load(this.#control, CONSUMED);
+      if (this.#acquired - consumed < SLOT_COUNT) {
+        this.#acquired += 1;
+        return this.#slot(this.#acquired - 1);
+      }
+      const wait = Atomics.waitAsync(this.#control, CONSUMED, consumed);
+      if (wait.async) await wait.value;
+    }
+    return undefined;
   }
 
-  /** Producer: hands over the slot that `acquire` gave. */
+  /** Producer: hands over the slot that `acquire` gave, in the same order; 0 bytes are the end. */
   commit(sizeBytes: number): void {
     const produced = Atomics.load(this.#control, PRODUCED);
     this.#control[LENGTHS + (produced % SLOT_COUNT)] = sizeBytes;
@@ -63,23 +70,20 @@ export class LayerRing {
     Atomics.notify(this.#control, PRODUCED);
   }
 
-  /** Producer: no more chunks. */
-  end(): void {
-    Atomics.store(this.#control, IS_ENDED, 1);
-    Atomics.notify(this.#control, PRODUCED);
+  /** Producer: no consumer will come any more. */
+  abandon(): void {
+    this.#isAbandoned = true;
+    Atomics.notify(this.#control, CONSUMED);
   }
 
   /** Consumer: blocks for the next chunk; undefined after the last one. */
   next(): Uint8Array | undefined {
     const consumed = Atomics.load(this.#control, CONSUMED);
-    for (;;) {
-      const isEnded = Atomics.load(this.#control, IS_ENDED) === 1;
-      const produced = Atomics.load(this.#control, PRODUCED);
-      if (produced > consumed) break;
-      if (isEnded) return undefined;
-      Atomics.wait(this.#control, PRODUCED, produced, LIVENESS_INTERVAL_MS);
+    while (Atomics.load(this.#control, PRODUCED) === consumed) {
+      Atomics.wait(this.#control, PRODUCED, consumed);
     }
-    return this.#slot(consumed).subarray(0, this.#control[LENGTHS + (consumed % SLOT_COUNT)] ?? 0);
+    const sizeBytes = this.#control[LENGTHS + (consumed % SLOT_COUNT)] ?? 0;
+    return sizeBytes === 0 ? undefined : this.#slot(consumed).subarray(0, sizeBytes);
   }
 
   /** Consumer: gives the slot of `next` back. */

@@ -88,7 +88,7 @@ export class LeaseIssuer {
       watchRevocations: () => {
         throw new TypeError('the watch has its own test');
       },
-      explain: (error) => error as Error,
+      explain: (error) => toLatchkeyError(error),
       close: () => undefined,
     };
   }

@@ -188,6 +188,29 @@ describe('a damaged source', () => {
     expect(await leftovers()).toEqual([]);
   });
 
+  test.each([2000, LARGE_BYTES])(
+    'with a flipped bit in its gzip is refused (%i bytes)',
+    async (sizeBytes) => {
+      const layer = await realLayer(GZIP, randomBytes(sizeBytes));
+      await storeRealImage(source, [layer], { tag: 'v1' });
+      layer.bytes.writeUInt8(layer.bytes.readUInt8(1500) ^ 1, 1500);
+      await writeFile(blobPath(layer), layer.bytes);
+      await expect(encrypt()).rejects.toThrow(raises('INPUT_', /not a whole gzip|unpacks to/));
+      expect(await leftovers()).toEqual([]);
+    },
+  );
+
+  test('with a flipped bit in the time stamp of its gzip header keeps its content and passes', async () => {
+    const layer = await realLayer(GZIP);
+    await storeRealImage(source, [layer], { tag: 'v1' });
+    layer.bytes.writeUInt8(layer.bytes.readUInt8(4) ^ 1, 4);
+    await writeFile(blobPath(layer), layer.bytes);
+    await encrypt();
+    const [plain] = platformImages(await decrypt());
+    const bytes = gunzipSync(await bytesOf(decrypted.openBlob(plain!.manifest.layers[0]!)));
+    expect(digestOf(bytes.subarray(0, -LAYER_SALT_BYTES))).toBe(layer.diffId);
+  });
+
   test('that is cut off or too long is refused', async () => {
     const layer = await realLayer(TAR);
     await storeRealImage(source, [layer], { tag: 'v1' });
@@ -220,6 +243,7 @@ describe('a damaged source', () => {
     const layer = await realLayer(GZIP, randomBytes(2000), append);
     await storeRealImage(source, [layer], { tag: 'v1' });
     await expect(encrypt()).rejects.toThrow(raises('INPUT_', /not a whole gzip|unpacks to/));
+    await expect(encrypt({ kind: 'all' }, false)).rejects.toThrow(raises('INPUT_', /not a whole gzip/));
   });
 });
 
