@@ -1,7 +1,7 @@
 /** The key server's word as an agent hears it, without the wire: really signed leases, answers a test scripts. */
 import { generateKeyPairSync } from 'node:crypto';
 import { CompactSign } from 'jose';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { RenewLeasesResponse, RenewalResult } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from '../../shim/agent/key-server.ts';
