@@ -28,9 +28,9 @@ export function withAdminOptions(command: Command): Command {
 export async function adminClientOf(context: CommandContext, command: Command): Promise<AdminClient> {
   const options = command.optsWithGlobals<AdminOptions>();
   const serverUrl = options.server ?? context.env['LATCHKEY_SERVER'] ?? DEFAULT_SERVER;
-  if (!URL.canParse(serverUrl) || !/^https?:/.test(serverUrl)) {
+  if (!isOrigin(serverUrl)) {
     throw new LatchkeyError('USAGE_INVALID', `${JSON.stringify(serverUrl)} is not the URL of a key server`, {
-      hint: `give one like ${DEFAULT_SERVER}`,
+      hint: `give one like ${DEFAULT_SERVER}, without a path`,
     });
   }
   const token = await readToken(context, options);
@@ -38,17 +38,31 @@ export async function adminClientOf(context: CommandContext, command: Command): 
   return new AdminClient({ serverUrl, token, signal: context.signal });
 }
 
+function isOrigin(text: string): boolean {
+  if (!URL.canParse(text) || !/^https?:/.test(text)) return false;
+  const { href, origin } = new URL(text);
+  return href === `${origin}/`;
+}
+
 async function readToken(context: CommandContext, options: AdminOptions): Promise<string> {
   const file = options.tokenFile ?? context.env['LATCHKEY_TOKEN_FILE'];
   if (file !== undefined) return readTokenFile(file);
   const token = context.env['LATCHKEY_TOKEN'];
-  if (token !== undefined && token !== '') return token;
+  if (token !== undefined && token !== '') return checkToken(token, 'LATCHKEY_TOKEN');
   return readTokenFile(DEFAULT_TOKEN_FILE);
+}
+
+/** A token as a header can carry it (RFC 6750, section 2.1). */
+function checkToken(token: string, source: string): string {
+  if (/^[\w~+/.=-]{1,512}$/.test(token)) return token;
+  throw new LatchkeyError('AUTH_REQUIRED', `what ${source} holds is not an API token`, {
+    hint: 'a token is one line like the one in DATA/admin.token; make one with `latchkey token create`',
+  });
 }
 
 async function readTokenFile(path: string): Promise<string> {
   try {
-    return (await readFile(path, 'utf8')).trim();
+    return checkToken((await readFile(path, 'utf8')).trim(), path);
   } catch (error) {
     if (!['ENOENT', 'EACCES', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('AUTH_REQUIRED', `there is no API token in ${path}`, {

@@ -1,6 +1,6 @@
 /** The audit log from a key server or from an exported file, and the check of its chain. */
 import { open } from 'node:fs/promises';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import {
   AUDIT_START,
@@ -12,9 +12,21 @@ import {
 
 /**
  * Reads an export: one event as JSON a line.
- * @throws LatchkeyError INPUT_MALFORMED naming the line; system errors of the file
+ * @throws LatchkeyError INPUT_MALFORMED naming the line, STATE_NOT_FOUND; system errors of the file
  */
 export async function* readAuditFile(path: string): AsyncGenerator<AuditEvent> {
+  try {
+    yield* readEvents(path);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
+    throw new LatchkeyError('STATE_NOT_FOUND', `there is no audit export ${path}`, {
+      hint: 'write one with `latchkey audit export FILE`',
+      cause: error,
+    });
+  }
+}
+
+async function* readEvents(path: string): AsyncGenerator<AuditEvent> {
   const file = await open(path);
   try {
     let line = 0;
@@ -37,7 +49,7 @@ export async function* readAuditFile(path: string): AsyncGenerator<AuditEvent> {
 /**
  * Checks a whole log from its first event on, in constant memory.
  * @returns the end of the chain: compare its sequence and hash with what you noted earlier
- * @throws LatchkeyError STATE_DAMAGED naming the first bad event
+ * @throws LatchkeyError STATE_DAMAGED naming the first bad event, or when there is none at all
  */
 export async function verifyAuditLog(events: AsyncIterable<AuditEvent>): Promise<AuditHead> {
   let head = AUDIT_START;
@@ -49,6 +61,12 @@ export async function verifyAuditLog(events: AsyncIterable<AuditEvent>): Promise
       });
     }
     head = check.head;
+  }
+  // An empty log would verify for ever; but every log begins with the making of the organization.
+  if (head.sequence === AUDIT_START.sequence) {
+    throw new LatchkeyError('STATE_DAMAGED', 'the audit log does not verify: it holds no event', {
+      hint: 'every log begins with organization.create; export it again',
+    });
   }
   return head;
 }

@@ -3,6 +3,7 @@ import { CommanderError } from 'commander';
 import { systemClock } from '#src/base/clock.ts';
 import { ERROR_TABLE, LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import type { CommandContext } from './context.ts';
+import { escapeLine } from './output.ts';
 import { createProgram } from './program.ts';
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
@@ -65,9 +66,10 @@ function knownError(error: unknown, signal: AbortSignal): LatchkeyError | undefi
 function showError(error: LatchkeyError, args: readonly string[], context: CommandContext): void {
   if (args.includes('--json')) {
     const { code, message, hint, licenseId, contact } = error;
-    context.stdout.write(`${JSON.stringify({ error: { code, message, hint, licenseId, contact } })}\n`);
+    const document = JSON.stringify({ error: { code, message, hint, licenseId, contact } });
+    context.stdout.write(`${escapeLine(document)}\n`);
   }
-  context.stderr.write(`latchkey: ${error.line.replaceAll(/\s*\n\s*/g, ' ')}\n`);
+  context.stderr.write(`latchkey: ${escapeLine(error.line.replaceAll(/\s*\n\s*/g, ' '))}\n`);
   if (error.code === 'BUG_UNEXPECTED' && context.env['LATCHKEY_DEBUG'] === '1') {
     const cause = error.cause instanceof Error ? error.cause.stack : undefined;
     context.stderr.write(`${cause ?? error.stack ?? ''}\n`);

@@ -25,10 +25,10 @@ export function outputOf(context: CommandContext, command: Command): Output {
     json,
     quiet,
     result: (value, text) => {
-      context.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : ensureNewline(text()));
+      context.stdout.write(json ? `${toJson(value)}\n` : ensureNewline(text()));
     },
     note: (line) => {
-      if (!json && !quiet) context.stderr.write(`${line}\n`);
+      if (!json && !quiet) context.stderr.write(`${escapeLine(line)}\n`);
     },
   };
 }
@@ -37,8 +37,27 @@ function ensureNewline(text: string): string {
   return text === '' || text.endsWith('\n') ? text : `${text}\n`;
 }
 
-/** Columns that line up, with a header row. Cells are plain text. */
-export function formatTable(headers: readonly string[], rows: readonly (readonly string[])[]): string {
+/**
+ * Text of others for a line of output: control characters and newlines as JSON writes them (`\\u001b`), so that
+ * a name cannot steer the terminal it is shown on.
+ */
+export function escapeLine(text: string): string {
+  return text.replaceAll(/[\p{Cc}\u2028\u2029]/gu, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
+}
+
+/** JSON.stringify leaves C1 controls as they are, and terminals obey them. */
+function toJson(value: unknown): string {
+  return JSON.stringify(value, null, 2).split('\n').map(escapeLine).join('\n');
+}
+
+/** Columns that line up, with a header row. Cells are shown as one line of plain text. */
+export function formatTable(
+  headers: readonly string[],
+  unescapedRows: readonly (readonly string[])[],
+): string {
+  const rows = unescapedRows.map((row) => row.map(escapeLine));
   const widths = headers.map((header, column) =>
     Math.max(header.length, ...rows.map((row) => row[column]?.length ?? 0)),
   );
@@ -54,7 +73,9 @@ export function formatTable(headers: readonly string[], rows: readonly (readonly
 export function formatFields(
   fields: readonly (readonly [name: string, value: string | undefined])[],
 ): string {
-  const shown = fields.filter((field): field is readonly [string, string] => field[1] !== undefined);
+  const shown = fields.flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, escapeLine(value)] as const],
+  );
   const width = Math.max(0, ...shown.map(([name]) => name.length));
   return shown.map(([name, value]) => `${name.padEnd(width)}  ${value}\n`).join('');
 }

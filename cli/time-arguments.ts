@@ -1,5 +1,6 @@
 /** Times and spans of time as people write them on a command line. */
 import { InvalidArgumentError } from 'commander';
+import { MAX_LEASE_DURATION_MS, MAX_NODES_PER_LICENSE, MIN_LEASE_DURATION_MS } from '#src/base/limits.ts';
 
 const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 type Unit = keyof typeof UNIT_MS;
@@ -11,20 +12,36 @@ export function parseDuration(text: string): number {
   return Number(match[1]) * UNIT_MS[match[2] as Unit];
 }
 
+/** Reads how long a lease lives, as milliseconds. */
+export function parseLeaseDuration(text: string): number {
+  const durationMs = parseDuration(text);
+  if (durationMs < MIN_LEASE_DURATION_MS || durationMs > MAX_LEASE_DURATION_MS) {
+    const [least, most] = [MIN_LEASE_DURATION_MS, MAX_LEASE_DURATION_MS].map(formatDuration);
+    throw new InvalidArgumentError(`Give a span from ${least} to ${most}.`);
+  }
+  return durationMs;
+}
+
 /** Reads a date (`2027-01-31`, midnight UTC) or a time (`2027-01-31T12:00:00Z`) as epoch milliseconds. */
 export function parseInstant(text: string): number {
   const complete = /^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text;
   const zoned = /^\d{4}-\d{2}-\d{2}T[\d:.]+(Z|[+-]\d{2}:\d{2})$/.test(complete);
   const timeMs = zoned ? Date.parse(complete) : Number.NaN;
-  if (Number.isNaN(timeMs))
+  if (Number.isNaN(timeMs) || !isCalendarDay(text.slice(0, 10)))
     throw new InvalidArgumentError('Give a date or a time: 2027-01-31 or 2027-01-31T12:00:00Z.');
   return timeMs;
 }
 
-/** Reads a whole number above zero. */
-export function parseCount(text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError('Give a whole number above zero.');
-  return Number(text);
+/** False for 2027-02-31, which Date takes for 3 March. */
+function isCalendarDay(day: string): boolean {
+  return new Date(`${day}T00:00:00Z`).toISOString().startsWith(day);
+}
+
+/** Reads a number of nodes. */
+export function parseNodeCount(text: string): number {
+  const count = /^[1-9]\d{0,8}$/.test(text) ? Number(text) : Number.NaN;
+  if (count <= MAX_NODES_PER_LICENSE) return count;
+  throw new InvalidArgumentError(`Give a whole number from 1 to ${MAX_NODES_PER_LICENSE}.`);
 }
 
 /** `2027-01-31 12:00:00Z`, or a dash for no time. */

@@ -53,6 +53,11 @@ export function parseArguments(args: readonly string[]): ServeOptions {
   if (!LOG_LEVELS.includes(values['log-level'])) {
     throw new LatchkeyError('USAGE_INVALID', `--log-level is one of ${LOG_LEVELS.join(', ')}`);
   }
+  for (const name of ['data', 'organization', 'root-key'] as const) {
+    if (values[name]?.trim() !== '') continue;
+    throw new LatchkeyError('USAGE_INVALID', `--${name} is empty`, { hint: 'give a value or leave it out' });
+  }
+  for (const hostname of values.hostname) checkHostname(hostname);
   return {
     dataDirectory: values.data,
     rootKeyFile: values['root-key'] ?? join(values.data, 'root.key'),
@@ -95,6 +100,20 @@ export function parseListen(
     });
   }
   return { host, port };
+}
+
+/** RFC 1123, section 2.1, or an IP address. */
+function checkHostname(hostname: string): void {
+  const label = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?';
+  const isName = hostname.length <= 253 && new RegExp(`^${label}(\\.${label})*$`, 'i').test(hostname);
+  if (isName || isIP(hostname) !== 0) return;
+  throw new LatchkeyError(
+    'USAGE_INVALID',
+    `--hostname ${JSON.stringify(hostname)} is not a name or address`,
+    {
+      hint: 'give one like keys.acme.example or 192.0.2.7, without scheme and port',
+    },
+  );
 }
 
 function isLoopback(host: string): boolean {

@@ -1,10 +1,11 @@
 /** Starts a key server: data directory, database, keys, listeners. Stops them in the opposite order. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import { SHUTDOWN_GRACE_MS } from '#src/base/limits.ts';
 import { type ServeOptions, parseListen } from './arguments.ts';
 import { openOrganizationKeys } from './custody/organization-keys.ts';
 import { createRootKeyFile, openRootKeyFile } from './custody/root-key-file.ts';
@@ -16,9 +17,10 @@ import { authorityPem, createOrganization, findOrganization } from './domain/org
 import { createCallLog } from './grpc/call-log.ts';
 import { startNodeListeners } from './grpc/node-listeners.ts';
 import { createAdminApp } from './http/admin-app.ts';
+import { type AdminTls, readAdminTls } from './http/admin-tls.ts';
+import { replaceOwnerFile } from './owner-file.ts';
 
 const OWNER_ONLY_DIRECTORY = 0o700;
-const OWNER_ONLY_FILE = 0o600;
 
 export interface Endpoints {
   readonly adminUrl: string;
@@ -38,11 +40,12 @@ export async function startKeyServer(
   version: string,
   logger: Logger,
 ): Promise<RunningKeyServer> {
-  await mkdir(options.dataDirectory, { recursive: true, mode: OWNER_ONLY_DIRECTORY });
+  const adminTls = options.adminTls === null ? null : await readAdminTls(options.adminTls);
+  await makeDataDirectory(options.dataDirectory);
   const store = await openStore(join(options.dataDirectory, 'latchkey.db'));
   try {
     const { server, firstStart } = await openKeyServer(store, options);
-    const endpoints = await listen(server, options, version, logger);
+    const endpoints = await listen(server, options, adminTls, version, logger);
     await writeOwnerFile(options, 'authority.pem', authorityPem(server.keys.authorityCertificate));
     const { adminUrl, nodeAddress, enrollAddress } = endpoints;
     const published: Endpoints = { adminUrl, nodeAddress, enrollAddress };
@@ -98,22 +101,32 @@ async function initialize(store: Store, options: ServeOptions) {
 }
 
 async function writeOwnerFile(options: ServeOptions, name: string, text: string): Promise<void> {
-  await writeFile(join(options.dataDirectory, name), text, { mode: OWNER_ONLY_FILE, flush: true });
+  await replaceOwnerFile(join(options.dataDirectory, name), text);
+}
+
+async function makeDataDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: OWNER_ONLY_DIRECTORY });
+  } catch (error) {
+    if (!['EEXIST', 'ENOTDIR', 'EACCES'].includes(systemErrorCode(error) ?? '')) throw error;
+    throw new LatchkeyError('CONFIG_INVALID', `the data directory ${path} cannot be made`, {
+      hint: 'name a directory with --data that this user may write to',
+      cause: error,
+    });
+  }
 }
 
 async function listen(
   server: KeyServer,
   options: ServeOptions,
+  adminTls: AdminTls | null,
   version: string,
   logger: Logger,
 ): Promise<Endpoints & { stop(): Promise<void> }> {
-  const tls = options.adminTls;
-  const adminTls =
-    tls === null ? null : { cert: await readFile(tls.certFile), key: await readFile(tls.keyFile) };
   const app = await createAdminApp(server, logger, version, adminTls);
   const nodes = await startNodeListeners(server, options, createCallLog(logger));
   const stop = async () => {
-    await Promise.all([nodes.stop(), app.close()]);
+    await Promise.all([nodes.stop(), closeAdmin(app)]);
   };
   try {
     const adminUrl = await listenAdmin(app, options.adminListen);
@@ -122,6 +135,15 @@ async function listen(
     await stop();
     throw error;
   }
+}
+
+/** Waits a moment for requests under way; one that never arrives whole must not keep the server from stopping. */
+async function closeAdmin(app: FastifyInstance): Promise<void> {
+  const force = setTimeout(() => {
+    app.server.closeAllConnections();
+  }, SHUTDOWN_GRACE_MS);
+  await app.close();
+  clearTimeout(force);
 }
 
 async function listenAdmin(app: FastifyInstance, address: string): Promise<string> {

@@ -1,8 +1,8 @@
 /** `latchkey audit`: read, keep and verify the audit log. */
-import { open } from 'node:fs/promises';
 import type { Command } from 'commander';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
+import { writeAuditExport } from '../audit-export.ts';
 import { readAuditFile, verifyAuditLog } from '../audit-log.ts';
 import type { CommandContext } from '../context.ts';
 import { formatTable, outputOf } from '../output.ts';
@@ -32,7 +32,7 @@ export function registerAudit(program: Command, context: CommandContext): void {
     .addHelpText('after', '\nExample:\n  latchkey audit export audit.jsonl')
     .action(async (path: string, _options: unknown, command: Command) => {
       const client = await adminClientOf(context, command);
-      const events = await writeExport(path, client.auditEvents());
+      const events = await writeAuditExport(path, client.auditEvents());
       outputOf(context, command).result({ file: path, events }, () => `${events} events written to ${path}`);
     });
   withAdminOptions(audit.command('verify'))
@@ -48,22 +48,6 @@ export function registerAudit(program: Command, context: CommandContext): void {
         () => `the audit log verifies: ${head.sequence} events, last hash ${head.hash}`,
       );
     });
-}
-
-/** Never overwrites: an export is evidence. */
-async function writeExport(path: string, events: AsyncIterable<AuditEvent>): Promise<number> {
-  const file = await open(path, 'wx', 0o600);
-  let count = 0;
-  try {
-    for await (const event of events) {
-      await file.write(`${JSON.stringify(event)}\n`);
-      count += 1;
-    }
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  return count;
 }
 
 function eventTable(events: readonly AuditEvent[]): string {

@@ -3,14 +3,15 @@ import type { Command } from 'commander';
 import type { Customer } from '#src/wire/admin-api.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { formatTable, outputOf } from '../output.ts';
+import { parseName } from '../name-arguments.ts';
+import { escapeLine, formatTable, outputOf } from '../output.ts';
 
 export function registerCustomer(program: Command, context: CommandContext): void {
   const customer = program.command('customer').description('customers that hold licenses');
   withAdminOptions(customer.command('create'))
     .description('create a customer')
-    .argument('<name>')
-    .option('--external-id <id>', 'its id in your own system, usable wherever a customer is named')
+    .argument('<name>', 'for people', parseName)
+    .option('--external-id <id>', 'its id in your own system, usable wherever a customer is named', parseName)
     .addHelpText('after', '\nExample:\n  latchkey customer create "Initech GmbH" --external-id crm-4711')
     .action(async (name: string, options: { externalId?: string }, command: Command) => {
       const created = await (
@@ -32,13 +33,13 @@ export function registerCustomer(program: Command, context: CommandContext): voi
           ? 'refuse starts under all licenses of a customer'
           : 'allow a blocked customer again',
       )
-      .argument('<customer>', 'id, external id or name')
+      .argument('<customer>', 'id, external id or name', parseName)
       .addHelpText('after', `\nExample:\n  latchkey customer ${verb} crm-4711`)
       .action(async (reference: string, _options: unknown, command: Command) => {
         const changed = await (await adminClientOf(context, command)).changeCustomer(reference, verb);
         outputOf(context, command).result(
           changed,
-          () => `customer ${changed.id} (${changed.name}) is ${changed.state}`,
+          () => `customer ${changed.id} (${escapeLine(changed.name)}) is ${changed.state}`,
         );
       });
   }

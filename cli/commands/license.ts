@@ -4,8 +4,15 @@ import { ON_REVOKE, type OnRevoke } from '#src/licensing/license-state.ts';
 import type { CreatedLicense, License } from '#src/wire/admin-api.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { formatFields, formatTable, outputOf } from '../output.ts';
-import { formatDuration, formatInstant, parseCount, parseDuration, parseInstant } from '../time-arguments.ts';
+import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
+import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
+import {
+  formatDuration,
+  formatInstant,
+  parseInstant,
+  parseLeaseDuration,
+  parseNodeCount,
+} from '../time-arguments.ts';
 
 interface CreateOptions {
   readonly customer: string;
@@ -25,6 +32,8 @@ const VERBS = {
   revoke: 'refuse starts for ever',
 } as const;
 
+const parseLicenseId = idParser('lic', 'latchkey license list');
+
 export function registerLicense(program: Command, context: CommandContext): void {
   const license = program.command('license').description('licenses: who may run what, where and how long');
   registerCreate(license, context);
@@ -37,7 +46,7 @@ export function registerLicense(program: Command, context: CommandContext): void
     });
   withAdminOptions(license.command('show'))
     .description('show a license')
-    .argument('<id>')
+    .argument('<id>', 'of the license', parseLicenseId)
     .addHelpText('after', '\nExample:\n  latchkey license show lic_0191b2f0-...')
     .action(async (id: string, _options: unknown, command: Command) => {
       const shown = await (await adminClientOf(context, command)).license(id);
@@ -46,7 +55,7 @@ export function registerLicense(program: Command, context: CommandContext): void
   for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
     withAdminOptions(license.command(verb))
       .description(VERBS[verb])
-      .argument('<id>')
+      .argument('<id>', 'of the license', parseLicenseId)
       .option('--reason <text>', 'kept with the license and in the audit log')
       .addHelpText('after', `\nExample:\n  latchkey license ${verb} lic_0191b2f0-...`)
       .action(async (id: string, options: { reason?: string }, command: Command) => {
@@ -60,17 +69,21 @@ export function registerLicense(program: Command, context: CommandContext): void
 function registerCreate(license: Command, context: CommandContext): void {
   withAdminOptions(license.command('create'))
     .description('create a license and print its key, once')
-    .requiredOption('--customer <customer>', 'id, external id or name')
-    .requiredOption('--product <code>', 'product the license is for')
-    .option('--plan <name>', 'what was sold, for your own books')
+    .requiredOption('--customer <customer>', 'id, external id or name', parseName)
+    .requiredOption('--product <code>', 'product the license is for', parseProductCode)
+    .option('--plan <name>', 'what was sold, for your own books', parseName)
     .option('--starts <time>', 'first moment of validity (default: now)', parseInstant)
     .option(
       '--expires <time>',
       'end of validity; a date ends as it begins, UTC (default: never)',
       parseInstant,
     )
-    .option('--max-nodes <count>', 'nodes that may be activated with it', parseCount)
-    .option('--lease <span>', 'how long a node may start without asking again (default: 24h)', parseDuration)
+    .option('--max-nodes <count>', 'nodes that may be activated with it', parseNodeCount)
+    .option(
+      '--lease <span>',
+      'how long a node may start without asking again (default: 24h)',
+      parseLeaseDuration,
+    )
     .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))
     .option('--contact <line>', 'whom this customer asks when a start is refused')
     .addHelpText(
@@ -96,11 +109,15 @@ function registerCreate(license: Command, context: CommandContext): void {
 
 function createdText({ license, licenseKey }: CreatedLicense): string {
   return [
-    `license ${license.id} created for ${license.customerName}, product ${license.productCode}`,
+    `license ${license.id} created for ${escapeLine(license.customerName)}, product ${license.productCode}`,
     '',
-    'The license key is shown this once. The customer runs on each node:',
+    'The license key is shown this once:',
     '',
-    `  latchkey node activate ${licenseKey}`,
+    `  ${licenseKey}`,
+    '',
+    'The customer runs on each node, and gives the key on standard input:',
+    '',
+    '  latchkey node activate -',
     '',
   ].join('\n');
 }

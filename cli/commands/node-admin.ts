@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 import type { Node } from '#src/wire/admin-api.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { formatTable, outputOf } from '../output.ts';
+import { idParser } from '../name-arguments.ts';
+import { escapeLine, formatTable, outputOf } from '../output.ts';
 import { formatInstant } from '../time-arguments.ts';
 
 /** @param node the `node` command, on which the agent's own verbs stand too */
@@ -18,13 +19,13 @@ export function registerNodeAdmin(node: Command, context: CommandContext): void 
   for (const verb of ['ban', 'unban'] as const) {
     withAdminOptions(node.command(verb))
       .description(verb === 'ban' ? 'refuse a node; its seat becomes free' : 'let a banned node in again')
-      .argument('<id>')
+      .argument('<id>', 'of the node', idParser('node', 'latchkey node list'))
       .addHelpText('after', `\nExample:\n  latchkey node ${verb} node_0191b2f0-...`)
       .action(async (id: string, _options: unknown, command: Command) => {
         const changed = await (await adminClientOf(context, command)).changeNode(id, verb);
         outputOf(context, command).result(
           changed,
-          () => `node ${changed.id} (${changed.name}) is ${changed.state}`,
+          () => `node ${changed.id} (${escapeLine(changed.name)}) is ${changed.state}`,
         );
       });
   }

@@ -3,14 +3,19 @@ import type { Command } from 'commander';
 import type { Product } from '#src/wire/admin-api.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
+import { parseName, parseProductCode } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 
 export function registerProduct(program: Command, context: CommandContext): void {
   const product = program.command('product').description('products that licenses are sold for');
   withAdminOptions(product.command('create'))
     .description('create a product')
-    .argument('<code>', 'short name used in commands: lower-case letters, digits, dots, dashes')
-    .option('--name <name>', 'name for people (default: the code)')
+    .argument(
+      '<code>',
+      'short name used in commands: lower-case letters, digits, dots, dashes',
+      parseProductCode,
+    )
+    .option('--name <name>', 'name for people (default: the code)', parseName)
     .option('--contact <line>', 'whom customers ask when a start is refused')
     .addHelpText('after', '\nExample:\n  latchkey product create acme-web --contact help@acme.example')
     .action(async (code: string, options: { name?: string; contact?: string }, command: Command) => {

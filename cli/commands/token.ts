@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { TOKEN_SCOPES, type ApiToken, type TokenScope } from '#src/wire/admin-api.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
+import { idParser, parseName } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { formatInstant } from '../time-arguments.ts';
 
@@ -10,7 +11,7 @@ export function registerToken(program: Command, context: CommandContext): void {
   const token = program.command('token').description('API tokens of the key server');
   withAdminOptions(token.command('create'))
     .description('create a token and print it, once')
-    .argument('<name>', 'who or what uses it')
+    .argument('<name>', 'who or what uses it', parseName)
     .addOption(
       new Option('--scope <scope>', 'admin: everything; release: CI, which may only register releases')
         .choices(TOKEN_SCOPES)
@@ -31,7 +32,7 @@ export function registerToken(program: Command, context: CommandContext): void {
     });
   withAdminOptions(token.command('revoke'))
     .description('revoke a token at once')
-    .argument('<id>')
+    .argument('<id>', 'of the token', idParser('token', 'latchkey token list'))
     .addHelpText('after', '\nExample:\n  latchkey token revoke token_0191b2f0-...')
     .action(async (id: string, _options: unknown, command: Command) => {
       await (await adminClientOf(context, command)).revokeToken(id);

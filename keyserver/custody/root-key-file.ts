@@ -3,13 +3,15 @@
  * file must be readable by its owner alone and belongs on another disk than the backups.
  */
 import { randomBytes } from 'node:crypto';
-import { open, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { createOwnerFile } from '../owner-file.ts';
 import type { Custody } from './custody.ts';
 import { WRAPPING_KEY_BYTES, unwrapKey, wrapKey } from './wrapped-key.ts';
 
-const OWNER_ONLY = 0o600;
 const GROUP_AND_WORLD = 0o077;
+/** What the system says of paths that are wrong, not of disks that fail. */
+const UNUSABLE_PATH = ['ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES', 'ELOOP', 'ENAMETOOLONG'];
 
 /**
  * Opens custody with the root key of a file (64 hex digits).
@@ -23,33 +25,34 @@ export async function openRootKeyFile(path: string): Promise<Custody> {
   };
 }
 
-/** Draws a root key into a new file, durable on return; an existing file is left as it is. */
+/**
+ * Draws a root key into a new file, durable on return; an existing file is left as it is.
+ * @throws LatchkeyError CONFIG_INVALID for a path that cannot hold one
+ */
 export async function createRootKeyFile(path: string): Promise<void> {
   try {
-    const file = await open(path, 'wx', OWNER_ONLY);
-    try {
-      await file.writeFile(`${randomBytes(WRAPPING_KEY_BYTES).toString('hex')}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await createOwnerFile(path, `${randomBytes(WRAPPING_KEY_BYTES).toString('hex')}\n`);
   } catch (error) {
-    if (systemErrorCode(error) !== 'EEXIST') throw error;
+    if (!UNUSABLE_PATH.includes(systemErrorCode(error) ?? '')) throw error;
+    throw unusable(path, error);
   }
 }
 
 async function readRootKey(path: string): Promise<Uint8Array> {
   let text: string;
   try {
-    const { mode } = await stat(path);
-    if ((mode & GROUP_AND_WORLD) !== 0) {
+    const status = await stat(path);
+    if (!status.isFile()) throw unusable(path);
+    if ((status.mode & GROUP_AND_WORLD) !== 0) {
       throw new LatchkeyError('CONFIG_INVALID', `others can read the root key file ${path}`, {
         hint: `run: chmod 600 ${path}`,
       });
     }
     text = await readFile(path, 'utf8');
   } catch (error) {
-    if (systemErrorCode(error) !== 'ENOENT') throw error;
+    const code = systemErrorCode(error) ?? '';
+    if (!UNUSABLE_PATH.includes(code)) throw error;
+    if (code !== 'ENOENT') throw unusable(path, error);
     throw new LatchkeyError('CONFIG_INVALID', `the root key file ${path} is missing`, {
       hint: 'put it back, or name it with --root-key; without it no key can be opened',
       cause: error,
@@ -61,4 +64,11 @@ async function readRootKey(path: string): Promise<Uint8Array> {
     });
   }
   return Buffer.from(text.trim(), 'hex');
+}
+
+function unusable(path: string, cause?: unknown): LatchkeyError {
+  return new LatchkeyError('CONFIG_INVALID', `${path} cannot be used as the root key file`, {
+    hint: 'name a file with --root-key, in a directory that exists and that this user may read',
+    cause,
+  });
 }

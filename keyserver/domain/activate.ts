@@ -44,6 +44,7 @@ const MAX_NODE_NAME = 253;
  * @throws LatchkeyError INPUT_LICENSE_KEY_MALFORMED, INPUT_MALFORMED, DENIED_*
  */
 export async function activate(server: KeyServer, request: ActivationRequest): Promise<Activation> {
+  checkNodeName(request.nodeName);
   const key = parseLicenseKey(request.licenseKey);
   const keyDigest = licenseKeyDigest(key, server.keys.lookupKey);
   const certificateRequest = await parseNodeRequest(request.certificateRequest);
@@ -68,6 +69,16 @@ export async function activate(server: KeyServer, request: ActivationRequest): P
   if (verdict instanceof LatchkeyError) throw verdict;
   server.changes.publish([nodeId]);
   return { nodeId, certificate, ...verdict };
+}
+
+/** The name stands in lists, on terminals. */
+function checkNodeName(name: string): void {
+  if (name !== '' && !/\p{Cc}/u.test(name)) return;
+  throw new LatchkeyError(
+    'INPUT_MALFORMED',
+    name === '' ? 'the node has no name' : 'the node name holds control characters',
+    { hint: 'give the node a plain name in its configuration' },
+  );
 }
 
 interface Candidate {

@@ -2,6 +2,7 @@
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { type Denied, licenseDenial, nodeDenial } from '#src/licensing/decide.ts';
 import type { StoredLicenseState } from '#src/licensing/license-state.ts';
+import type { Reader } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
 import { loadChangedLicenses, loadNode, loadOrganization } from './decision-facts.ts';
 import { denialError } from './denial.ts';
@@ -12,10 +13,12 @@ export interface LicenseChange {
   readonly epoch: number;
   readonly state: StoredLicenseState;
   readonly denial: LatchkeyError | null;
+  /** Whoever has heard this change and those before it has missed nothing up to here. */
   readonly revision: number;
 }
 
 export interface ChangesSince {
+  /** The oldest first. */
   readonly changes: readonly LicenseChange[];
   /** Everything up to here has been told. */
   readonly revision: number;
@@ -23,31 +26,61 @@ export interface ChangesSince {
   readonly nodeDenial: LatchkeyError | null;
 }
 
-/** Gives the changes of a node's licenses after a revision; a node that changed itself gets all of them. */
-export async function licenseChangesSince(
+/**
+ * Gives the changes of a node's licenses after a revision. All of them get a node that changed itself, and one
+ * that has seen a later revision than ours: then this server was restored from a backup.
+ */
+export function licenseChangesSince(
   server: KeyServer,
   identity: NodeIdentity,
   afterRevision: number,
 ): Promise<ChangesSince> {
-  const { organizationId, store, clock } = server;
-  // Read first: a change that comes in between is then told twice rather than never.
-  const organization = await loadOrganization(store.read, organizationId);
-  const node = await loadNode(store.read, organizationId, identity);
+  // One transaction, so that the revision and the changes are of the same moment.
+  return server.store.read
+    .transaction()
+    .execute((reader) => readChangesSince(server, reader, identity, afterRevision));
+}
+
+async function readChangesSince(
+  { organizationId, clock }: KeyServer,
+  reader: Reader,
+  identity: NodeIdentity,
+  afterRevision: number,
+): Promise<ChangesSince> {
+  const organization = await loadOrganization(reader, organizationId);
+  const node = await loadNode(reader, organizationId, identity);
+  const { revision } = organization;
   const refused = errorOrNull(nodeDenial(node, organization.contact));
-  if (node === null) return { changes: [], revision: organization.revision, nodeDenial: refused };
-  const from = node.revision > afterRevision ? 0 : afterRevision;
-  const changed = await loadChangedLicenses(store.read, node.nodeId, from, organization.contact);
-  const changes = changed.map(({ license, revision }): LicenseChange => {
+  if (node === null) return { changes: [], revision, nodeDenial: refused };
+  const from = node.revision > afterRevision || afterRevision > revision ? 0 : afterRevision;
+  const changed = await loadChangedLicenses(reader, node.nodeId, from, organization.contact);
+  const resumeRevisions = resumeRevisionsOf(
+    changed.map((change) => Math.max(change.revision, node.revision)),
+    revision,
+  );
+  const changes = changed.map(({ license }, index): LicenseChange => {
     return {
       licenseId: license.licenseId,
       epoch: license.epoch,
       state: license.state,
       denial: refused ?? errorOrNull(licenseDenial(license, clock.nowMs())),
-      revision: Math.max(revision, node.revision),
+      revision: resumeRevisions[index] ?? revision,
     };
   });
-  const revision = Math.max(organization.revision, ...changes.map((change) => change.revision));
   return { changes, revision, nodeDenial: refused };
+}
+
+/**
+ * After which revision a watcher goes on that was cut off behind each change. One revision can cover many licenses,
+ * so a change stays below the next one until that has been told too.
+ * @param revisions of the changes, ascending
+ * @param current everything up to it is told with the last change
+ */
+export function resumeRevisionsOf(revisions: readonly number[], current: number): number[] {
+  return revisions.map((revision, index) => {
+    const next = revisions[index + 1];
+    return next === undefined ? current : Math.min(revision, next - 1);
+  });
 }
 
 function errorOrNull(denied: Denied | null): LatchkeyError | null {

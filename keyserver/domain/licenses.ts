@@ -23,7 +23,7 @@ import { requireProduct } from './products.ts';
 
 /**
  * Creates a license; its key is in this answer and nowhere else.
- * @throws LatchkeyError STATE_NOT_FOUND for the customer or product, USAGE_INVALID for an end before the start
+ * @throws LatchkeyError STATE_NOT_FOUND for the customer or product, USAGE_INVALID for an end before the start or in the past
  */
 export async function createLicense(
   server: KeyServer,
@@ -31,7 +31,14 @@ export async function createLicense(
   input: LicenseInput,
 ): Promise<CreatedLicense> {
   if (input.expiresAtMs !== undefined && input.expiresAtMs <= (input.startsAtMs ?? 0)) {
-    throw new LatchkeyError('USAGE_INVALID', 'the license would end before it starts');
+    throw new LatchkeyError('USAGE_INVALID', 'the license would end before it starts', {
+      hint: 'give an end after the start',
+    });
+  }
+  if (input.expiresAtMs !== undefined && input.expiresAtMs <= server.clock.nowMs()) {
+    throw new LatchkeyError('USAGE_INVALID', 'the license would have expired already', {
+      hint: 'give an end in the future',
+    });
   }
   const key = formatLicenseKey(randomBytes(LICENSE_KEY_BYTES));
   return runChange(server, actor, async (change) => {

@@ -19,6 +19,7 @@ import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { insertLease, signLease } from './lease-token.ts';
 
+const MAX_LEASE_ID = 128;
 /** Renewals repeat freely: they hand out no key. */
 const NO_NONCE = '';
 
@@ -34,7 +35,7 @@ export interface Renewals {
 
 /**
  * Renews leases of a node.
- * @throws LatchkeyError LIMIT_EXCEEDED; DENIED_NODE_* when no lease of this node can be renewed
+ * @throws LatchkeyError LIMIT_EXCEEDED, INPUT_MALFORMED; DENIED_NODE_* when no lease of this node can be renewed
  */
 export async function renewLeases(
   server: KeyServer,
@@ -44,6 +45,9 @@ export async function renewLeases(
 ): Promise<Renewals> {
   if (leaseIds.length > MAX_LEASES_PER_RENEWAL) {
     throw new LatchkeyError('LIMIT_EXCEEDED', `more than ${MAX_LEASES_PER_RENEWAL} leases in one renewal`);
+  }
+  if (leaseIds.some((leaseId) => leaseId === '' || leaseId.length > MAX_LEASE_ID)) {
+    throw new LatchkeyError('INPUT_MALFORMED', 'a lease id is malformed');
   }
   const { outcomes, revision } = await server.store.write(async (writer) => {
     const organization = await loadOrganization(writer, server.organizationId);

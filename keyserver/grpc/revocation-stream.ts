@@ -19,11 +19,11 @@ import { toDenial } from './denial-message.ts';
 
 type Call = ServerWritableStream<WatchRevocationsRequest, WatchRevocationsResponse>;
 
-/** All streams of a server, so that it can end them when it stops. */
+/** All streams of a server, one for each node at most, so that no node can keep others waiting. */
 export class OpenStreams {
   readonly #server: KeyServer;
   readonly #log: CallLog;
-  readonly #streams = new Set<RevocationStream>();
+  readonly #streams = new Map<string, RevocationStream>();
 
   constructor(server: KeyServer, log: CallLog) {
     this.#server = server;
@@ -31,11 +31,19 @@ export class OpenStreams {
   }
 
   open(call: Call, identity: NodeIdentity): void {
+    // It may have gone while its certificate was read; nothing would ever end its stream.
+    if (call.cancelled) return;
+    const { nodeId } = identity;
+    this.#streams.get(nodeId)?.toString.call(
+      new LatchkeyError('STATE_CONFLICT', 'this node watches over a newer connection', {
+        hint: 'one agent may run with the identity of a node',
+      }),
+    );
     const stream = new RevocationStream(this.#server, call, identity, (error) => {
-      this.#streams.delete(stream);
+      if (this.#streams.get(nodeId) === stream) this.#streams.delete(nodeId);
       if (error !== undefined) this.refuse(call, error);
     });
-    this.#streams.add(stream);
+    this.#streams.set(nodeId, stream);
     stream.tell({ alsoWhenQuiet: true });
   }
 
@@ -49,7 +57,7 @@ export class OpenStreams {
     const stopping = new LatchkeyError('NET_UNREACHABLE', 'the key server is stopping', {
       hint: 'the node connects again by itself',
     });
-    for (const stream of [...this.#streams]) stream.end(stopping);
+    for (const stream of [...this.#streams.values()]) stream.end(stopping);
   }
 }
 

@@ -1,6 +1,12 @@
 /** The admin API as a fastify application: schemas check requests and filter answers. */
 import swagger from '@fastify/swagger';
-import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify';
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyError,
+  type FastifyInstance,
+  type FastifyReply,
+  LogController,
+} from 'fastify';
 import {
   type ZodTypeProvider,
   jsonSchemaTransform,
@@ -9,8 +15,9 @@ import {
 } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_ADMIN_BODY_BYTES } from '#src/base/limits.ts';
+import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '#src/base/limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
+import type { AdminTls } from './admin-tls.ts';
 import { requireToken } from './authentication.ts';
 import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts';
 import { administrationRoutes } from './routes/administration.ts';
@@ -20,11 +27,6 @@ import { licenseRoutes } from './routes/licenses.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 
 export type AdminApp = ReturnType<typeof withZod>;
-
-export interface AdminTls {
-  readonly cert: Buffer;
-  readonly key: Buffer;
-}
 
 /** Builds the application; the caller listens. */
 export async function createAdminApp(
@@ -39,6 +41,9 @@ export async function createAdminApp(
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: MAX_ADMIN_BODY_BYTES,
     forceCloseConnections: 'idle' as const,
+    requestTimeout: ADMIN_REQUEST_TIMEOUT_MS,
+    routerOptions: { maxParamLength: MAX_PATH_PARAMETER },
+    frameworkErrors: answerBadPath,
   };
   // Over TLS the type of the underlying server differs, which no route looks at.
   const app = (tls === null
@@ -80,6 +85,17 @@ function withZod(app: FastifyInstance) {
 /** Why, for the operator; it never goes over the wire. */
 function causeMessage(error: LatchkeyError): string | undefined {
   return error.cause instanceof Error ? error.cause.message : undefined;
+}
+
+/** The router refuses a path before any handler; the status is then its own. */
+function answerBadPath(error: FastifyError, _request: unknown, reply: FastifyReply): void {
+  const problem = toProblem(fromFrameworkError(error));
+  const status = error.statusCode ?? problem.status;
+  void reply
+    .code(status)
+    .type(PROBLEM_MEDIA_TYPE)
+    .serializer(JSON.stringify)
+    .send({ ...problem, status });
 }
 
 function answerWithProblems(app: FastifyInstance): void {

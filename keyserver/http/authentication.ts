@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { TokenScope } from '#src/wire/admin-api.ts';
-import type { Actor } from '../audit/append-event.ts';
+import { type Actor, appendAuditEvent } from '../audit/append-event.ts';
 import { authenticate } from '../domain/api-tokens.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 
@@ -31,14 +31,29 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
         hint: 'send the token of DATA/admin.token, or one made with `latchkey token create`',
       });
     }
+    request.actor = `token:${holder.tokenId}`;
     const scopes: readonly TokenScope[] = request.routeOptions.config.scopes ?? ['admin'];
     if (!scopes.includes(holder.scope)) {
+      await recordForbidden(server, request);
       throw new LatchkeyError('AUTH_FORBIDDEN', `a token of scope ${holder.scope} may not do this`, {
         hint: 'use an admin token',
       });
     }
-    request.actor = `token:${holder.tokenId}`;
   });
+}
+
+/** A token that is used for what it is not for may be in the wrong hands. */
+async function recordForbidden(server: KeyServer, request: FastifyRequest): Promise<void> {
+  await server.store.write((writer) =>
+    appendAuditEvent(writer, server.organizationId, server.clock.nowMs(), {
+      actor: request.actor,
+      action: 'token.use',
+      // The route, not the path: that is the sender's own text.
+      target: `${request.method} ${request.routeOptions.url ?? ''}`.trimEnd(),
+      outcome: 'denied',
+      code: 'AUTH_FORBIDDEN',
+    }),
+  );
 }
 
 function bearerToken(request: FastifyRequest): string | undefined {

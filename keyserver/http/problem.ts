@@ -24,6 +24,12 @@ export function fromFrameworkError(error: unknown): LatchkeyError {
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return new LatchkeyError('LIMIT_EXCEEDED', 'the request body is too large', { cause: error });
   }
+  if (code === 'FST_ERR_MAX_PARAM_LENGTH') {
+    return new LatchkeyError('LIMIT_EXCEEDED', 'a name in the path is too long', {
+      hint: 'use the id instead',
+      cause: error,
+    });
+  }
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
     return new LatchkeyError('USAGE_INVALID', error.message, { cause: error });
   }

@@ -107,8 +107,20 @@ export const MAX_LEASES_PER_RENEWAL = 100;
 export const MAX_LICENSE_KEY_TEXT = 256;
 /** Nodes a license allows unless it says otherwise: a small cluster. */
 export const DEFAULT_MAX_NODES = 3;
+/** Nodes one license may allow; more is a typing mistake. */
+export const MAX_NODES_PER_LICENSE = 1_000_000;
 /** Body of an admin request: the largest is a release with its platform digests. */
 export const MAX_ADMIN_BODY_BYTES = 256 * KIBIBYTE;
+/** An admin request that has not arrived whole by then is cut off; the largest takes a second on a slow line. */
+export const ADMIN_REQUEST_TIMEOUT_MS = 30 * SECOND_MS;
+/** A name in the path of an admin request: the longest customer name, percent-encoded, fits in a URL like this. */
+export const MAX_PATH_PARAMETER = 1024;
+/** Activations one address may ask for: a site behind one address sets up a cluster at once, guessing gains nothing. */
+export const ACTIVATIONS_BURST = 60;
+/** ... and these after that, each of which writes to the database. */
+export const ACTIVATIONS_PER_SECOND = 5;
+/** Addresses whose activations are counted; each costs some hundred bytes. */
+export const MAX_COUNTED_PEERS = 10_000;
 /** A message from a node: a certificate request is the largest, about one kibibyte. */
 export const MAX_NODE_MESSAGE_BYTES = 64 * KIBIBYTE;
 /** Audit events in one answer. */

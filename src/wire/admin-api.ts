@@ -10,6 +10,7 @@ import {
   MAX_AUDIT_PAGE,
   MAX_INDEX_ENTRIES,
   MAX_LEASE_DURATION_MS,
+  MAX_NODES_PER_LICENSE,
   MIN_LEASE_DURATION_MS,
 } from '#src/base/limits.ts';
 import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
@@ -17,7 +18,8 @@ import { isDigest } from '#src/oci/digest.ts';
 
 const name = z.string().trim().min(1).max(200);
 const contact = z.string().trim().max(256);
-const timeMs = z.int().nonnegative();
+/** Up to the last moment that a Date can hold. */
+const timeMs = z.int().nonnegative().max(8.64e15);
 const common = { id: z.string(), revision: z.int(), createdAtMs: timeMs, updatedAtMs: timeMs };
 
 /** Product codes appear in commands and annotations, so they are short and plain. */
@@ -72,7 +74,7 @@ export const licenseInputSchema = z.strictObject({
   plan: name.optional(),
   startsAtMs: timeMs.optional(),
   expiresAtMs: timeMs.optional(),
-  maxNodes: z.int().min(1).max(1_000_000).default(DEFAULT_MAX_NODES),
+  maxNodes: z.int().min(1).max(MAX_NODES_PER_LICENSE).default(DEFAULT_MAX_NODES),
   leaseDurationMs: z
     .int()
     .min(MIN_LEASE_DURATION_MS)

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Clock } from '#src/base/clock.ts';
-import { formatBytes, formatFields, formatTable } from '../../cli/output.ts';
+import { escapeLine, formatBytes, formatFields, formatTable } from '../../cli/output.ts';
 import { createProgress } from '../../cli/progress.ts';
 
 function recorder(isTTY: boolean) {
@@ -30,6 +30,15 @@ describe('text output', () => {
         ['longer name', 'y'],
       ]),
     ).toBe('name         x\nlonger name  y\n');
+  });
+
+  test('shows control characters and newlines instead of obeying them', () => {
+    expect(escapeLine('a\u001b[2Jb\nc\u009bd\u2028ü株')).toBe(String.raw`a\u001b[2Jb\u000ac\u009bd\u2028ü株`);
+    expect(formatTable(['A', 'B'], [['\u001b', 'x']])).toBe(String.raw`A       B
+\u001b  x
+`);
+    expect(formatFields([['a', 'x\nb  y']])).toBe(String.raw`a  x\u000ab  y
+`);
   });
 
   test.each([

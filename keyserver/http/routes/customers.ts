@@ -32,7 +32,8 @@ export function customerRoutes(app: AdminApp, server: KeyServer): void {
   );
   for (const verb of ['block', 'unblock'] as const) {
     app.post(
-      `/v1/customers/:customer([^:]+)::${verb}`,
+      // Names may hold anything, colons too.
+      `/v1/customers/:customer([^]+)::${verb}`,
       {
         schema: {
           summary: `${verb === 'block' ? 'Block' : 'Unblock'} a customer with all its licenses`,
