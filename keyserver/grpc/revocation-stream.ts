@@ -34,7 +34,7 @@ export class OpenStreams {
     // It may have gone while its certificate was read; nothing would ever end its stream.
     if (call.cancelled) return;
     const { nodeId } = identity;
-    this.#streams.get(nodeId)?.toString.call(
+    this.#streams.get(nodeId)?.end(
       new LatchkeyError('STATE_CONFLICT', 'this node watches over a newer connection', {
         hint: 'one agent may run with the identity of a node',
       }),

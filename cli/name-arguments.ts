@@ -1,0 +1,30 @@
+/** Names, codes and ids as people write them on a command line; checked here, so that the message fits the command. */
+import { InvalidArgumentError } from 'commander';
+import { customerInputSchema, productInputSchema } from '#src/wire/admin-api.ts';
+
+/** Reads the name of something; for commander's argument parsers. */
+export function parseName(text: string): string {
+  if (!customerInputSchema.shape.name.safeParse(text).success) {
+    throw new InvalidArgumentError('Give a name of 1 to 200 characters.');
+  }
+  return text;
+}
+
+/** Reads a product code. */
+export function parseProductCode(text: string): string {
+  if (!productInputSchema.shape.code.safeParse(text).success) {
+    throw new InvalidArgumentError(
+      'Give lower-case letters, digits, dots, dashes and underscores, at most 63: acme-web.',
+    );
+  }
+  return text;
+}
+
+/** A reader of ids that begin with a prefix, as `lic_0191b2f0-...` does. */
+export function idParser(prefix: 'lic' | 'node' | 'token', listCommand: string): (text: string) => string {
+  const pattern = new RegExp(`^${prefix}_[0-9A-Za-z-]{1,64}$`);
+  return (text) => {
+    if (pattern.test(text)) return text;
+    throw new InvalidArgumentError(`Give an id that begins with ${prefix}_; see \`${listCommand}\`.`);
+  };
+}
