@@ -17,7 +17,7 @@ import { releaseImage } from '../lab/release.ts';
 import { interleave, reportContest, timeMs } from './statistics.ts';
 
 const PULL_ROUNDS = 5;
-const START_ROUNDS = 20;
+const START_ROUNDS = 40;
 const PRODUCT = 'bench';
 
 const site = await Site.start();

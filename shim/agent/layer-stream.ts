@@ -49,9 +49,11 @@ export function decryptStream(
       oldest !== undefined && heldBytes - oldest.length >= HELD_BACK_BYTES;
       [oldest] = held
     ) {
+      const { length } = oldest;
       writeAll(output, oldest);
       held.shift();
-      heldBytes -= oldest.length;
+      heldBytes -= length;
+      release(oldest);
     }
   };
   if (head.length > 0) take(head);
@@ -61,6 +63,13 @@ export function decryptStream(
   decryptor.verify();
   for (const rest of held) writeAll(output, rest);
   return totalBytes;
+}
+
+/** Gives a written buffer's memory back now: the garbage collector would let hundreds of them pile up. */
+function release(bytes: Buffer): void {
+  const { buffer } = bytes;
+  // Small buffers share one allocation with others.
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === bytes.length) buffer.transfer(0);
 }
 
 function readSome(input: number, into: Buffer, offset: number): number {
