@@ -24,7 +24,9 @@ arch=$(dpkg --print-architecture)
 apt="$cache/apt"
 mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$cache/debs" "$cache/root"
 : >"$apt/status"
-echo "deb [signed-by=$keyring] http://deb.debian.org/debian trixie main" >"$apt/sources.list"
+# The mirror that this machine uses for Debian itself.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/$') || skip "no Debian mirror is configured"
+echo "deb [signed-by=$keyring] $mirror trixie main" >"$apt/sources.list"
 cat >"$apt/apt.conf" <<CONF
 Dir::State "$apt";
 Dir::State::status "$apt/status";
