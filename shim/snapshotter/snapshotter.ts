@@ -88,6 +88,8 @@ export class Snapshotter {
     // Without a key it was a plain copy that was unpacked: the encrypted blob is not what it was made from.
     const plainLayer = snapshot.layer?.encrypted === true ? null : snapshot.layer;
     const layer = gate === null || snapshot.layer === null ? plainLayer : { ...snapshot.layer, ...gate.blob };
+    // One whose mounts nobody has asked for has no files yet; it becomes an empty layer.
+    if (snapshot.layer === null) await this.#parts.directories.create(snapshot, undefined);
     const usage = await this.#parts.directories.usage(snapshot);
     if (!secret && snapshot.store === 'memory') {
       await this.#parts.directories.moveToDisk(snapshot.id, this.#parts.copyTree);

@@ -117,6 +117,40 @@ describe.skipIf(skipReason !== undefined)(`contested content ${skipReason ?? ''}
     expect((await gated.pullWithCtr('latchkey', gated.site.reference('forged-first'))).status).toBe(0);
   });
 
+  test('a forged manifest does not gate a plain image', async () => {
+    const huge = randomBytes(300);
+    const plain = await layerFromFiles([{ path: 'plain.txt', content: 'nothing secret' }]);
+    await gated.site.publish('innocent', '1', [gated.site.baseLayer, plain]);
+    const innocent = openLayout(gated.site.layout('innocent'));
+    const { bytes } = await innocent.readManifest('1');
+    const manifest = JSON.parse(Buffer.from(bytes).toString()) as {
+      config: Descriptor;
+      layers: Descriptor[];
+    };
+    const acme = JSON.parse(
+      Buffer.from((await openLayout(gated.site.layout('acme')).readManifest('1')).bytes).toString(),
+    ) as { layers: Descriptor[] };
+    const layers = manifest.layers.map((layer, index) =>
+      index === 0 ? layer : { ...acme.layers[1], digest: digestOf(huge), size: huge.length },
+    ) as Descriptor[];
+    await pushImage('gating', manifest.config, layers, [huge], innocent);
+    const forged = gated.site.reference('gating');
+    expect((await gated.ctr('content', 'fetch', '--plain-http', forged)).status).toBe(0);
+    expect((await gated.pullWithCtr('latchkey', gated.site.reference('innocent'))).status).toBe(0);
+    const { gatedLayers } = await gated.agent.status();
+    const chains = await chainsOf('innocent');
+    expect(gatedLayers.map(({ chainId }) => chainId)).not.toContain(chains[1]);
+  });
+
+  test('what was committed from a gated container goes with the license', async () => {
+    await gated.pullWithCtr();
+    const top = (await chainsOf('acme')).at(-1) ?? '';
+    const snapshots = (...args: string[]) => gated.ctr('snapshots', '--snapshotter', 'latchkey', ...args);
+    expect((await snapshots('prepare', 'to-keep', top)).output).toBe('');
+    expect((await snapshots('commit', 'kept', 'to-keep')).output).toBe('');
+    expect((await snapshots('view', 'kept-view', 'kept')).status).toBe(0);
+  });
+
   test('a start whose layers are being made when the revocation arrives is refused', async () => {
     const large = layerFromFiles([
       { path: 'large.bin', content: SECRET + randomBytes(40 * MEBIBYTE).toString('hex') },
@@ -142,6 +176,8 @@ describe.skipIf(skipReason !== undefined)(`contested content ${skipReason ?? ''}
     expect(output).toContain('DENIED_LICENSE_REVOKED');
     await gated.agent.dropPlaintext();
     expect(await filesContaining([gated.site.agent.paths.memoryDirectory], SECRET)).toEqual([]);
+    const kept = await gated.ctr('snapshots', '--snapshotter', 'latchkey', 'view', 'kept-again', 'kept');
+    expect(kept.output).toContain('DENIED_LICENSE_REVOKED');
   });
 
   /** The victim's config with one more diff ID before the secret one. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
@@ -35,6 +35,30 @@ describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '
     await mountMemoryStore(path(), '8m');
     expect(existsSync(join(path(), 'layer'))).toBe(true);
     expect((await memoryStoreState(path())).capacityBytes).toBe(8 * 1024 * 1024);
+  });
+
+  test('goes on with its size when a smaller one would not hold what is in it', async () => {
+    await mountMemoryStore(path(), '8m');
+    writeFileSync(join(path(), 'layer'), Buffer.alloc(5_000_000));
+    await mountMemoryStore(path(), '1m');
+    expect(existsSync(join(path(), 'layer'))).toBe(true);
+    expect((await memoryStoreState(path())).capacityBytes).toBe(8 * 1024 * 1024);
+  });
+
+  test('is known again behind a link and a path with a space, and not mounted twice', async () => {
+    mkdirSync(join(directory(), 'a place'));
+    symlinkSync(join(directory(), 'a place'), join(directory(), 'link'));
+    const behind = join(directory(), 'link', 'plaintext');
+    try {
+      await mountMemoryStore(behind, '4m');
+      writeFileSync(join(behind, 'layer'), 'plaintext');
+      await mountMemoryStore(behind, '4m');
+      expect(existsSync(join(behind, 'layer'))).toBe(true);
+      expect((await memoryStoreState(behind)).neverSwapped).toBe(true);
+    } finally {
+      await unmountMemoryStore(behind);
+    }
+    expect(existsSync(join(behind, 'layer'))).toBe(false);
   });
 
   test('forgets everything when it is unmounted, once however often that is asked', async () => {
