@@ -1,35 +1,16 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
 import { KeyServerExit, startKeyServer } from '../../lab/keyserver.ts';
+import { mountSmallDisk } from '../fakes/small-disk.ts';
 import { createSoldProduct } from '../fakes/sold-product.ts';
-
-/** A disk of its own; null where this user may not mount one. */
-function mountSmallDisk(size: string): string | null {
-  const directory = mkdtempSync(join(tmpdir(), 'latchkey-disk-'));
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', directory], { stdio: 'ignore' });
-    return directory;
-  } catch {
-    rmSync(directory, { recursive: true });
-    return null;
-  }
-}
 
 const disk = mountSmallDisk('768k');
 
-afterAll(() => {
-  if (disk === null) return;
-  execFileSync('umount', ['--lazy', disk]);
-  rmSync(disk, { recursive: true, force: true });
-});
+afterAll(() => disk?.remove());
 
-describe.skipIf(disk === null)('a full disk (needs the right to mount a small one)', () => {
+describe.skipIf(disk === undefined)('a full disk (needs the right to mount a small one)', () => {
   it('is said in one line, loses nothing that was acknowledged, and is over once there is room', async () => {
-    const server = await startKeyServer({ dataDirectory: disk! });
+    const server = await startKeyServer({ dataDirectory: disk!.directory });
     const sold = await createSoldProduct(server);
     const acknowledged: string[] = [];
     const fill = async (): Promise<unknown> => {
@@ -41,7 +22,7 @@ describe.skipIf(disk === null)('a full disk (needs the right to mount a small on
     };
     expect(await fill()).toMatchObject({ code: 'STORAGE_FULL' });
     expect((await sold.client.licenses()).map(({ id }) => id)).toEqual(acknowledged.toSorted());
-    execFileSync('mount', ['-o', 'remount,size=16m', disk!]);
+    disk!.grow('16m');
     acknowledged.push((await sold.sell()).license.id);
     expect((await sold.client.licenses()).map(({ id }) => id)).toEqual(acknowledged.toSorted());
     await verifyAuditLog(sold.client.auditEvents());
@@ -51,13 +32,14 @@ describe.skipIf(disk === null)('a full disk (needs the right to mount a small on
   it('at the first start is one line as well', async () => {
     const full = mountSmallDisk('64k');
     try {
-      const result = await startKeyServer({ dataDirectory: full! }).catch((error: unknown) => error);
+      const result = await startKeyServer({ dataDirectory: full!.directory }).catch(
+        (error: unknown) => error,
+      );
       expect(result).toBeInstanceOf(KeyServerExit);
       expect((result as KeyServerExit).stderr).toMatch(/^latchkey: STORAGE_FULL: .+; .+\n$/u);
       expect((result as KeyServerExit).status).toBe(74);
     } finally {
-      execFileSync('umount', ['--lazy', full!]);
-      rmSync(full!, { recursive: true, force: true });
+      full!.remove();
     }
   });
 });
