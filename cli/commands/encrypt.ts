@@ -11,7 +11,8 @@ import {
   repositoryName,
   requireWritable,
 } from '../image-location.ts';
-import { formatBytes, formatFields, formatTable, outputOf } from '../output.ts';
+import { planJson, planText } from '../encryption-plan.ts';
+import { formatFields, outputOf } from '../output.ts';
 import { createProgress } from '../progress.ts';
 
 interface EncryptOptions extends AdminOptions {
@@ -150,33 +151,6 @@ async function selectionFrom(context: CommandContext, options: EncryptOptions): 
   const { store, reference } = await openImage(context, options.base, options.allowHttp);
   const base = await readImageGraph(store, reference, { signal: context.signal });
   return { kind: 'base', name: options.base, base };
-}
-
-function planJson(plan: EncryptionPlan) {
-  return plan.platforms.map(({ platform, layers }) => ({
-    platform,
-    layers: layers.map(({ position, descriptor, isEncrypted, reason }) => ({
-      position,
-      digest: descriptor.digest,
-      sizeBytes: descriptor.size,
-      encrypted: isEncrypted,
-      reason,
-    })),
-  }));
-}
-
-function planText(plan: EncryptionPlan): string {
-  return plan.platforms
-    .map(({ platform, layers }) => {
-      const rows = layers.map(({ position, descriptor, isEncrypted, reason }) => [
-        String(position),
-        formatBytes(descriptor.size),
-        isEncrypted ? 'encrypt' : 'keep plain',
-        reason,
-      ]);
-      return `${platform}\n${formatTable(['LAYER', 'SIZE', 'PLAN', 'WHY'], rows)}`;
-    })
-    .join('\n');
 }
 
 function summaryText(

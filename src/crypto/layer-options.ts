@@ -24,6 +24,11 @@ export interface PrivateLayerOptions {
    * reader never refuses a layer because of it.
    */
   readonly plainDigest: Digest | undefined;
+  /**
+   * Diff ID of the layer before it was salted, by which a later release finds the layer again. Our own field: peers
+   * carry it along unread. It is secret, for it would confirm a guess of the layer's content.
+   */
+  readonly sourceDiffId?: Digest | undefined;
 }
 
 /** What anybody can read about a layer. */
@@ -39,6 +44,7 @@ export function formatPrivateOptions(options: PrivateLayerOptions): Uint8Array {
       symkey: encodeBase64(options.symmetricKey),
       digest: options.plainDigest ?? '',
       cipheroptions: { nonce: encodeBase64(options.nonce) },
+      sourceDiffId: options.sourceDiffId,
     }),
   );
 }
@@ -58,11 +64,12 @@ export function parsePrivateOptions(bytes: Uint8Array): PrivateLayerOptions {
   const what = 'the private layer options';
   const fields = parseFields(bytes, what, ['symkey', 'digest', 'cipheroptions']);
   const cipherOptions = objectField(fields, 'cipheroptions', what);
-  const digest = fields['digest'];
+  const { digest, sourceDiffId } = fields;
   return {
     symmetricKey: bytesField(fields, 'symkey', LAYER_KEY_BYTES, what),
     nonce: bytesField(cipherOptions, 'nonce', LAYER_NONCE_BYTES, what),
     plainDigest: isDigest(digest) ? digest : undefined,
+    sourceDiffId: isDigest(sourceDiffId) ? sourceDiffId : undefined,
   };
 }
 

@@ -60,7 +60,7 @@ export async function encryptLayer(layer: LayerPlan, options: LayerEncryption): 
   try {
     const diffId = verifyLayer(layer, result.content, salt?.uncompressed, options.source.location);
     const annotations = await wrapLayerKey(
-      formatPrivateOptions({ ...key, plainDigest: diffId }),
+      formatPrivateOptions({ ...key, plainDigest: diffId, sourceDiffId: layer.diffId }),
       { mac: result.mac },
       options.wrappers,
     );
