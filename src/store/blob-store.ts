@@ -32,6 +32,16 @@ export interface BlobSource {
    * @throws LatchkeyError STATE_NOT_FOUND, INPUT_DIGEST_MISMATCH, INPUT_TRUNCATED, NET_*
    */
   openBlob(descriptor: Descriptor, options?: TransferOptions): AsyncIterable<Uint8Array>;
+  /**
+   * Manifests that name this one as their subject, such as signatures (OCI distribution spec, "Listing Referrers");
+   * only those of one artifact type when it is given.
+   * @throws LatchkeyError INPUT_MALFORMED, LIMIT_EXCEEDED, NET_*
+   */
+  listReferrers?(
+    subject: Digest,
+    artifactType?: string,
+    options?: TransferOptions,
+  ): Promise<readonly Descriptor[]>;
   /** A file that holds the blob on this machine, when there is one; its content is not yet verified. */
   localPath?(digest: Digest): string | undefined;
 }
