@@ -85,7 +85,12 @@ async function randomLayer(mebibytes: number): Promise<BuiltLayer> {
   const gzip = createGzip({ level: 1 });
   gzip.end(bytes);
   const compressed = await buffer(gzip);
-  return { bytes: compressed, digest: digestOf(compressed), diffId: digestOf(bytes) };
+  return {
+    mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
+    bytes: compressed,
+    digest: digestOf(compressed),
+    diffId: digestOf(bytes),
+  };
 }
 
 async function pullOnce(cri: CriClient, image: string): Promise<number> {

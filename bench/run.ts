@@ -10,7 +10,7 @@ interface Benchmark {
 }
 
 const BENCHMARKS: readonly Benchmark[] = [
-  { script: 'encrypt.ts', about: 'encrypt a 1 GiB image, layout to layout' },
+  { script: 'images.ts', about: 'encrypt and decrypt images, layout to layout' },
   { script: 'decrypt-pipe.ts', about: 'decrypt 1 GiB from pipe to pipe' },
   { script: 'node.ts', about: 'pull and warm start on a node', needsRoot: true },
   {

@@ -10,16 +10,20 @@ import {
   type CreatedToken,
   type Customer,
   type CustomerInput,
+  type ElementsInput,
   type Lease,
   type License,
   type LicenseRequest,
+  type MintedImageKey,
   type Node,
   type Organization,
   type Product,
   type ProductInput,
   type Release,
   type ReleaseInput,
+  type SignedRelease,
   type TokenInput,
+  type WrappedElements,
   apiTokenSchema,
   auditPageSchema,
   createdLicenseSchema,
@@ -27,14 +31,18 @@ import {
   customerSchema,
   leaseSchema,
   licenseSchema,
+  mintedImageKeySchema,
   nodeSchema,
   organizationSchema,
   pageSchema,
   problemSchema,
   productSchema,
   releaseSchema,
+  signedReleaseSchema,
+  wrappedElementsSchema,
 } from '#src/wire/admin-api.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
+import { networkError } from '#src/registry/network-error.ts';
 import { MAX_AUDIT_PAGE } from '#src/base/limits.ts';
 
 export interface AdminClientOptions {
@@ -101,13 +109,31 @@ export class AdminClient {
     return this.#list('leases', leaseSchema);
   }
 
+  /** Makes an image key that the key server keeps to itself. */
+  mintImageKey(productCode: string): Promise<MintedImageKey> {
+    return this.#post('image-keys', { productCode }, mintedImageKeySchema);
+  }
+
+  /** Wraps layer keys under an image key that was made this way and has no release yet. */
+  wrapElements(imageKeyId: string, input: ElementsInput): Promise<WrappedElements> {
+    return this.#post(`image-keys/${encodeURIComponent(imageKeyId)}/elements`, input, wrappedElementsSchema);
+  }
+
   /** Repeating the same registration is harmless. */
-  registerRelease(input: ReleaseInput): Promise<Release> {
-    return this.#post('releases', input, releaseSchema);
+  registerRelease(input: ReleaseInput): Promise<SignedRelease> {
+    return this.#post('releases', input, signedReleaseSchema);
+  }
+
+  release(id: string): Promise<SignedRelease> {
+    return this.#get(`releases/${encodeURIComponent(id)}`, signedReleaseSchema);
   }
 
   releases(): Promise<Release[]> {
     return this.#list('releases', releaseSchema);
+  }
+
+  yankRelease(id: string): Promise<Release> {
+    return this.#post(`releases/${encodeURIComponent(id)}:yank`, undefined, releaseSchema);
   }
 
   nodes(): Promise<Node[]> {
@@ -187,6 +213,13 @@ export class AdminClient {
       text = await response.text();
     } catch (error) {
       if (signal?.aborted === true) throw error;
+      const { code, message } = networkError(error, new URL(serverUrl));
+      if (code === 'NET_TLS') {
+        throw new LatchkeyError(code, message, {
+          hint: 'NODE_EXTRA_CA_CERTS=FILE adds the authority of its certificate; --server http:// is for plain HTTP',
+          cause: error,
+        });
+      }
       throw new LatchkeyError('NET_UNREACHABLE', `the key server at ${serverUrl} does not answer`, {
         hint: 'is it running? name another one with --server URL',
         cause: error,

@@ -27,7 +27,7 @@ export function withAdminOptions(command: Command): Command {
  */
 export async function adminClientOf(context: CommandContext, command: Command): Promise<AdminClient> {
   const options = command.optsWithGlobals<AdminOptions>();
-  const serverUrl = options.server ?? context.env['LATCHKEY_SERVER'] ?? DEFAULT_SERVER;
+  const serverUrl = options.server ?? variable(context, 'LATCHKEY_SERVER') ?? DEFAULT_SERVER;
   if (!isOrigin(serverUrl)) {
     throw new LatchkeyError('USAGE_INVALID', `${JSON.stringify(serverUrl)} is not the URL of a key server`, {
       hint: `give one like ${DEFAULT_SERVER}, without a path`,
@@ -38,6 +38,11 @@ export async function adminClientOf(context: CommandContext, command: Command): 
   return new AdminClient({ serverUrl, token, signal: context.signal });
 }
 
+/** A variable that is set to nothing counts as one that is not set, as a pipeline without the secret leaves it. */
+function variable({ env }: CommandContext, name: string): string | undefined {
+  return env[name] === '' ? undefined : env[name];
+}
+
 function isOrigin(text: string): boolean {
   if (!URL.canParse(text) || !/^https?:/.test(text)) return false;
   const { href, origin } = new URL(text);
@@ -45,10 +50,10 @@ function isOrigin(text: string): boolean {
 }
 
 async function readToken(context: CommandContext, options: AdminOptions): Promise<string> {
-  const file = options.tokenFile ?? context.env['LATCHKEY_TOKEN_FILE'];
+  const file = options.tokenFile ?? variable(context, 'LATCHKEY_TOKEN_FILE');
   if (file !== undefined) return readTokenFile(file);
-  const token = context.env['LATCHKEY_TOKEN'];
-  if (token !== undefined && token !== '') return checkToken(token, 'LATCHKEY_TOKEN');
+  const token = variable(context, 'LATCHKEY_TOKEN');
+  if (token !== undefined) return checkToken(token, 'LATCHKEY_TOKEN');
   return readTokenFile(DEFAULT_TOKEN_FILE);
 }
 

@@ -1,4 +1,5 @@
 /** Hands image keys to the key server over its admin API. */
+import { LatchkeyError } from '#src/base/errors.ts';
 import type { ImageKeyRegistrar } from '#src/image/registrar.ts';
 import type { AdminClient } from './admin-client.ts';
 
@@ -16,7 +17,14 @@ export function createAdminRegistrar(client: AdminClient, productCode: string): 
       };
     },
     register: async (registration) => {
-      await client.registerRelease({ ...registration, imageDigests: [...registration.imageDigests] });
+      const { statement } = await client.registerRelease({
+        ...registration,
+        imageDigests: [...registration.imageDigests],
+      });
+      if (statement !== null) return statement;
+      throw new LatchkeyError('INPUT_MALFORMED', 'the key server signed no statement of this release', {
+        hint: 'use the same version of Latchkey on both sides',
+      });
     },
   };
 }

@@ -10,13 +10,28 @@ export interface TextSink {
   readonly columns?: number | undefined;
 }
 
+/** Standard input and output for archives that are piped. */
+export interface CommandPipes {
+  input(): AsyncIterable<Uint8Array>;
+  /** Gives standard output to an archive: from now on what is meant for people goes to standard error. */
+  claimOutput(): void;
+  readonly output: NodeJS.WritableStream;
+}
+
 export interface CommandContext {
   /** Results only, so that pipes stay clean. */
   readonly stdout: TextSink;
   /** Everything that is said along the way: progress, notes, errors. */
   readonly stderr: TextSink;
+  /** Left out where there is nothing to pipe. */
+  readonly pipes?: CommandPipes | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   /** Aborted on SIGINT or SIGTERM; commands end cleanly and leave nothing half-written. */
   readonly signal: AbortSignal;
+}
+
+/** What a program of somebody else is started with: the token of the admin API is none of its business. */
+export function childEnvironment({ env }: Pick<CommandContext, 'env'>): NodeJS.ProcessEnv {
+  return { ...env, LATCHKEY_TOKEN: undefined };
 }

@@ -4,13 +4,17 @@ import { join } from 'node:path';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { ImageLocation } from '#src/oci/location.ts';
 import type { OpenedImage } from '#src/registry/open-location.ts';
-import type { CommandContext } from './context.ts';
+import type { StandardStreams } from '#src/store/archive-store.ts';
+import { type CommandContext, childEnvironment } from './context.ts';
 
 /** How locations are written, for the help of every command that takes one. */
-export const LOCATION_HELP = 'docker://HOST/NAME:TAG (or just HOST/NAME:TAG), or oci:DIRECTORY[:TAG]';
+export const LOCATION_HELP =
+  'docker://HOST/NAME:TAG (or just HOST/NAME:TAG), oci:DIRECTORY[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]';
 
 export interface OpenedLocation extends OpenedImage {
   readonly location: ImageLocation;
+  /** Keeps results and errors out of standard output when the image will go there. */
+  claimOutput(): void;
 }
 
 /**
@@ -23,36 +27,79 @@ export async function openImage(
   text: string,
   allowHttp: boolean | undefined,
 ): Promise<OpenedLocation> {
-  const [{ parseLocation }, { openLocation }, { dockerCredentials }] = await Promise.all([
+  const [{ parseLocation, STANDARD_STREAM }, { openLocation }, { storedCredentials }] = await Promise.all([
     import('#src/oci/location.ts'),
     import('#src/registry/open-location.ts'),
     import('#src/registry/credentials.ts'),
   ]);
   const location = parseLocation(text);
-  const credentials = dockerCredentials(context.env);
-  const options = allowHttp === true ? { credentials, allowHttp } : { credentials };
-  return { ...openLocation(location, options), location };
+  const credentials = storedCredentials(childEnvironment(context));
+  const archives = { temporaryDirectory: temporaryDirectory(context), streams: standardStreams(context) };
+  const options = allowHttp === true ? { credentials, archives, allowHttp } : { credentials, archives };
+  const isPiped = location.kind === 'oci-archive' && location.file === STANDARD_STREAM;
+  const claimOutput = (): void => {
+    if (!isPiped) return;
+    if (context.stdout.isTTY === true) {
+      throw new LatchkeyError('USAGE_INVALID', 'an archive is not for a terminal', {
+        hint: 'send standard output to a file or a program, or name a file in place of "-"',
+      });
+    }
+    context.pipes?.claimOutput();
+  };
+  return { ...(await openLocation(location, options)), location, claimOutput };
 }
 
 /**
- * Refuses a destination that names a digest: what will be written has another one.
- * @throws LatchkeyError INPUT_REFERENCE_INVALID
+ * Refuses a destination that cannot be written: a digest, as what will be written has another one, and the format of
+ * docker save. From here on standard output belongs to an archive that goes there.
+ * @throws LatchkeyError INPUT_REFERENCE_INVALID, USAGE_INVALID for an archive that would go to a terminal
  */
 export function requireWritable(destination: OpenedLocation, text: string): void {
   const { location } = destination;
+  if (location.kind === 'docker-archive') {
+    throw new LatchkeyError(
+      'INPUT_REFERENCE_INVALID',
+      `${text} cannot be written: docker archives are only read`,
+      {
+        hint: 'write oci-archive:FILE, which docker load, podman load and skopeo read too',
+      },
+    );
+  }
   const isPinned =
     location.kind === 'registry'
       ? location.reference.digest !== undefined
       : location.reference?.startsWith('sha256:') === true;
-  if (!isPinned) return;
-  throw new LatchkeyError('INPUT_REFERENCE_INVALID', `${text} names a digest, which cannot be written to`, {
-    hint: 'name a tag as the destination',
-  });
+  if (isPinned) {
+    throw new LatchkeyError('INPUT_REFERENCE_INVALID', `${text} names a digest, which cannot be written to`, {
+      hint: 'name a tag as the destination',
+    });
+  }
+  destination.claimOutput();
+}
+
+/** Large files are not for /tmp, which often is memory; the choice is skopeo's. */
+function temporaryDirectory(context: CommandContext): string {
+  const named = context.env['TMPDIR'];
+  return named !== undefined && named !== '' ? named : '/var/tmp';
+}
+
+function standardStreams({ pipes }: CommandContext): StandardStreams {
+  if (pipes !== undefined) return pipes;
+  const none = (): never => {
+    throw new LatchkeyError('USAGE_INVALID', 'there is no standard input and output here');
+  };
+  return {
+    input: none,
+    get output() {
+      return none();
+    },
+  };
 }
 
 /** How the key server lists the image. */
 export function repositoryName(location: ImageLocation): string {
   if (location.kind === 'layout') return `oci:${location.directory}`;
+  if (location.kind !== 'registry') return `${location.kind}:${location.file}`;
   return `${location.reference.registry}/${location.reference.repository}`;
 }
 

@@ -1,4 +1,5 @@
 /** Runs the command line: signals in, exit status and one clear line out. */
+import { addAbortSignal } from 'node:stream';
 import { CommanderError } from 'commander';
 import { systemClock } from '#src/base/clock.ts';
 import { ERROR_TABLE, LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
@@ -21,13 +22,38 @@ export async function main(args: readonly string[]): Promise<void> {
       controller.abort(new LatchkeyError('INTERRUPTED', `stopped by ${name}`));
     });
   }
+  let isOutputClaimed = false;
+  let isInputTaken = false;
   process.stdout.on('error', (error) => {
+    // Whoever writes the archive hears of it too, and cleans up.
+    if (isOutputClaimed) return;
     // The reader has gone (`latchkey inspect x | head`): nobody is left to tell.
     if (systemErrorCode(error) === 'EPIPE') process.exit(0);
     throw error;
   });
   const context: CommandContext = {
-    stdout: process.stdout,
+    stdout: {
+      write: (text) => (isOutputClaimed ? process.stderr : process.stdout).write(text),
+      get isTTY() {
+        return isOutputClaimed ? process.stderr.isTTY : process.stdout.isTTY;
+      },
+      get columns() {
+        return process.stdout.columns;
+      },
+    },
+    pipes: {
+      input: () => {
+        if (isInputTaken) throw new LatchkeyError('USAGE_INVALID', 'standard input can be read only once');
+        isInputTaken = true;
+        return addAbortSignal(controller.signal, process.stdin);
+      },
+      claimOutput: () => {
+        isOutputClaimed = true;
+      },
+      get output() {
+        return process.stdout;
+      },
+    },
     stderr: process.stderr,
     env: process.env,
     clock: systemClock,
@@ -39,7 +65,8 @@ export async function main(args: readonly string[]): Promise<void> {
 /** Runs one command and gives its exit status; errors have been shown. */
 export async function run(args: readonly string[], context: CommandContext): Promise<number> {
   try {
-    await createProgram(context).parseAsync([...args], { from: 'user' });
+    const program = await createProgram(context, args);
+    await program.parseAsync([...args], { from: 'user' });
     return 0;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
@@ -54,9 +81,12 @@ export async function run(args: readonly string[], context: CommandContext): Pro
 function knownError(error: unknown, signal: AbortSignal): LatchkeyError | undefined {
   if (error instanceof CommanderError) {
     if (error.code === 'commander.help') return undefined;
-    return new LatchkeyError('USAGE_INVALID', error.message.replace(/^error: /, ''), {
-      hint: 'see --help for how the command is used',
-    });
+    // "argument 'x' is invalid. Allowed choices are a, b." is one part of our line.
+    const message = error.message
+      .replace(/^error: /, '')
+      .replace(/\.$/, '')
+      .replace(/ is invalid\. ./, (text) => text.replace('.', ':').toLowerCase());
+    return new LatchkeyError('USAGE_INVALID', message, { hint: 'see --help for how the command is used' });
   }
   // Once stopped, whatever the unwinding work fails with is a consequence.
   if (signal.aborted && signal.reason instanceof LatchkeyError) return signal.reason;

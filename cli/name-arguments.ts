@@ -21,7 +21,10 @@ export function parseProductCode(text: string): string {
 }
 
 /** A reader of ids that begin with a prefix, as `lic_0191b2f0-...` does. */
-export function idParser(prefix: 'lic' | 'node' | 'token', listCommand: string): (text: string) => string {
+export function idParser(
+  prefix: 'lic' | 'node' | 'rel' | 'token',
+  listCommand: string,
+): (text: string) => string {
   const pattern = new RegExp(`^${prefix}_[0-9A-Za-z-]{1,64}$`);
   return (text) => {
     if (pattern.test(text)) return text;

@@ -1,13 +1,22 @@
-/** Recipients and private keys as commands take them (ocicrypt's `jwe:FILE`). */
-import { type KeyObject, createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
-import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
-import { parsePrivateKey, parsePublicKey } from '#src/crypto/key-file.ts';
-
-const JWE_PREFIX = 'jwe:';
+/** Who can decrypt an image: what follows `--recipient`, read from files, keyrings and tokens. */
+import { type X509Certificate, createHash } from 'node:crypto';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { jwkAlgorithm, parseCertificates, parsePublicKey } from '#src/crypto/key-file.ts';
+import type { JweRecipient } from '#src/keywrap/jwe.ts';
+import type { KeyWrapper } from '#src/keywrap/key-wrapper.ts';
+import {
+  type FileRecipient,
+  type PgpRecipient,
+  type ProviderArgument,
+  type RecipientArgument,
+  parseRecipient,
+} from '#src/keywrap/recipient.ts';
+import type { CommandContext } from './context.ts';
+import { readKeyFile } from './key-source.ts';
 
 export interface Recipients {
-  readonly keys: readonly KeyObject[];
+  /** One per scheme and provider; each wraps for all recipients of its scheme. */
+  readonly wrappers: readonly KeyWrapper[];
   /** Names the keys, whatever files they come from. */
   readonly ids: readonly string[];
 }
@@ -16,39 +25,103 @@ export interface Recipients {
  * Reads the public keys of recipients.
  * @throws LatchkeyError USAGE_INVALID, KEY_INVALID, STATE_NOT_FOUND
  */
-export async function readRecipients(recipients: readonly string[]): Promise<Recipients> {
-  const keys = await Promise.all(recipients.map(readRecipient));
-  const ids = keys.map((key) =>
-    createHash('sha256')
-      .update(key.export({ format: 'der', type: 'spki' }))
-      .digest('hex'),
+export async function readRecipients(
+  context: CommandContext,
+  recipients: readonly string[],
+): Promise<Recipients> {
+  const known = recipients.map(parseRecipient);
+  const parts = [
+    await jweRecipients(filesOf(known, 'jwe')),
+    await pkcs7Recipients(filesOf(known, 'pkcs7')),
+    await pgpRecipients(
+      context,
+      known.filter((recipient) => recipient.scheme === 'pgp'),
+    ),
+    await pkcs11Recipients(context, filesOf(known, 'pkcs11')),
+    await providerRecipients(
+      context,
+      known.filter((recipient) => recipient.scheme === 'provider'),
+    ),
+  ];
+  return {
+    wrappers: parts.flatMap(({ wrappers }) => wrappers),
+    ids: parts.flatMap(({ ids }) => ids),
+  };
+}
+
+const NOBODY: Recipients = { wrappers: [], ids: [] };
+
+function filesOf(recipients: readonly RecipientArgument[], scheme: FileRecipient['scheme']): string[] {
+  return recipients.flatMap((recipient) => (recipient.scheme === scheme ? [recipient.path] : []));
+}
+
+async function jweRecipients(paths: readonly string[]): Promise<Recipients> {
+  if (paths.length === 0) return NOBODY;
+  const { createJweRecipient, createJweWrapper } = await import('#src/keywrap/jwe.ts');
+  const recipients = await Promise.all(
+    paths.map(async (path): Promise<JweRecipient> => {
+      const bytes = await readKeyFile(path);
+      return createJweRecipient(parsePublicKey(bytes, path), jwkAlgorithm(bytes, path), path);
+    }),
   );
-  return { keys, ids };
+  const ids = recipients.map(({ publicKey }) => sha256(publicKey.export({ format: 'der', type: 'spki' })));
+  return { wrappers: [createJweWrapper(recipients)], ids };
 }
 
-async function readRecipient(recipient: string): Promise<KeyObject> {
-  if (!recipient.startsWith(JWE_PREFIX)) {
-    throw new LatchkeyError('USAGE_INVALID', `${JSON.stringify(recipient)} is not a recipient`, {
-      hint: "write jwe:FILE with the recipient's public key",
-    });
-  }
-  const path = recipient.slice(JWE_PREFIX.length);
-  return parsePublicKey(await readKeyFile(path), path);
+async function pkcs7Recipients(paths: readonly string[]): Promise<Recipients> {
+  if (paths.length === 0) return NOBODY;
+  const { createPkcs7Wrapper } = await import('#src/keywrap/pkcs7.ts');
+  const certificates = await Promise.all(paths.map(readCertificate));
+  const ids = certificates.map((certificate) => sha256(certificate.raw));
+  return { wrappers: [createPkcs7Wrapper(certificates)], ids };
 }
 
-/**
- * Reads a private key.
- * @throws LatchkeyError KEY_INVALID, STATE_NOT_FOUND
- */
-export async function readPrivateKey(path: string): Promise<KeyObject> {
-  return parsePrivateKey(await readKeyFile(path), path);
+async function readCertificate(path: string): Promise<X509Certificate> {
+  const [certificate] = parseCertificates(await readKeyFile(path));
+  if (certificate !== undefined) return certificate;
+  throw new LatchkeyError('KEY_INVALID', `${path} is not a certificate`, {
+    hint: 'pkcs7: takes an X.509 certificate, PEM or DER; for a bare public key write jwe:FILE',
+  });
 }
 
-async function readKeyFile(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    if (systemErrorCode(error) !== 'ENOENT') throw error;
-    throw new LatchkeyError('STATE_NOT_FOUND', `there is no key file ${path}`, { cause: error });
-  }
+async function pgpRecipients(
+  context: CommandContext,
+  recipients: readonly PgpRecipient[],
+): Promise<Recipients> {
+  if (recipients.length === 0) return NOBODY;
+  const [{ createPgpWrapper }, { findPgpRecipient }] = await Promise.all([
+    import('#src/keywrap/pgp.ts'),
+    import('./pgp-keyring.ts'),
+  ]);
+  const keys = [];
+  for (const { name } of recipients) keys.push(await findPgpRecipient(context, name));
+  return {
+    wrappers: [createPgpWrapper(keys.map(({ key }) => key))],
+    ids: keys.map(({ fingerprint }) => fingerprint),
+  };
+}
+
+async function pkcs11Recipients(context: CommandContext, paths: readonly string[]): Promise<Recipients> {
+  if (paths.length === 0) return NOBODY;
+  const [{ createPkcs11Wrapper, oaepHashOf }, { readTokenRecipient }] = await Promise.all([
+    import('#src/keywrap/pkcs11.ts'),
+    import('./token-keys.ts'),
+  ]);
+  const keys = [];
+  for (const path of paths) keys.push(await readTokenRecipient(context, path));
+  const ids = keys.map((key) => sha256(key.export({ format: 'der', type: 'spki' })));
+  return { wrappers: [createPkcs11Wrapper(keys, oaepHashOf(context.env))], ids };
+}
+
+async function providerRecipients(
+  context: CommandContext,
+  providers: readonly ProviderArgument[],
+): Promise<Recipients> {
+  if (providers.length === 0) return NOBODY;
+  const { providerWrappers } = await import('./key-providers.ts');
+  return providerWrappers(context, providers);
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -13,7 +13,12 @@ import { type Store, openStore } from './db/store.ts';
 import { newToken } from './domain/api-tokens.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
 import type { KeyServer } from './domain/key-server.ts';
-import { authorityPem, createOrganization, findOrganization } from './domain/organization.ts';
+import {
+  authorityPem,
+  completeOrganization,
+  createOrganization,
+  findOrganization,
+} from './domain/organization.ts';
 import { createCallLog } from './grpc/call-log.ts';
 import { startNodeListeners } from './grpc/node-listeners.ts';
 import { createAdminApp } from './http/admin-app.ts';
@@ -69,13 +74,15 @@ async function openKeyServer(
   options: ServeOptions,
 ): Promise<{ server: KeyServer; firstStart: boolean }> {
   const existing = await findOrganization(store);
-  const organization = existing ?? (await initialize(store, options));
+  const stored = existing ?? (await initialize(store, options));
   const custody = await openRootKeyFile(options.rootKeyFile);
+  const organization = await completeOrganization(store, custody, stored, systemClock.nowMs());
   const server: KeyServer = {
     organizationId: organization.id,
     store,
     keys: await openOrganizationKeys(organization.id, organization, custody),
     leaseVerificationJwk: organization.lease_public_jwk,
+    releaseVerificationJwk: organization.release_public_jwk,
     clock: systemClock,
     random: Math.random,
     changes: new ChangeFeed(),

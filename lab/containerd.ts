@@ -29,6 +29,8 @@ export interface LabContainerdOptions {
     readonly processorProgram: string;
     readonly stateDirectory: string;
   };
+  /** Decoders of a stock containerd, as its `stream_processors` table. */
+  readonly streamProcessors?: TomlTable;
   /** Reference of the image that pod sandboxes run. */
   readonly sandboxImage: string;
   readonly program?: string;
@@ -123,7 +125,7 @@ export class LabContainerd {
   }
 
   async #configuration(): Promise<TomlTable> {
-    const { directory, agent, sandboxImage } = this.#options;
+    const { directory, agent, sandboxImage, streamProcessors } = this.#options;
     const base: TomlTable = {
       version: 2,
       root: this.root,
@@ -142,7 +144,9 @@ export class LabContainerd {
         'io.containerd.internal.v1.opt': { path: join(directory, 'opt') },
       },
     };
-    if (agent === undefined) return base;
+    if (agent === undefined) {
+      return streamProcessors === undefined ? base : { ...base, stream_processors: streamProcessors };
+    }
     return withLatchkey(base, {
       containerdVersion: await this.version(),
       snapshotterSocket: agent.snapshotterSocket,

@@ -1,22 +1,36 @@
 /** Debian's docker-registry (distribution 2.8), started for one test on a free port of the loopback. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { closeSync, existsSync, openSync } from 'node:fs';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const REGISTRY_BINARY = '/usr/bin/docker-registry';
 const HTPASSWD_BINARY = '/usr/bin/htpasswd';
+const ACCESS_LOG = 'access.log';
 
 export interface DockerRegistryOptions {
   /** Asks every client for this user. */
   readonly htpasswd?: { readonly user: string; readonly password: string } | undefined;
+  /** Asks every client for a token. */
+  readonly token?: TokenAuthentication | undefined;
+}
+
+/** Token authentication (distribution, "Token Authentication Specification"). */
+export interface TokenAuthentication {
+  readonly realm: string;
+  readonly service: string;
+  readonly issuer: string;
+  /** PEM file of the certificate whose key signs the tokens. */
+  readonly certificateFile: string;
 }
 
 export interface DockerRegistry {
   /** `127.0.0.1:PORT`, also after a restart. */
   readonly host: string;
+  /** Requests so far, as its access log has them: `PUT /v2/a/manifests/v1 201`. */
+  requests(): Promise<readonly string[]>;
   /** Where it keeps its blobs. */
   readonly directory: string;
   /** Ends it as a crash would; its files stay. */
@@ -38,10 +52,10 @@ export function dockerRegistrySkipReason(): string | undefined {
 /** Starts a registry and waits until it listens. */
 export async function startDockerRegistry(options: DockerRegistryOptions = {}): Promise<DockerRegistry> {
   const directory = await mkdtemp(join(tmpdir(), 'latchkey-registry-'));
-  const passwordFile = await writePasswordFile(directory, options);
+  const authentication = await authenticationLine(directory, options);
   let running: RunningRegistry;
   try {
-    running = await run(directory, '127.0.0.1:0', passwordFile);
+    running = await run(directory, '127.0.0.1:0', authentication);
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
     throw error;
@@ -50,10 +64,11 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
   return {
     host,
     directory,
+    requests: async () => accessLogLines(await readFile(join(directory, ACCESS_LOG), 'utf8')),
     kill: () => running.kill(),
     restart: async () => {
       await running.kill();
-      running = await run(directory, host, passwordFile);
+      running = await run(directory, host, authentication);
     },
     stop: async () => {
       await running.kill();
@@ -70,11 +85,13 @@ interface RunningRegistry {
 async function run(
   directory: string,
   address: string,
-  passwordFile: string | undefined,
+  authentication: string | undefined,
 ): Promise<RunningRegistry> {
   const configPath = join(directory, 'config.yml');
-  await writeFile(configPath, configFor(directory, address, passwordFile));
-  const child = spawn(REGISTRY_BINARY, ['serve', configPath], { stdio: ['ignore', 'ignore', 'pipe'] });
+  await writeFile(configPath, configFor(directory, address, authentication));
+  const accessLog = openSync(join(directory, ACCESS_LOG), 'a');
+  const child = spawn(REGISTRY_BINARY, ['serve', configPath], { stdio: ['ignore', accessLog, 'pipe'] });
+  closeSync(accessLog);
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');
@@ -88,27 +105,38 @@ async function run(
   }
 }
 
-function configFor(directory: string, address: string, passwordFile: string | undefined): string {
+function configFor(directory: string, address: string, authentication: string | undefined): string {
   const lines = [
     'version: 0.1',
-    'log: { level: info, accesslog: { disabled: true } }',
+    'log: { level: info, accesslog: { disabled: false } }',
     `storage: { filesystem: { rootdirectory: ${join(directory, 'storage')} }, delete: { enabled: true } }`,
     // Its uploads can be resumed after a restart only when it signs their state with the same secret.
     `http: { addr: "${address}", secret: test }`,
   ];
-  if (passwordFile !== undefined) lines.push(`auth: { htpasswd: { realm: test, path: ${passwordFile} } }`);
+  if (authentication !== undefined) lines.push(authentication);
   return `${lines.join('\n')}\n`;
 }
 
-async function writePasswordFile(
+async function authenticationLine(
   directory: string,
   options: DockerRegistryOptions,
 ): Promise<string | undefined> {
+  if (options.token !== undefined) {
+    const { realm, service, issuer, certificateFile } = options.token;
+    return `auth: { token: { realm: "${realm}", service: ${service}, issuer: ${issuer}, rootcertbundle: ${certificateFile} } }`;
+  }
   if (options.htpasswd === undefined) return undefined;
   const { user, password } = options.htpasswd;
   const path = join(directory, 'htpasswd');
   await writeFile(path, execFileSync(HTPASSWD_BINARY, ['-Bin', user], { input: password }));
-  return path;
+  return `auth: { htpasswd: { realm: test, path: ${path} } }`;
+}
+
+/** Method, path and status of each line in Apache's combined format. */
+function accessLogLines(log: string): string[] {
+  return [...log.matchAll(/"([A-Z]+ \S+) HTTP\/[\d.]+" (\d{3}) /g)].map(
+    ([, request = '', status = '']) => `${request} ${status}`,
+  );
 }
 
 /** The registry picks the port and says it in its log. */

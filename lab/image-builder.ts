@@ -7,12 +7,13 @@ import type { BuiltLayer } from './layer-archive.ts';
 
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 const CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json';
-const LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar+gzip';
 
 export interface ImageSpecification {
   readonly layers: readonly BuiltLayer[];
   readonly command: readonly string[];
   readonly labels?: Readonly<Record<string, string>>;
+  /** Default: this machine's. */
+  readonly architecture?: string;
 }
 
 /** The architecture of this machine, in OCI's words. */
@@ -28,7 +29,7 @@ export async function writeImage(
 ): Promise<Descriptor> {
   const config = Buffer.from(
     JSON.stringify({
-      architecture: machineArchitecture(),
+      architecture: specification.architecture ?? machineArchitecture(),
       os: 'linux',
       config: {
         Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
@@ -42,7 +43,7 @@ export async function writeImage(
   const configDescriptor = await writeBytes(destination, CONFIG_TYPE, config);
   const layers: Descriptor[] = [];
   for (const layer of specification.layers) {
-    layers.push(await writeBytes(destination, LAYER_TYPE, layer.bytes));
+    layers.push(await writeBytes(destination, layer.mediaType, layer.bytes));
   }
   const bytes = Buffer.from(
     JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST_TYPE, config: configDescriptor, layers }),

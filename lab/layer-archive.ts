@@ -4,14 +4,16 @@ import { lstat, readdir, readlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
-import { createGzip } from 'node:zlib';
+import { createGzip, zstdCompressSync } from 'node:zlib';
 import { type Pack, pack } from 'tar-stream';
 import { digestOf } from '#src/oci/digest.ts';
 import type { Digest } from '#src/oci/digest.ts';
+import type { Compression } from '#src/oci/media-types.ts';
 import type { LayerFile } from './layer-file.ts';
 
 export interface BuiltLayer {
-  /** The gzip-compressed tar. */
+  readonly mediaType: string;
+  /** The tar, compressed as the media type says. */
   readonly bytes: Buffer;
   readonly digest: Digest;
   readonly diffId: Digest;
@@ -23,25 +25,40 @@ export async function layerFromDirectory(directory: string): Promise<BuiltLayer>
   const tar = buffer(archive);
   await addTree(archive, directory, directory);
   archive.finalize();
-  return compress(await tar);
+  return layerOf(await tar);
 }
 
 /** A layer of files given as text. */
-export async function layerFromFiles(files: readonly LayerFile[]): Promise<BuiltLayer> {
+export async function layerFromFiles(
+  files: readonly LayerFile[],
+  compression: Compression = 'gzip',
+): Promise<BuiltLayer> {
   const archive = pack();
   const tar = buffer(archive);
   for (const { path, content, mode = 0o644 } of files) {
     archive.entry({ name: path, mode, mtime: new Date(0) }, content);
   }
   archive.finalize();
-  return compress(await tar);
+  return layerOf(await tar, compression);
 }
 
-async function compress(tar: Buffer): Promise<BuiltLayer> {
+async function layerOf(tar: Buffer, compression: Compression = 'gzip'): Promise<BuiltLayer> {
+  const bytes = await compress(tar, compression);
+  const suffix = compression === 'none' ? '' : `+${compression}`;
+  return {
+    mediaType: `application/vnd.oci.image.layer.v1.tar${suffix}`,
+    bytes,
+    digest: digestOf(bytes),
+    diffId: digestOf(tar),
+  };
+}
+
+function compress(tar: Buffer, compression: Compression): Buffer | Promise<Buffer> {
+  if (compression === 'none') return tar;
+  if (compression === 'zstd') return zstdCompressSync(tar);
   const gzip = createGzip({ level: 6 });
   gzip.end(tar);
-  const bytes = await buffer(gzip);
-  return { bytes, digest: digestOf(bytes), diffId: digestOf(tar) };
+  return buffer(gzip);
 }
 
 async function addTree(archive: Pack, root: string, directory: string): Promise<void> {

@@ -1,7 +1,8 @@
 /** Encrypts an image of a layout for a product and registers it, with the code behind `latchkey encrypt`. */
 import { systemClock } from '#src/base/clock.ts';
 import { readImageGraph } from '#src/image/image-graph.ts';
-import { type LayerSelection, planEncryption } from '#src/image/plan.ts';
+import type { LayerSelection } from '#src/image/layer-selection.ts';
+import { planEncryption } from '#src/image/plan.ts';
 import { publishImage } from '#src/image/publish.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { openLayout } from '#src/store/layout.ts';

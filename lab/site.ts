@@ -123,8 +123,13 @@ export class Site {
 
   /** Pushes an image from the layout of its name. */
   async push(name: string, tag: string): Promise<void> {
+    await this.pushAs(name, tag, name, tag);
+  }
+
+  /** Pushes an image from the layout of a name under another name. */
+  async pushAs(layout: string, layoutTag: string, name: string, tag = '1'): Promise<void> {
     const destination = openRegistry(parseReference(this.reference(name, tag)));
-    await copyImage(openLayout(this.layout(name)), destination, { reference: tag, tag });
+    await copyImage(openLayout(this.layout(layout)), destination, { reference: layoutTag, tag });
   }
 
   /** Starts the key server again on its data and its ports. */

@@ -12,7 +12,8 @@ say() { printf 'latchkey: %s\n' "$*" >&2; }
 stamp=node_modules/.latchkey-setup
 if [ ! -x node_modules/.bin/node ] || ! cmp -s package-lock.json "$stamp"; then
   say 'installing npm packages, with Node.js 24 among them (npm ci)'
-  npm ci --loglevel=error --no-progress
+  # Without scripts: where the only native package cannot be compiled, npm would silently leave it out.
+  npm ci --ignore-scripts --loglevel=error --no-progress
   cp package-lock.json "$stamp"
 fi
 PATH="$PWD/node_modules/.bin:$PATH"
@@ -27,9 +28,19 @@ docker-registry|holds the images, on a free port of the loopback
 LIST
   [ "$command" = demo ] || cat <<'LIST'
 skopeo|encrypts and decrypts images as an independent peer
+buildah|encrypts and decrypts images as an independent peer
+gpg|holds the keyring of PGP recipients
+gpg-agent|holds the private keys of PGP recipients
+softhsm2|is a PKCS#11 token in software
+zstd|unpacks layers as an independent peer
+g++|compiles the optional PKCS#11 support
+make|compiles the optional PKCS#11 support
 apache2-utils|makes password files for the registry (htpasswd)
 openssl|makes and reads keys as an independent peer
 python3|runs the auditor's own check of the audit log
+patchelf|lets programs of Debian 13 run here
+conmon|is a part of podman, without which it does not start
+netavark|is a part of podman and buildah, without which they do not start
 LIST
 }
 
@@ -57,15 +68,60 @@ if [ -n "$missing" ]; then
     # Without this Debian would start the packages' services, on ports and sockets that are not ours.
     policy=/usr/sbin/policy-rc.d
     if [ ! -e "$policy" ]; then
+      trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+      trap 'exit 130' INT TERM
       printf '#!/bin/sh\nexit 101\n' >"$policy"
       chmod +x "$policy"
-      trap 'rm -f /usr/sbin/policy-rc.d' EXIT INT TERM
     fi
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     # shellcheck disable=SC2086 # words of the command are meant to be split
     $install -qq >/dev/null
   fi
+fi
+
+# The contents of the demo's and the tests' images are Debian packages as well, unpacked without installing them.
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! apt-get download --print-uris nginx >/dev/null 2>&1; then
+  say "fetching Debian's package lists (apt-get update)"
+  apt-get update -qq
+fi
+
+# Node's own header files: they come with most of its packages, and those of another major do for Node-API.
+node_headers() {
+  for prefix in /usr /usr/local "$(dirname "$(dirname "$(command -v npm)")")" "$PWD/.cache/node-headers/usr"; do
+    if [ -e "$prefix/include/node/node_api.h" ]; then
+      echo "$prefix"
+      return
+    fi
+  done
+  return 1
+}
+
+# Debian's are unpacked only: installed, they would bring an old Node.js along.
+fetch_node_headers() {
+  say "fetching Node's header files from Debian's package libnode-dev into .cache"
+  mkdir -p .cache/node-headers
+  (cd .cache/node-headers && apt-get download -qq -o APT::Sandbox::User= libnode-dev &&
+    dpkg-deb --extract libnode-dev_*.deb . && rm libnode-dev_*.deb)
+}
+
+compile_pkcs11() {
+  node_headers >/dev/null || fetch_node_headers || return
+  say 'compiling the optional PKCS#11 support (pkcs11js)'
+  npm rebuild pkcs11js --nodedir="$(node_headers)" --loglevel=error >/dev/null
+}
+
+# The one native package; without it everything but PKCS#11 works.
+if [ "$command" != demo ] && [ ! -e node_modules/pkcs11js/build/Release/pkcs11.node ] && ! compile_pkcs11; then
+  say 'PKCS#11 could not be compiled'
+  [ -z "${CI:-}" ] || exit 1
+  say 'it does not work here, and its tests are skipped'
+fi
+
+# The peers that know key providers; it says what it fetches, or why it cannot. In CI no test may be skipped.
+if [ "$command" != demo ] && ! sh scripts/fetch-peer-tools.sh; then
+  [ -z "${CI:-}" ] || exit 1
+  say 'the tests and benchmarks that need them are skipped'
 fi
 
 case $command in
@@ -78,7 +134,9 @@ case $command in
     ;;
   test)
     [ "$(id -u)" = 0 ] || say 'without root the tests that start containers are skipped'
-    eslint . && prettier --check --log-level warn . && tsc --noEmit
+    eslint .
+    prettier --check --log-level warn .
+    tsc --noEmit
     vitest run "$@"
     ;;
   bench) node bench/run.ts "$@" ;;

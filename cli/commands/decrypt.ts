@@ -5,24 +5,29 @@ import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage, requireWritable } from '../image-location.ts';
 import { formatFields, outputOf } from '../output.ts';
 import { createProgress } from '../progress.ts';
+import { KEY_FORM, KEY_HELP } from '../recipient-help.ts';
 
 interface DecryptOptions {
-  readonly key: string;
+  readonly key: readonly string[];
   readonly allowHttp?: boolean;
 }
+
+const HELP = `
+${KEY_HELP}
+
+Examples:
+  latchkey decrypt --key customer.pem docker://registry.acme.example/web:2.0 oci:plain:web
+  latchkey decrypt --key customer.pem:file=password.txt --key customer.crt oci:encrypted:web oci:plain:web`;
 
 export function registerDecrypt(program: Command, context: CommandContext): void {
   program
     .command('decrypt')
     .description('decrypt an image with the private key of one of its recipients')
     .argument('<source>', LOCATION_HELP)
-    .argument('<destination>', 'an image layout for the plain image: oci:DIRECTORY[:TAG]')
-    .requiredOption('--key <file>', 'private key (PEM, DER or JWK)')
+    .argument('<destination>', 'where the plain image goes: oci:DIRECTORY[:TAG] or oci-archive:FILE[:TAG]')
+    .option(`--key <${KEY_FORM}>`, 'private key that opens the image; repeatable', append, [])
     .option('--allow-http', 'plain HTTP also to registries on other hosts')
-    .addHelpText(
-      'after',
-      '\nExample:\n  latchkey decrypt --key customer.pem docker://registry.acme.example/web:2.0 oci:plain:web',
-    )
+    .addHelpText('after', HELP)
     .action(async (source: string, destination: string, options: DecryptOptions, command: Command) => {
       await decrypt(context, command, source, destination, options);
     });
@@ -37,15 +42,20 @@ async function decrypt(
 ): Promise<void> {
   const output = outputOf(context, command);
   const { signal } = context;
-  const [{ readImageGraph }, { decryptImage }, { writeImage }, { copyBlobs }, { createJweUnwrapper }] =
+  const { hasProviderConfig } = await import('../key-providers.ts');
+  if (options.key.length === 0 && !hasProviderConfig(context)) {
+    throw new LatchkeyError('USAGE_INVALID', 'a key is needed to decrypt', {
+      hint: 'give the private key of a recipient with --key FILE, or name key providers with OCICRYPT_KEYPROVIDER_CONFIG',
+    });
+  }
+  const [{ readImageGraph }, { decryptImage }, { writeImage }, { copyBlobs }, { readDecryptionKeys }] =
     await Promise.all([
       import('#src/image/image-graph.ts'),
       import('#src/image/decrypt.ts'),
       import('#src/image/rewrite.ts'),
       import('#src/store/copy.ts'),
-      import('#src/keywrap/jwe.ts'),
+      import('../decryption-keys.ts'),
     ]);
-  const { readPrivateKey } = await import('../recipients.ts');
   const source = await openImage(context, sourceText, options.allowHttp);
   const destination = await openImage(context, destinationText, options.allowHttp);
   requireWritable(destination, destinationText);
@@ -56,7 +66,7 @@ async function decrypt(
       hint: 'write oci:DIRECTORY:TAG; pushing it from there is a decision of its own',
     });
   }
-  const unwrappers = [createJweUnwrapper(await readPrivateKey(options.key))];
+  const unwrappers = await readDecryptionKeys(context, output, options.key);
   const graph = await readImageGraph(source.store, source.reference, { signal });
   const progress = createProgress(context, output);
   try {
@@ -67,11 +77,13 @@ async function decrypt(
       unwrappers,
       signal,
       onBytes: (deltaBytes) => progress.advance(deltaBytes),
-      onLayer: ({ size }, number, total) => progress.start(`decrypting layer ${number} of ${total}`, size),
-      onLayerDone: () => progress.finish(),
+      onLayers: (count, totalBytes) =>
+        progress.start(`decrypting ${count === 1 ? 'one layer' : `${count} layers`}`, totalBytes),
+      onLayersDone: () => progress.finish(),
     });
     await copyBlobs(source.store, store, image.keptLayers, { signal });
     await writeImage(store, image, destination.tag, { signal });
+    await destination.finish(signal);
     const { digest } = image.root.descriptor;
     output.result({ destination: destinationText, digest }, () =>
       formatFields([
@@ -81,6 +93,11 @@ async function decrypt(
     );
   } catch (error) {
     progress.clear();
+    await destination.discard();
     throw error;
   }
+}
+
+function append(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
 }

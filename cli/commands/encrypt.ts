@@ -1,7 +1,8 @@
 /** `latchkey encrypt`: from a plain image to one that runs only with a license or a recipient's key. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { EncryptionPlan, LayerSelection } from '#src/image/plan.ts';
+import type { AttestationChoice } from '#src/image/attestation-plan.ts';
+import type { EncryptionPlan } from '#src/image/plan.ts';
 import { type AdminOptions, adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import {
@@ -11,31 +12,55 @@ import {
   repositoryName,
   requireWritable,
 } from '../image-location.ts';
-import { planJson, planText } from '../encryption-plan.ts';
-import { formatFields, outputOf } from '../output.ts';
+import {
+  type LayerOptions,
+  append,
+  checkLayerOptions,
+  chosenPlatforms,
+  layerSelection,
+  withLayerOptions,
+} from '../layer-options.ts';
+import { type Output, outputOf } from '../output.ts';
 import { createProgress } from '../progress.ts';
+import { RECIPIENT_HELP } from '../recipient-help.ts';
+import {
+  type ReuseOptions,
+  previewReuse,
+  readEarlierRelease,
+  reuseRequest,
+  withReuseOptions,
+} from '../reuse-options.ts';
 
-interface EncryptOptions extends AdminOptions {
+interface EncryptOptions extends AdminOptions, LayerOptions, ReuseOptions {
   readonly product?: string;
   readonly recipient: readonly string[];
-  readonly layer: readonly number[];
-  readonly allLayers?: boolean;
-  readonly base?: string;
+  readonly attestations?: AttestationChoice;
+  readonly scrubHistory?: boolean;
+  readonly allowConfigLeak?: boolean;
   readonly keepDiffIds?: boolean;
+  readonly signKey?: string;
   readonly dryRun?: boolean;
-  readonly allowHttp?: boolean;
 }
 
+const NOBODY_VERIFIES = 'nobody can verify this image; with --sign-key its statement would be signed';
+
 export function registerEncrypt(program: Command, context: CommandContext): void {
-  withAdminOptions(program.command('encrypt'))
+  withReuseOptions(withLayerOptions(withAdminOptions(program.command('encrypt'))))
     .description('encrypt layers of an image and register its key')
     .argument('<source>', LOCATION_HELP)
     .argument('<destination>', 'where the encrypted image goes, written the same way')
     .option('--product <code>', 'register the image key with the key server under this product')
-    .option('--recipient <jwe:file>', 'also encrypt to this public key; repeatable', append, [])
-    .option('--layer <n>', 'encrypt layer n (0 is the base, -1 the top); repeatable', appendNumber, [])
-    .option('--all-layers', 'encrypt all layers')
-    .option('--base <image>', 'leave the layers shared with this image plain')
+    .option('--recipient <scheme:key>', `also encrypt to ${RECIPIENT_HELP}`, append, [])
+    .addOption(
+      new Option('--attestations <choice>', 'what becomes of SBOMs and provenance in the image').choices([
+        'keep',
+        'drop',
+        'encrypt',
+      ]),
+    )
+    .option('--scrub-history', 'empty the history: commands, comments and authors of the build')
+    .option('--allow-config-leak', 'go on although the image shows what looks like a secret')
+    .option('--sign-key <file>', 'also sign the release statement with this private key (Ed25519 or P-256)')
     .option('--keep-diff-ids', 'do not salt layers: a plain twin on a node then unlocks them')
     .option('--dry-run', 'show what would be encrypted, write nothing')
     .option('--allow-http', 'plain HTTP also to registries on other hosts')
@@ -45,6 +70,8 @@ export function registerEncrypt(program: Command, context: CommandContext): void
 Examples:
   latchkey encrypt --product acme-web --base docker.io/library/nginx:1.27 \\
     docker://registry.acme.example/web:2.0-plain docker://registry.acme.example/web:2.0
+  latchkey encrypt --product acme-web --reuse-from registry.acme.example/web:2.0 \\
+    docker://registry.acme.example/web:2.1-plain docker://registry.acme.example/web:2.1
   latchkey encrypt --recipient jwe:customer.pub.pem oci:build:web oci:encrypted:web`,
     )
     .action(async (source: string, destination: string, options: EncryptOptions, command: Command) => {
@@ -61,6 +88,7 @@ async function encrypt(
 ): Promise<void> {
   const output = outputOf(context, command);
   const { signal } = context;
+  checkLayerOptions(options);
   requireSomebody(options);
   const [{ readImageGraph }, { planEncryption }, { publishImage }] = await Promise.all([
     import('#src/image/image-graph.ts'),
@@ -70,16 +98,32 @@ async function encrypt(
   const source = await openImage(context, sourceText, options.allowHttp);
   const destination = await openImage(context, destinationText, options.allowHttp);
   requireWritable(destination, destinationText);
-  const { wrappers, recipientIds } = await jweWrappers(options.recipient);
+  const { wrappers, ids: recipientIds } = await recipientsOf(context, options.recipient);
+  const statementKey = await statementKeyOf(options);
   const registrar =
     options.dryRun === true ? undefined : await registrarFor(context, command, options.product);
-  const graph = await readImageGraph(source.store, source.reference, { signal });
-  const plan = planEncryption(graph, await selectionFrom(context, options));
-  plan.notes.forEach((note) => output.note(`note: ${note}`));
+  const whole = await readImageGraph(source.store, source.reference, { signal });
+  const graph = await chosenPlatforms(whole, options);
+  const { selection, notes: selectionNotes } = await layerSelection(context, options, graph);
+  const isSalted = options.keepDiffIds !== true;
+  const earlier = await readEarlierRelease(context, output, options);
+  const decided = planEncryption(graph, selection, {
+    attestations: options.attestations,
+    isHistoryScrubbed: options.scrubHistory,
+  });
+  const plan =
+    earlier === undefined
+      ? decided
+      : await previewReuse(decided, earlier, { isDry: options.dryRun === true, isSalted });
+  const { planJson, planText, summaryText } = await import('../encryption-plan.ts');
+  const { leftBehindNotes } = await import('#src/image/left-behind.ts');
+  const notes = [...selectionNotes, ...plan.notes, ...(await leftBehindNotes(graph, { signal }))];
+  notes.forEach((note) => output.note(`note: ${note}`));
   if (options.dryRun === true) {
-    output.result({ dryRun: true, platforms: planJson(plan) }, () => planText(plan));
+    output.result({ dryRun: true, ...planJson(plan, notes) }, () => planText(plan));
     return;
   }
+  await requireNothingExposed(plan, options, output);
   const progress = createProgress(context, output);
   try {
     const result = await publishImage({
@@ -90,51 +134,58 @@ async function encrypt(
       wrappers,
       recipientIds,
       registrar,
+      statementKey,
       repository: repositoryName(destination.location),
-      isSalted: options.keepDiffIds !== true,
+      isSalted,
+      reuse:
+        earlier === undefined ? undefined : await reuseRequest(context, command, earlier, options.product),
       cacheDirectory: cacheDirectory(context),
       clock: context.clock,
       signal,
       onBytes: (deltaBytes) => progress.advance(deltaBytes),
-      onLayer: ({ descriptor }, number, total) =>
-        progress.start(`encrypting layer ${number} of ${total}`, descriptor.size),
-      onLayerDone: () => progress.finish(),
+      onLayers: (count, totalBytes) =>
+        progress.start(`encrypting ${count === 1 ? 'one layer' : `${count} layers`}`, totalBytes),
+      onLayersDone: () => progress.finish(),
       onPush: (totalBytes) => progress.start('pushing', totalBytes),
     });
+    await destination.finish(signal);
     progress.clear();
+    const isVerifiable = result.statement !== undefined;
+    if (!isVerifiable) output.note(`note: ${NOBODY_VERIFIES}`);
     const summary = {
       destination: destinationText,
       digest: result.root,
       imageDigests: result.imageDigests,
       imageKeyId: result.imageKeyId,
+      statement: result.statement,
       product: options.product,
       resumed: result.isResumed,
-      platforms: planJson(plan),
+      ...planJson(result.plan, isVerifiable ? notes : [...notes, NOBODY_VERIFIES]),
     };
-    output.result(summary, () => summaryText(summary, plan));
+    output.result(summary, () => summaryText(summary, result.plan));
   } catch (error) {
     progress.clear();
+    await destination.discard();
     throw error;
   }
 }
 
 function requireSomebody(options: EncryptOptions): void {
-  const choices = [options.layer.length > 0, options.allLayers === true, options.base !== undefined];
-  if (choices.filter(Boolean).length > 1) {
-    throw new LatchkeyError('USAGE_INVALID', '--layer, --all-layers and --base exclude each other');
-  }
   if (options.product !== undefined || options.recipient.length > 0) return;
   throw new LatchkeyError('USAGE_INVALID', 'nobody could decrypt this image', {
     hint: 'say who may run it: --product CODE for license holders, or --recipient jwe:PUBLIC_KEY.pem',
   });
 }
 
-async function jweWrappers(recipients: readonly string[]) {
-  if (recipients.length === 0) return { wrappers: [], recipientIds: [] };
+async function recipientsOf(context: CommandContext, recipients: readonly string[]) {
+  if (recipients.length === 0) return { wrappers: [], ids: [] };
   const { readRecipients } = await import('../recipients.ts');
-  const { createJweWrapper } = await import('#src/keywrap/jwe.ts');
-  const { keys, ids } = await readRecipients(recipients);
-  return { wrappers: [createJweWrapper(keys)], recipientIds: ids };
+  return readRecipients(context, recipients);
+}
+
+async function statementKeyOf({ signKey }: EncryptOptions) {
+  if (signKey === undefined) return undefined;
+  return (await import('../signing-keys.ts')).readSigningKey(signKey);
 }
 
 async function registrarFor(context: CommandContext, command: Command, product: string | undefined) {
@@ -143,40 +194,17 @@ async function registrarFor(context: CommandContext, command: Command, product: 
   return createAdminRegistrar(await adminClientOf(context, command), product);
 }
 
-async function selectionFrom(context: CommandContext, options: EncryptOptions): Promise<LayerSelection> {
-  if (options.allLayers === true) return { kind: 'all' };
-  if (options.layer.length > 0) return { kind: 'layers', positions: options.layer };
-  if (options.base === undefined) return { kind: 'default' };
-  const { readImageGraph } = await import('#src/image/image-graph.ts');
-  const { store, reference } = await openImage(context, options.base, options.allowHttp);
-  const base = await readImageGraph(store, reference, { signal: context.signal });
-  return { kind: 'base', name: options.base, base };
-}
-
-function summaryText(
-  summary: { destination: string; digest: string; imageKeyId?: string | undefined; resumed: boolean },
+/** What stays readable in the result is so because the ISV wants it. */
+async function requireNothingExposed(
   plan: EncryptionPlan,
-): string {
-  const counts = plan.platforms.map(({ platform, layers }) => {
-    const encrypted = layers.filter((layer) => layer.isEncrypted).length;
-    return `${encrypted} of ${layers.length} layers for ${platform}`;
-  });
-  return formatFields([
-    ['encrypted', counts.join(', ')],
-    ['image', summary.destination],
-    ['digest', summary.digest],
-    ['image key', summary.imageKeyId],
-    ['resumed', summary.resumed ? 'yes: ciphertext of the run before was used' : undefined],
+  options: EncryptOptions,
+  output: Output,
+): Promise<void> {
+  const [{ requireAttestationChoice }, { leakText, requireNoLeaks }] = await Promise.all([
+    import('#src/image/attestation-plan.ts'),
+    import('#src/image/config-lint.ts'),
   ]);
-}
-
-function append(value: string, before: readonly string[]): readonly string[] {
-  return [...before, value];
-}
-
-function appendNumber(value: string, before: readonly number[]): readonly number[] {
-  if (/^-?\d{1,4}$/.test(value)) return [...before, Number(value)];
-  throw new LatchkeyError('USAGE_INVALID', `--layer ${JSON.stringify(value)} is not a layer number`, {
-    hint: '0 is the base layer, -1 the top one; `latchkey inspect` lists them',
-  });
+  requireAttestationChoice(plan.artifacts);
+  if (options.allowConfigLeak !== true) requireNoLeaks(plan.leaks);
+  plan.leaks.forEach((leak) => output.note(`note: stays readable: ${leakText(leak)}`));
 }

@@ -1,4 +1,4 @@
-/** `latchkey keygen`: a key pair for a recipient. */
+/** `latchkey keygen`: a key pair for a recipient, or for signing releases. */
 import type { KeyObject } from 'node:crypto';
 import type { Command } from 'commander';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
@@ -17,10 +17,19 @@ interface KeygenOptions {
 export function registerKeygen(program: Command, context: CommandContext): void {
   program
     .command('keygen')
-    .description('make a key pair for a recipient: NAME.pem (private) and NAME.pub.pem (public)')
+    .description(
+      'make a key pair for a recipient or for signing: NAME.pem (private) and NAME.pub.pem (public)',
+    )
     .argument('<name>', 'path of the files without their endings')
-    .option('--type <type>', 'ec (P-256) or rsa (3072 bits)', 'ec')
-    .addHelpText('after', '\nExample:\n  latchkey keygen customer')
+    .option(
+      '--type <type>',
+      'ec (P-256) or rsa (3072 bits) for recipients, ed25519 for signing releases',
+      'ec',
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  latchkey keygen customer\n  latchkey keygen --type ed25519 acme-releases',
+    )
     .action(async (name: string, options: KeygenOptions, command: Command) => {
       const { publicKey, privateKey } = await generate(options.type);
       const privatePath = `${name}.pem`;
@@ -34,10 +43,11 @@ export function registerKeygen(program: Command, context: CommandContext): void 
         await rm(privatePath);
         throw error;
       }
+      const isSigning = options.type === 'ed25519';
       outputOf(context, command).result({ type: options.type, privatePath, publicPath }, () =>
         formatFields([
-          ['private key', `${privatePath} (keep it; it opens images)`],
-          ['public key', `${publicPath} (give it to whoever encrypts)`],
+          ['private key', `${privatePath} (keep it; it ${isSigning ? 'signs releases' : 'opens images'})`],
+          ['public key', `${publicPath} (give it to whoever ${isSigning ? 'verifies' : 'encrypts'})`],
         ]),
       );
     });
@@ -50,25 +60,32 @@ async function generate(type: string): Promise<{ publicKey: KeyObject; privateKe
       return generateKeyPairSync('ec', { namedCurve: 'P-256' });
     case 'rsa':
       return generateKeyPairSync('rsa', { modulusLength: RSA_BITS });
+    case 'ed25519':
+      return generateKeyPairSync('ed25519');
     default:
       throw new LatchkeyError('USAGE_INVALID', `--type ${JSON.stringify(type)} is not a key type`, {
-        hint: 'use ec or rsa',
+        hint: 'use ec, rsa or ed25519',
       });
   }
 }
 
 async function writeNew(path: string, content: string | Buffer, mode: number): Promise<void> {
-  const { open } = await import('node:fs/promises');
-  try {
-    const file = await open(path, 'wx', mode);
-    await file.writeFile(content);
-    await file.sync();
-    await file.close();
-  } catch (error) {
+  const { open, rm } = await import('node:fs/promises');
+  const file = await open(path, 'wx', mode).catch((error: unknown) => {
     if (systemErrorCode(error) !== 'EEXIST') throw error;
     throw new LatchkeyError('STATE_CONFLICT', `${path} exists already and is not overwritten`, {
       hint: 'choose another name, or move the old key away',
       cause: error,
     });
+  });
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } catch (error) {
+    // An empty key would be in the way of the next attempt.
+    await rm(path, { force: true });
+    throw error;
+  } finally {
+    await file.close();
   }
 }

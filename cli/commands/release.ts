@@ -3,8 +3,13 @@ import type { Command } from 'commander';
 import type { Release } from '#src/wire/admin-api.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { formatTable, outputOf } from '../output.ts';
+import { LOCATION_HELP, openImage, repositoryName } from '../image-location.ts';
+import { idParser } from '../name-arguments.ts';
+import { requirePinned } from '../pinned-image.ts';
+import { formatFields, formatTable, outputOf } from '../output.ts';
 import { formatInstant } from '../time-arguments.ts';
+
+const parseReleaseId = idParser('rel', 'latchkey release list');
 
 export function registerRelease(program: Command, context: CommandContext): void {
   const release = program.command('release').description('encrypted images that the key server knows');
@@ -15,12 +20,85 @@ export function registerRelease(program: Command, context: CommandContext): void
       const releases = await (await adminClientOf(context, command)).releases();
       outputOf(context, command).result(releases, () => releaseTable(releases));
     });
+  registerRegister(release, context);
+  withAdminOptions(release.command('yank'))
+    .description('withdraw a release: nodes get no more leases for its images')
+    .argument('<id>', 'of the release', parseReleaseId)
+    .addHelpText(
+      'after',
+      `
+A node that holds a lease starts the image until the lease ends. It cannot be undone; encrypt again to release anew.
+
+Example:
+  latchkey release yank rel_0191b2f0-...`,
+    )
+    .action(async (id: string, _options: unknown, command: Command) => {
+      const yanked = await (await adminClientOf(context, command)).yankRelease(id);
+      outputOf(context, command).result(yanked, () => `release ${yanked.id} is ${yanked.state}`);
+    });
+}
+
+interface RegisterOptions {
+  readonly imageKey: string;
+  readonly keep?: boolean;
+  readonly allowHttp?: boolean;
+}
+
+function registerRegister(release: Command, context: CommandContext): void {
+  withAdminOptions(release.command('register'))
+    .description('register an image that skopeo, buildah or podman has encrypted with our image key')
+    .argument('<image>', LOCATION_HELP)
+    .requiredOption('--image-key <file>', 'its image key, of `latchkey image-key create`; removed afterwards')
+    .option('--keep', 'keep the file: it opens the image without a license')
+    .option('--allow-http', 'plain HTTP also to registries on other hosts')
+    .addHelpText(
+      'after',
+      `
+Other tools do not salt layers: a node that has the same layers from a plain image runs them without a license.
+\`latchkey encrypt\` salts them.
+
+An image in a registry is named by the digest that the other tool has pushed, for the key server vouches for all of it:
+
+Example:
+  skopeo copy --digestfile web.digest --encryption-key provider:latchkey:image-key=web.key \\
+    docker://registry.acme.example/web:2.0-plain docker://registry.acme.example/web:2.0
+  latchkey release register --image-key web.key docker://registry.acme.example/web:2.0@$(cat web.digest)`,
+    )
+    .action(async (image: string, options: RegisterOptions, command: Command) => {
+      const { registerFromFile } = await import('../release-registration.ts');
+      const opened = await openImage(context, image, options.allowHttp);
+      requirePinned(opened, image);
+      const { store, reference, tag, location } = opened;
+      const isKept = options.keep === true;
+      const isArchive = location.kind === 'oci-archive' || location.kind === 'docker-archive';
+      const registered = await registerFromFile(await adminClientOf(context, command), {
+        store,
+        destination: isArchive ? undefined : store,
+        reference,
+        version: tag ?? reference,
+        repository: repositoryName(location),
+        imageKeyPath: options.imageKey,
+        isKept,
+        signal: context.signal,
+      });
+      const output = outputOf(context, command);
+      if (isArchive) output.note('note: an archive is only read: the signed statement is not attached to it');
+      output.result(registered, () =>
+        formatFields([
+          ['registered', `${registered.repository} ${registered.version} for ${registered.productCode}`],
+          ['image key', registered.imageKeyId],
+          ['images', registered.imageDigests.join(', ')],
+          ['key file', `${options.imageKey} ${isKept ? 'kept: it opens the image' : 'removed'}`],
+        ]),
+      );
+    });
 }
 
 function releaseTable(releases: readonly Release[]): string {
   return formatTable(
-    ['PRODUCT', 'REPOSITORY', 'VERSION', 'STATE', 'REGISTERED', 'IMAGE KEY'],
+    ['ID', 'PRODUCT', 'REPOSITORY', 'VERSION', 'STATE', 'REGISTERED', 'IMAGE KEY'],
     releases.map((release) => [
+      release.id,
       release.productCode,
       release.repository,
       release.version,

@@ -26,6 +26,8 @@ export interface OrganizationKeys {
   readonly importKey: KeyObject;
   /** Signs leases. */
   readonly leaseKey: KeyObject;
+  /** Signs what a release is. */
+  readonly releaseKey: KeyObject;
   /** Signs the certificates of nodes and of this server. */
   readonly authorityKey: KeyObject;
   readonly authorityCertificate: Uint8Array;
@@ -45,7 +47,14 @@ export type StoredOrganizationKeys = Pick<
   | 'wrapped_lease_key'
   | 'authority_certificate'
   | 'wrapped_authority_key'
->;
+> &
+  StoredReleaseKey;
+
+/** The columns of the key that signs what a release is. */
+export interface StoredReleaseKey {
+  readonly release_public_jwk: string;
+  readonly wrapped_release_key: Uint8Array;
+}
 
 /** Makes the keys of a new organization. */
 export async function createOrganizationKeys(
@@ -80,6 +89,28 @@ export async function createOrganizationKeys(
     wrapped_lease_key: wrapPrivate(leasePair.privateKey, 'lease-key'),
     authority_certificate: await createAuthority(organizationName, authorityPair, nowMs),
     wrapped_authority_key: wrapPrivate(authorityPair.privateKey, 'authority-key'),
+    ...(await newReleaseKey(organizationId, organizationKey)),
+  };
+}
+
+/**
+ * Makes the release key of an organization that was created before there was one.
+ * @throws LatchkeyError CONFIG_INVALID when the root key is not the organization's
+ */
+export async function createReleaseKey(
+  organizationId: string,
+  stored: Pick<StoredOrganizationKeys, 'wrapped_organization_key'>,
+  custody: Custody,
+): Promise<StoredReleaseKey> {
+  return newReleaseKey(organizationId, await unwrapOrganizationKey(organizationId, stored, custody));
+}
+
+async function newReleaseKey(organizationId: string, organizationKey: Uint8Array): Promise<StoredReleaseKey> {
+  const { publicKey, privateKey } = await generateKeyPair('ed25519', {});
+  const der = privateKey.export({ type: 'pkcs8', format: 'der' });
+  return {
+    release_public_jwk: publicJwk(publicKey, { use: 'sig', alg: 'EdDSA' }),
+    wrapped_release_key: wrapKey(organizationKey, der, purposeOf(organizationId, 'release-key')),
   };
 }
 
@@ -102,6 +133,7 @@ export async function openOrganizationKeys(
     lookupKey: open(stored.wrapped_lookup_key, 'lookup-key'),
     importKey: openPrivate(stored.wrapped_import_key, 'import-key'),
     leaseKey: openPrivate(stored.wrapped_lease_key, 'lease-key'),
+    releaseKey: openPrivate(stored.wrapped_release_key, 'release-key'),
     authorityKey: openPrivate(stored.wrapped_authority_key, 'authority-key'),
     authorityCertificate: stored.authority_certificate,
     wrapImageKey: (imageKeyId, imageKey) => wrapKey(organizationKey, imageKey, imageKeyPurpose(imageKeyId)),
@@ -111,7 +143,7 @@ export async function openOrganizationKeys(
 
 async function unwrapOrganizationKey(
   organizationId: string,
-  stored: StoredOrganizationKeys,
+  stored: Pick<StoredOrganizationKeys, 'wrapped_organization_key'>,
   custody: Custody,
 ): Promise<Uint8Array> {
   try {
@@ -127,7 +159,14 @@ async function unwrapOrganizationKey(
   }
 }
 
-type Purpose = 'organization-key' | 'lookup-key' | 'import-key' | 'lease-key' | 'authority-key' | 'image-key';
+type Purpose =
+  | 'organization-key'
+  | 'lookup-key'
+  | 'import-key'
+  | 'lease-key'
+  | 'release-key'
+  | 'authority-key'
+  | 'image-key';
 
 function purposeOf(organizationId: string, purpose: Purpose): string {
   return `latchkey/${organizationId}/${purpose}`;

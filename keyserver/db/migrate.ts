@@ -3,10 +3,14 @@ import type { Kysely } from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, type Migration, Migrator } from 'kysely/migration';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import * as initial from './migrations/0001-initial.ts';
+import * as releaseStatements from './migrations/0002-release-statements.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
-const MIGRATIONS: Record<string, Migration> = { '0001-initial': initial };
+const MIGRATIONS: Record<string, Migration> = {
+  '0001-initial': initial,
+  '0002-release-statements': releaseStatements,
+};
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */
 export async function migrate(database: Kysely<Database>): Promise<void> {

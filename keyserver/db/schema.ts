@@ -30,6 +30,9 @@ export interface OrganizationTable {
   wrapped_lease_key: Uint8Array;
   authority_certificate: Uint8Array;
   wrapped_authority_key: Uint8Array;
+  /** Null in a database of before it was introduced, until the next start. */
+  release_public_jwk: string | null;
+  wrapped_release_key: Uint8Array | null;
 }
 
 export interface ProductTable extends Row {
@@ -44,6 +47,8 @@ export interface ReleaseTable extends Row {
   readonly version: string;
   readonly image_key_id: string;
   state: 'PUBLISHED' | 'YANKED';
+  /** Signed envelope (DSSE, JSON) that says what the release is; null for one registered before there were any. */
+  statement: string | null;
 }
 
 /** One row per manifest of a release: index and platforms. */
@@ -56,7 +61,8 @@ export interface ReleaseImageTable {
 export interface ImageKeyTable extends Row {
   readonly product_id: string;
   wrapped_key: Uint8Array;
-  state: 'ACTIVE' | 'DESTROYED';
+  /** PENDING: made here for a release that is not registered yet; it opens nothing. */
+  state: 'PENDING' | 'ACTIVE' | 'DESTROYED';
 }
 
 export interface CustomerTable extends Row {

@@ -10,7 +10,13 @@ import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { isDigest } from '#src/oci/digest.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { Writer } from '../db/store.ts';
-import { type KnownImage, type KnownNode, loadNodeLicenses, loadStart } from './decision-facts.ts';
+import {
+  type KnownImage,
+  type KnownNode,
+  loadImageOfKey,
+  loadNodeLicenses,
+  loadStart,
+} from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { insertLease, signLease } from './lease-token.ts';
@@ -23,6 +29,7 @@ export interface NodeIdentity {
 }
 
 export interface LeaseRequest {
+  /** Empty where only the key is known (a key provider call): the release of this key, whichever of its images. */
   readonly imageDigest: string;
   readonly imageKeyId: string;
   readonly nonce: Uint8Array;
@@ -34,6 +41,8 @@ export interface LeaseAnswer {
   readonly imageKeyJwe: string;
   readonly revision: number;
   readonly auditSequence: number;
+  /** Signed envelope that says what the release is. */
+  readonly statement: Buffer;
 }
 
 const NONCE_BYTES = 16;
@@ -62,11 +71,12 @@ export async function acquireLease(
     ),
     revision: claims.revision,
     auditSequence,
+    statement: Buffer.from(image.statement ?? ''),
   };
 }
 
 function checkRequest(request: LeaseRequest): void {
-  if (!isDigest(request.imageDigest))
+  if (!isDigest(request.imageDigest) && request.imageDigest !== '')
     throw new LatchkeyError('INPUT_MALFORMED', 'the image digest is malformed');
   if (request.imageKeyId === '' || request.imageKeyId.length > MAX_IMAGE_KEY_ID) {
     throw new LatchkeyError('INPUT_MALFORMED', 'the image key id is malformed');
@@ -95,10 +105,14 @@ async function decideAndRecord(
   const { organizationId } = server;
   const nowMs = server.clock.nowMs();
   const nonce = Buffer.from(request.nonce).toString('hex');
+  const isByKeyProvider = request.imageDigest === '';
+  const imageDigest = isByKeyProvider
+    ? await loadImageOfKey(writer, organizationId, request.imageKeyId)
+    : request.imageDigest;
   const { organization, node, image, nonceUsed } = await loadStart(writer, organizationId, {
     nodeId: identity.nodeId,
     keyThumbprint: identity.keyThumbprint,
-    imageDigest: request.imageDigest,
+    imageDigest,
     imageKeyId: request.imageKeyId,
     nonce,
   });
@@ -111,14 +125,16 @@ async function decideAndRecord(
     nodeTimeMs: request.nodeTimeMs,
     defaultContact: organization.contact,
   });
+  // What a key provider opens leaves the gate: the auditor must be able to tell.
+  const by = isByKeyProvider ? { by: 'key-provider' } : {};
   const refuse = async (error: LatchkeyError, licenseId: string | null): Promise<Verdict> => {
     await appendAuditEvent(writer, organizationId, nowMs, {
       actor: `node:${identity.nodeId}`,
       action: 'lease.acquire',
-      target: request.imageDigest,
+      target: imageDigest,
       outcome: 'denied',
       code: error.code,
-      detail: { licenseId, imageKeyId: request.imageKeyId },
+      detail: { licenseId, imageKeyId: request.imageKeyId, ...by },
     });
     return { granted: false, error };
   };
@@ -130,7 +146,7 @@ async function decideAndRecord(
   const claims = await insertLease(server, writer, {
     node,
     license,
-    imageDigest: request.imageDigest,
+    imageDigest,
     imageKeyId: request.imageKeyId,
     revision: organization.revision,
     nowMs,
@@ -140,9 +156,9 @@ async function decideAndRecord(
   const auditSequence = await appendAuditEvent(writer, organizationId, nowMs, {
     actor: `node:${identity.nodeId}`,
     action: 'lease.acquire',
-    target: request.imageDigest,
+    target: imageDigest,
     outcome: 'allowed',
-    detail: { leaseId: claims.leaseId, licenseId: license.licenseId, imageKeyId: request.imageKeyId },
+    detail: { leaseId: claims.leaseId, licenseId: license.licenseId, imageKeyId: request.imageKeyId, ...by },
   });
   return { granted: true, node, image, claims, auditSequence };
 }

@@ -97,6 +97,29 @@ export async function loadLicenseOfKey(
 export interface KnownImage extends ImageFacts {
   /** The image key as stored; undefined when there is none. */
   readonly wrappedKey: Uint8Array | undefined;
+  /** Signed envelope of the release; undefined when there is none. */
+  readonly statement: string | undefined;
+}
+
+/**
+ * An image that a key opens, always the same one of its release; '' = none is registered. A release is decided as a
+ * whole, so any of its images stands for it.
+ */
+export async function loadImageOfKey(
+  reader: Reader,
+  organizationId: string,
+  imageKeyId: string,
+): Promise<string> {
+  const row = await reader
+    .selectFrom('release')
+    .innerJoin('release_image', 'release_image.release_id', 'release.id')
+    .select('release_image.image_digest')
+    .where('release.organization_id', '=', organizationId)
+    .where('release.image_key_id', '=', imageKeyId)
+    .orderBy('release_image.image_digest')
+    .limit(1)
+    .executeTakeFirst();
+  return row?.image_digest ?? '';
 }
 
 /** What a start is about. */
@@ -156,6 +179,7 @@ export async function loadStart(
       'release.product_id as release_product_id',
       'release.state as release_state',
       'release.image_key_id as release_image_key_id',
+      'release.statement as release_statement',
       'image_key.product_id as key_product_id',
       'image_key.state as key_state',
       'image_key.wrapped_key',
@@ -173,7 +197,11 @@ export async function loadStart(
       release:
         row.release_product_id === null || row.release_state === null
           ? null
-          : { productId: row.release_product_id, state: row.release_state },
+          : {
+              productId: row.release_product_id,
+              state: row.release_state,
+              hasStatement: row.release_statement !== null,
+            },
       imageKey:
         row.key_product_id === null
           ? null
@@ -183,6 +211,7 @@ export async function loadStart(
               opensRelease: row.release_image_key_id === imageKeyId,
             },
       wrappedKey: row.wrapped_key ?? undefined,
+      statement: row.release_statement ?? undefined,
     },
     nonceUsed: row.lease_id !== null,
   };

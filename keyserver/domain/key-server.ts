@@ -10,6 +10,8 @@ export interface KeyServer {
   readonly keys: OrganizationKeys;
   /** JWK that verifies leases, as nodes get it at activation. */
   readonly leaseVerificationJwk: string;
+  /** JWK that verifies release statements. */
+  readonly releaseVerificationJwk: string;
   readonly clock: Clock;
   /** Uniform in [0, 1); spreads renewals. */
   readonly random: () => number;

@@ -4,7 +4,11 @@ import type { Selectable } from 'kysely';
 import type { Organization } from '#src/wire/admin-api.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { Custody } from '../custody/custody.ts';
-import { createOrganizationKeys } from '../custody/organization-keys.ts';
+import {
+  type StoredOrganizationKeys,
+  createOrganizationKeys,
+  createReleaseKey,
+} from '../custody/organization-keys.ts';
 import type { OrganizationTable } from '../db/schema.ts';
 import type { Store } from '../db/store.ts';
 import { insertToken } from './api-tokens.ts';
@@ -62,6 +66,33 @@ export async function createOrganization(
   return row;
 }
 
+/** An organization with all its keys. */
+export type CompleteOrganization = Selectable<OrganizationTable> & StoredOrganizationKeys;
+
+/** Gives an organization of an earlier version the key that it lacks. */
+export async function completeOrganization(
+  store: Store,
+  custody: Custody,
+  row: Selectable<OrganizationTable>,
+  nowMs: number,
+): Promise<CompleteOrganization> {
+  const { release_public_jwk: publicJwk, wrapped_release_key: wrappedKey } = row;
+  if (publicJwk !== null && wrappedKey !== null) {
+    return { ...row, release_public_jwk: publicJwk, wrapped_release_key: wrappedKey };
+  }
+  const added = await createReleaseKey(row.id, row, custody);
+  await store.write(async (writer) => {
+    await writer.updateTable('organization').set(added).where('id', '=', row.id).execute();
+    await appendAuditEvent(writer, row.id, nowMs, {
+      actor: 'system',
+      action: 'organization.release-key',
+      target: row.id,
+      outcome: 'done',
+    });
+  });
+  return { ...row, ...added };
+}
+
 /** What clients may know of the organization. */
 export async function getOrganization(server: KeyServer): Promise<Organization> {
   const row = await server.store.read
@@ -76,6 +107,7 @@ export async function getOrganization(server: KeyServer): Promise<Organization> 
     revision: row.revision,
     importPublicKeyJwk: JSON.parse(row.import_public_jwk) as Record<string, unknown>,
     leaseVerificationJwk: JSON.parse(row.lease_public_jwk) as Record<string, unknown>,
+    releaseVerificationJwk: JSON.parse(server.releaseVerificationJwk) as Record<string, unknown>,
     authorityCertificate: authorityPem(row.authority_certificate),
   };
 }

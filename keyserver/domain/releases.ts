@@ -1,34 +1,45 @@
 /** Releases: which images belong to a product, and the image key that opens them. */
 import { LatchkeyError } from '#src/base/errors.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
-import type { Page, PageQuery, Release, ReleaseInput } from '#src/wire/admin-api.ts';
+import type { Page, PageQuery, Release, ReleaseInput, SignedRelease } from '#src/wire/admin-api.ts';
 import { openEnvelope } from '#src/crypto/envelope.ts';
 import type { Actor } from '../audit/append-event.ts';
+import type { ImageKeyTable } from '../db/schema.ts';
 import type { Reader } from '../db/store.ts';
 import { type Change, runChange } from './change.ts';
 import { newId } from './ids.ts';
+import { activateImageKey } from './image-keys.ts';
 import type { KeyServer } from './key-server.ts';
 import { toPage } from './page.ts';
 import { requireProduct } from './products.ts';
+import { keepReleaseStatement, signReleaseStatement } from './release-statement.ts';
 
 /**
- * Registers a release. The same image key with the same content again gives the release that is there.
- * @throws LatchkeyError STATE_NOT_FOUND (product), KEY_INVALID (sealed image key), STATE_CONFLICT
+ * Registers a release. The same image key with the same content again gives the release that is there, with the
+ * statement that was signed the first time.
+ * @throws LatchkeyError STATE_NOT_FOUND (product), KEY_INVALID (sealed image key), STATE_CONFLICT,
+ *   INPUT_STATEMENT_MISMATCH
  */
 export async function registerRelease(
   server: KeyServer,
   actor: Actor,
   input: ReleaseInput,
-): Promise<{ release: Release; created: boolean }> {
-  const imageKey = await openSealedImageKey(server, input.sealedImageKey);
+): Promise<{ release: SignedRelease; created: boolean }> {
+  const offered = signReleaseStatement(server, input);
+  const imageKey =
+    input.sealedImageKey === undefined
+      ? undefined
+      : await openSealedImageKey(server, input.imageKeyId, input.sealedImageKey);
   return runChange(server, actor, async (change) => {
     const product = await requireProduct(change.writer, change.organizationId, input.productCode);
     const known = await releaseOfKey(server, change.writer, input.imageKeyId);
     if (known !== undefined) {
       await refuseOtherContent(server, change.writer, known, input, imageKey);
-      return { release: known, created: false };
+      const isChanged = await keepReleaseStatement(change, known, offered);
+      const release = isChanged ? await releaseOfKey(server, change.writer, input.imageKeyId) : known;
+      return { release: release ?? known, created: false };
     }
-    const id = await insertRelease(server, change, product.id, input, imageKey);
+    const id = await insertRelease(server, change, product.id, { ...input, statement: offered }, imageKey);
     await change.audit({
       action: 'release.register',
       target: id,
@@ -56,14 +67,48 @@ export async function listReleases(server: KeyServer, query: PageQuery): Promise
   return toPage(releases, query);
 }
 
-async function openSealedImageKey(server: KeyServer, sealed: string): Promise<Uint8Array> {
+/** @throws LatchkeyError STATE_NOT_FOUND */
+export async function getRelease(server: KeyServer, id: string): Promise<SignedRelease> {
+  const row = await releaseRows(server, server.store.read).where('release.id', '=', id).executeTakeFirst();
+  if (row !== undefined) return toRelease(server.store.read, row);
+  throw new LatchkeyError('STATE_NOT_FOUND', `there is no release ${JSON.stringify(id)}`, {
+    hint: '`latchkey release list --json` shows the ids',
+  });
+}
+
+/**
+ * Withdraws a release: no new lease is given for its images, and none is prolonged. A node that holds one starts them
+ * until it ends. Repeating it is harmless.
+ * @throws LatchkeyError STATE_NOT_FOUND
+ */
+export async function yankRelease(server: KeyServer, actor: Actor, id: string): Promise<Release> {
+  const { imageKeyId, state } = await getRelease(server, id);
+  if (state === 'PUBLISHED') {
+    await runChange(server, actor, async (change) => {
+      await change.writer
+        .updateTable('release')
+        .set({ state: 'YANKED', revision: await change.nextRevision(), updated_at_ms: change.nowMs })
+        .where('id', '=', id)
+        .execute();
+      await change.audit({ action: 'release.yank', target: id, detail: { imageKeyId } });
+    });
+  }
+  return getRelease(server, id);
+}
+
+async function openSealedImageKey(
+  server: KeyServer,
+  imageKeyId: string,
+  sealed: string,
+): Promise<Uint8Array> {
   const invalid = (cause?: unknown) =>
     new LatchkeyError('KEY_INVALID', 'the sealed image key does not open with the import key', {
-      hint: 'seal the 32-byte image key to the importPublicKeyJwk of GET /v1/organization',
+      hint: 'seal the 32-byte image key, with its id as sub, to the importPublicKeyJwk of GET /v1/organization',
       cause,
     });
   try {
-    const plaintext = await openEnvelope(sealed, server.keys.importKey, 'latchkey-image-key-import');
+    const { importKey } = server.keys;
+    const plaintext = await openEnvelope(sealed, importKey, 'latchkey-image-key-import', imageKeyId);
     if (plaintext.length !== IMAGE_KEY_BYTES) throw invalid();
     return plaintext;
   } catch (error) {
@@ -76,7 +121,7 @@ async function insertRelease(
   change: Change,
   productId: string,
   input: ReleaseInput,
-  imageKey: Uint8Array,
+  imageKey: Uint8Array | undefined,
 ): Promise<string> {
   const { writer, organizationId, nowMs } = change;
   const common = {
@@ -87,15 +132,12 @@ async function insertRelease(
     product_id: productId,
   };
   const id = newId('rel', nowMs);
-  await writer
-    .insertInto('image_key')
-    .values({
-      ...common,
-      id: input.imageKeyId,
-      wrapped_key: server.keys.wrapImageKey(input.imageKeyId, imageKey),
-      state: 'ACTIVE',
-    })
-    .execute();
+  if (imageKey === undefined) {
+    await activateImageKey(change, productId, input.imageKeyId);
+  } else {
+    const wrapped = server.keys.wrapImageKey(input.imageKeyId, imageKey);
+    await insertImageKey(change, { ...common, id: input.imageKeyId, wrapped_key: wrapped, state: 'ACTIVE' });
+  }
   await writer
     .insertInto('release')
     .values({
@@ -105,12 +147,25 @@ async function insertRelease(
       version: input.version,
       image_key_id: input.imageKeyId,
       state: 'PUBLISHED',
+      statement: input.statement ?? null,
     })
     .execute();
   for (const imageDigest of new Set(input.imageDigests)) {
     await insertImage(change, id, imageDigest);
   }
   return id;
+}
+
+async function insertImageKey(change: Change, row: ImageKeyTable): Promise<void> {
+  const { numInsertedOrUpdatedRows: inserted } = await change.writer
+    .insertInto('image_key')
+    .values(row)
+    .onConflict((conflict) => conflict.doNothing())
+    .executeTakeFirst();
+  if (inserted === 1n) return;
+  throw new LatchkeyError('STATE_CONFLICT', `there is already an image key ${row.id}`, {
+    hint: 'every release has an image key of its own; encrypt again',
+  });
 }
 
 async function insertImage(change: Change, releaseId: string, imageDigest: string): Promise<void> {
@@ -132,7 +187,7 @@ async function refuseOtherContent(
   reader: Reader,
   known: Release,
   input: ReleaseInput,
-  imageKey: Uint8Array,
+  imageKey: Uint8Array | undefined,
 ): Promise<void> {
   const { wrapped_key: wrapped } = await reader
     .selectFrom('image_key')
@@ -141,7 +196,7 @@ async function refuseOtherContent(
     .executeTakeFirstOrThrow();
   const stored = server.keys.unwrapImageKey(input.imageKeyId, wrapped);
   const same =
-    Buffer.from(stored).equals(imageKey) &&
+    (imageKey === undefined || Buffer.from(stored).equals(imageKey)) &&
     known.productCode === input.productCode &&
     known.repository === input.repository &&
     known.version === input.version &&
@@ -172,14 +227,14 @@ async function releaseOfKey(
   server: KeyServer,
   reader: Reader,
   imageKeyId: string,
-): Promise<Release | undefined> {
+): Promise<SignedRelease | undefined> {
   const row = await releaseRows(server, reader)
     .where('release.image_key_id', '=', imageKeyId)
     .executeTakeFirst();
   return row === undefined ? undefined : toRelease(reader, row);
 }
 
-async function toRelease(reader: Reader, row: ReleaseRow): Promise<Release> {
+async function toRelease(reader: Reader, row: ReleaseRow): Promise<SignedRelease> {
   const images = await reader
     .selectFrom('release_image')
     .select('image_digest')
@@ -196,6 +251,7 @@ async function toRelease(reader: Reader, row: ReleaseRow): Promise<Release> {
     version: row.version,
     imageKeyId: row.image_key_id,
     state: row.state,
+    statement: row.statement,
     imageDigests: images.map((image) => image.image_digest),
   };
 }

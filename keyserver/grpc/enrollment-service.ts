@@ -40,6 +40,7 @@ export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentSe
         productCode: activation.productCode,
         contact: activation.contact,
         leaseVerificationJwk: server.leaseVerificationJwk,
+        releaseVerificationJwk: server.releaseVerificationJwk,
       };
     }, log),
   };

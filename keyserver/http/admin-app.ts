@@ -23,6 +23,7 @@ import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts'
 import { administrationRoutes } from './routes/administration.ts';
 import { catalogRoutes } from './routes/catalog.ts';
 import { customerRoutes } from './routes/customers.ts';
+import { imageKeyRoutes } from './routes/image-keys.ts';
 import { licenseRoutes } from './routes/licenses.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 
@@ -70,6 +71,7 @@ export async function createAdminApp(
     requireToken(scope, server);
     const routes = withZod(scope);
     catalogRoutes(routes, server);
+    imageKeyRoutes(routes, server);
     customerRoutes(routes, server);
     licenseRoutes(routes, server);
     nodeRoutes(routes, server);

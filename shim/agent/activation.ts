@@ -11,6 +11,7 @@ import { activateAt, connectKeyServer } from './key-server.ts';
 import type { LeaseAuthority } from './lease-keeper.ts';
 import { leaseVerificationKey, verifyLease } from './lease.ts';
 import type { NodeIdentity } from './node-identity.ts';
+import { openLeaseStatement, releaseVerificationKey } from './lease-statement.ts';
 
 const ECDSA_P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
@@ -45,6 +46,7 @@ export async function activate(
     authorityPem: new X509Certificate(response.authorityDer).toString('pem'),
     certificateExpiresAtMs: response.certificateExpiresAtMs,
     leaseVerificationJwk: response.leaseVerificationJwk,
+    releaseVerificationJwk: response.releaseVerificationJwk,
     licenses: [...others, { licenseId, productCode, contact }],
   };
   return { identity, response };
@@ -57,6 +59,7 @@ export function leaseAuthority(
   privateKeyPem: string,
 ): LeaseAuthority {
   const verificationKey = leaseVerificationKey(identity.leaseVerificationJwk);
+  const releaseKey = releaseVerificationKey(identity.releaseVerificationJwk);
   const nodeKey = createPrivateKey(privateKeyPem);
   return {
     keyServer: connectKeyServer(keyServerAddress, { ...identity, privateKeyPem }),
@@ -65,6 +68,7 @@ export function leaseAuthority(
         nodeId: identity.nodeId,
         ...(subject === undefined ? {} : { subject }),
       }),
+    openStatement: (envelope, claims) => openLeaseStatement(envelope, releaseKey, claims),
     openImageKey: (jwe) => openImageKey(jwe, nodeKey),
   };
 }

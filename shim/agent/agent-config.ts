@@ -40,6 +40,20 @@ const configSchema = z.strictObject({
     .regex(/^[1-9]\d*(?:[kmgKMG]|%)?$/, 'must be a size like 2g or a share like 50%')
     .default(DEFAULT_PLAINTEXT_CAPACITY),
   idle_drop_seconds: z.int().positive().default(DEFAULT_IDLE_DROP_SECONDS),
+  /**
+   * A service for tools with ocicrypt's key providers (skopeo, podman, CRI-O, nerdctl), off unless it has a socket. It
+   * answers under the same license decision, but what these tools decrypt is plain on their disk, stays there after a
+   * revocation, and its starts ask nobody. Only starts on the latchkey snapshotter are gated.
+   */
+  key_provider: z
+    .strictObject({
+      socket: z
+        .string()
+        .regex(/^\/./, 'must be an absolute path')
+        // A unix socket's path has at most 107 bytes, and it is bound under a longer name first.
+        .max(80, 'must have at most 80 characters'),
+    })
+    .optional(),
   stop_grace_seconds: z.int().nonnegative().max(MAX_STOP_GRACE_SECONDS).default(DEFAULT_STOP_GRACE_SECONDS),
 });
 
@@ -54,6 +68,8 @@ export interface AgentConfig {
   readonly plaintextCapacity: string;
   readonly idleDropAfterMs: number;
   readonly stopGraceMs: number;
+  /** Undefined = no key provider service. */
+  readonly keyProviderSocket: string | undefined;
   readonly paths: AgentPaths;
 }
 
@@ -115,6 +131,7 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     plaintextCapacity: file.plaintext_capacity,
     idleDropAfterMs: file.idle_drop_seconds * 1000,
     stopGraceMs: file.stop_grace_seconds * 1000,
+    keyProviderSocket: file.key_provider?.socket,
     paths: agentPaths(file.state_directory, file.runtime_directory),
   };
 }

@@ -47,8 +47,8 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
     leases: leases.map((lease) => ({
       leaseId: lease.claims.leaseId,
       licenseId: lease.claims.licenseId,
-      imageDigest: lease.subject.imageDigest,
-      imageKeyId: lease.subject.imageKeyId,
+      imageDigest: lease.claims.imageDigest,
+      imageKeyId: lease.claims.imageKeyId,
       expiresAtMs: lease.claims.expiresAtMs,
       auditSequence: lease.auditSequence,
       state: lease.denial?.code ?? (agent.leases.isGood(lease) ? 'VALID' : 'EXPIRED'),

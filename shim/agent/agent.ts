@@ -16,11 +16,13 @@ import type { AgentConfig } from './agent-config.ts';
 import { ContainerdGate } from './containerd-gate.ts';
 import { ExtractionLedger } from './extraction-ledger.ts';
 import { KeyGrantor } from './key-grant.ts';
+import { ImageGuard } from './image-guard.ts';
 import type { KeyServer } from './key-server.ts';
 import { LayerIndex } from './layer-index.ts';
 import { type HeldLease, LeaseKeeper, fromDenial } from './lease-keeper.ts';
 import { LeaseRenewal } from './lease-renewal.ts';
 import { subjectKey } from './lease.ts';
+import { nodePlatform } from './node-platform.ts';
 import { IdentityStore, type NodeIdentity } from './node-identity.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { RevocationWatch } from './revocation-watch.ts';
@@ -84,11 +86,12 @@ export class Agent {
     });
     const index = new LayerIndex(this.containerd);
     const ledger = new ExtractionLedger();
-    this.grantor = new KeyGrantor(ledger, index, this.leases);
+    const guard = new ImageGuard(this.leases, index, nodePlatform(process.arch));
+    this.grantor = new KeyGrantor(ledger, index, this.leases, guard);
     this.#gate = new ContainerdGate({
       containerd: this.containerd,
       index,
-      leases: this.leases,
+      guard,
       ledger,
       onRefusedLate: () => void this.#sweep(),
       onKeepBlobFailed: (layer, error) => {

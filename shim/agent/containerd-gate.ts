@@ -9,8 +9,8 @@ import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import type { ExtractionOutcome, LayerIdentity, SnapshotGate } from '../snapshotter/gate.ts';
 import type { SnapshotGateRecord, SnapshotLayer } from '../snapshotter/snapshot.ts';
 import type { ExtractionLedger } from './extraction-ledger.ts';
+import type { ImageGuard } from './image-guard.ts';
 import type { LayerIndex } from './layer-index.ts';
-import type { LeaseKeeper } from './lease-keeper.ts';
 import { mostTelling } from './denial-choice.ts';
 
 /** containerd knows the committed snapshot only once it has our answer to Commit. */
@@ -20,7 +20,7 @@ const KEEP_BLOB_ATTEMPTS = 20;
 export interface ContainerdGateParts {
   readonly containerd: ContainerdConnection;
   readonly index: LayerIndex;
-  readonly leases: LeaseKeeper;
+  readonly guard: ImageGuard;
   readonly ledger: ExtractionLedger;
   readonly onRefusedLate: () => void;
   readonly onKeepBlobFailed: (layer: SnapshotLayer, error: LatchkeyError) => void;
@@ -41,6 +41,14 @@ export class ContainerdGate implements SnapshotGate {
     const allowed: SnapshotGateRecord[] = [];
     for (const group of groups) allowed.push(await this.#authorizeOne(group));
     return allowed;
+  }
+
+  authorizeStart(
+    namespace: string,
+    topChainId: Digest,
+    records: readonly SnapshotGateRecord[],
+  ): Promise<void> {
+    return this.#parts.guard.requireReleasedChain(namespace, topChainId, records);
   }
 
   refusedLate(): void {
@@ -73,12 +81,12 @@ export class ContainerdGate implements SnapshotGate {
 
   /** Those with a lease already come first: asking for each forged one would only cost time. */
   async #authorizeOne(group: readonly SnapshotGateRecord[]): Promise<SnapshotGateRecord> {
-    const held = group.find((record) => this.#parts.leases.holdsGood(record));
+    const held = group.find((record) => this.#parts.guard.isCleared(record));
     if (held !== undefined) return held;
     const denials: LatchkeyError[] = [];
     for (const record of group) {
       try {
-        await this.#parts.leases.require(record, record.contact);
+        await this.#parts.guard.require(record);
         return record;
       } catch (error) {
         denials.push(toLatchkeyError(error));

@@ -1,7 +1,13 @@
-/** Which of several denials a person is told: anybody can make an image unknown, so that says least. */
-import type { LatchkeyError } from '#src/base/errors.ts';
+/** Which of several denials a person is told: anybody can make an image unknown or alter it, so that says least. */
+import type { ErrorCode, LatchkeyError } from '#src/base/errors.ts';
+
+const SAYS_LITTLE: ReadonlySet<ErrorCode> = new Set(['DENIED_IMAGE_UNKNOWN', 'DENIED_IMAGE_ALTERED']);
 
 /** @param denials in the order in which they came, at least one */
 export function mostTelling(denials: readonly LatchkeyError[]): LatchkeyError | undefined {
-  return denials.find(({ code }) => code !== 'DENIED_IMAGE_UNKNOWN') ?? denials[0];
+  return (
+    denials.find(({ code }) => !SAYS_LITTLE.has(code)) ??
+    denials.find(({ code }) => code === 'DENIED_IMAGE_ALTERED') ??
+    denials[0]
+  );
 }

@@ -1,7 +1,7 @@
 /**
  * The grant rule. A layer key is given when all of this holds: our snapshotter is unpacking or restoring the
- * layer now; the bytes that arrive are that layer's; an image that holds it has a valid lease; and it is the
- * first time for this unpacking.
+ * layer now; the bytes that arrive are that layer's; an image that holds it has a valid lease and is as it was released;
+ * and it is the first time for this unpacking.
  */
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { LayerKey } from '#src/crypto/layer-cipher.ts';
@@ -11,6 +11,7 @@ import type { Digest } from '#src/oci/digest.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
 import { mostTelling } from './denial-choice.ts';
 import type { ExtractionLedger, OpenExtraction } from './extraction-ledger.ts';
+import type { ImageGuard } from './image-guard.ts';
 import { type LayerIndex, hashHead } from './layer-index.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 
@@ -29,11 +30,13 @@ export class KeyGrantor {
   readonly #ledger: ExtractionLedger;
   readonly #index: LayerIndex;
   readonly #leases: LeaseKeeper;
+  readonly #guard: ImageGuard;
 
-  constructor(ledger: ExtractionLedger, index: LayerIndex, leases: LeaseKeeper) {
+  constructor(ledger: ExtractionLedger, index: LayerIndex, leases: LeaseKeeper, guard: ImageGuard) {
     this.#ledger = ledger;
     this.#index = index;
     this.#leases = leases;
+    this.#guard = guard;
   }
 
   /**
@@ -77,7 +80,7 @@ export class KeyGrantor {
   }
 
   async #grantFor(extraction: OpenExtraction, gate: SnapshotGateRecord): Promise<KeyGrant> {
-    const lease = await this.#leases.require(gate, gate.contact);
+    const lease = await this.#guard.require(gate);
     const element = parseElement(Buffer.from(gate.element, 'base64'));
     const options = parsePrivateOptions(openElement(element, lease.imageKey));
     const { mac } = parsePublicOptions(Buffer.from(gate.publicOptions, 'base64'));

@@ -11,14 +11,17 @@ import {
   MAX_KEYS_PER_LAYER,
   MAX_MANIFEST_BYTES,
 } from '#src/base/limits.ts';
+import type { FoundImage } from '#src/image/statement-match.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { ContainerdConnection } from '../containerd/connection.ts';
 import { listManifests, readBlob, readRange } from '../containerd/content.ts';
 import type { LayerIdentity } from '../snapshotter/gate.ts';
+import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
 import { type ImageLayer, imageLayers, parseImageManifest } from './encrypted-image.ts';
 
 interface IndexedImage {
   readonly digest: Digest;
+  readonly config: Digest;
   readonly layers: readonly ImageLayer[];
 }
 
@@ -39,6 +42,33 @@ export class LayerIndex {
   async identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined> {
     await this.refresh(namespace);
     return this.#lookUp(namespace, chainId);
+  }
+
+  /** An image by the digest of its manifest; undefined when no namespace has it whole. */
+  async image(digest: Digest): Promise<FoundImage | undefined> {
+    for (const images of this.#images.values()) {
+      const image = images.get(digest);
+      if (image !== undefined) return image === null ? undefined : toFoundImage(image);
+    }
+    for (const namespace of await this.#containerd.namespaces()) {
+      const image = await this.#read(namespace, digest);
+      if (image !== undefined && image !== null) return toFoundImage(image);
+    }
+    return undefined;
+  }
+
+  /**
+   * The keys of the images of a namespace whose layers end with a chain ID: one record for each image and key. Asks
+   * containerd what has come since.
+   */
+  async recordsOf(namespace: string, topChainId: Digest): Promise<SnapshotGateRecord[]> {
+    await this.refresh(namespace);
+    const images = [...(this.#images.get(namespace)?.values() ?? [])];
+    return images.flatMap((image) => {
+      if (image?.layers.at(-1)?.chainId !== topChainId) return [];
+      const records = image.layers.flatMap((layer) => recordsOfLayer(image, layer));
+      return [...new Map(records.map((record) => [record.imageKeyId, record])).values()];
+    });
   }
 
   /** SHA-256 of a blob's first bytes: how a layer is known when containerd says nothing about it. */
@@ -94,7 +124,7 @@ export class LayerIndex {
       if (manifest === undefined || manifest.config.size > MAX_CONFIG_BYTES) return null;
       const config = await readBlob(this.#containerd, namespace, manifest.config.digest, MAX_CONFIG_BYTES);
       const layers = imageLayers(manifest, config);
-      return layers === undefined ? null : { digest, layers };
+      return layers === undefined ? null : { digest, config: manifest.config.digest, layers };
     } catch (error) {
       // One unreadable image must not stop the others; without an entry its own keys are not given.
       if (error instanceof LatchkeyError && !error.code.startsWith('NET_')) return undefined;
@@ -113,24 +143,39 @@ export class LayerIndex {
       hits[0];
     if (hit === undefined) return undefined;
     const { digest, mediaType, sizeBytes, diffId, encrypted } = hit.layer;
-    const keys = hits.flatMap(({ image, layer }) =>
-      image === null
-        ? []
-        : layer.elements.map(({ header, encoded }) => ({
-            imageKeyId: header.imageKeyId,
-            imageDigest: image.digest,
-            contact: header.contact,
-            element: encoded,
-            publicOptions: layer.publicOptions,
-            blob: { digest: layer.digest, mediaType: layer.mediaType, sizeBytes: layer.sizeBytes },
-          })),
-    );
+    const keys = hits.flatMap(({ image, layer }) => (image === null ? [] : recordsOfLayer(image, layer)));
     return {
       layer: { namespace, digest, mediaType, sizeBytes, diffId, encrypted },
       encryptedIn: keys.slice(0, MAX_KEYS_PER_LAYER),
       plainTwin: hits.some(({ layer }) => !layer.encrypted),
     };
   }
+}
+
+function recordsOfLayer(image: IndexedImage, layer: ImageLayer): SnapshotGateRecord[] {
+  return layer.elements.map(({ header, encoded }) => ({
+    imageKeyId: header.imageKeyId,
+    imageDigest: image.digest,
+    contact: header.contact,
+    element: encoded,
+    publicOptions: layer.publicOptions,
+    blob: { digest: layer.digest, mediaType: layer.mediaType, sizeBytes: layer.sizeBytes },
+  }));
+}
+
+function toFoundImage({ digest, config, layers }: IndexedImage): FoundImage {
+  return {
+    manifest: digest,
+    config,
+    layers: layers.map((layer) => ({
+      mediaType: layer.mediaType,
+      digest: layer.digest,
+      sizeBytes: layer.sizeBytes,
+      diffId: layer.diffId,
+      isEncrypted: layer.encrypted,
+      imageKeyIds: [...new Set(layer.elements.map(({ header }) => header.imageKeyId))],
+    })),
+  };
 }
 
 /** SHA-256, hex, of at most the first LAYER_HEAD_BYTES. */

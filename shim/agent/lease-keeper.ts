@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError, isDeniedCode, isErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { Denial, LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from './key-server.ts';
@@ -19,6 +20,8 @@ export interface LeaseAuthority {
   readonly keyServer: KeyServer;
   /** Checks a lease's signature and that it is ours. */
   verify(token: string, subject?: LeaseSubject): Promise<LeaseClaims>;
+  /** Reads the release statement, which the key server has signed, and checks that it is about the lease's image key. */
+  openStatement(envelope: Uint8Array, claims: LeaseClaims): ReleaseStatement;
   /** Opens the sealed image key with the node key. */
   openImageKey(jwe: string): Promise<Buffer>;
 }
@@ -28,6 +31,8 @@ export interface HeldLease {
   claims: LeaseClaims;
   anchor: LeaseAnchor;
   readonly imageKey: Buffer;
+  /** What the release is. Leases that prolong this one are for the same. */
+  readonly statement: ReleaseStatement;
   /** Receipt: the place of the decision in the key server's audit log. */
   readonly auditSequence: number;
   /** Set when the key server has said no; what the next start is told. */
@@ -70,10 +75,10 @@ export class LeaseKeeper {
     return lease.denial === undefined && leaseTimeMs(lease.anchor, this.#clock) < lease.claims.expiresAtMs;
   }
 
-  /** True when a start of the subject needs no question to the key server. */
-  holdsGood(subject: LeaseSubject): boolean {
+  /** The good lease of a subject, for which the key server need not be asked. */
+  findGood(subject: LeaseSubject): HeldLease | undefined {
     const held = this.#leases.get(subjectKey(subject));
-    return held !== undefined && this.isGood(held);
+    return held !== undefined && this.isGood(held) ? held : undefined;
   }
 
   /**
@@ -82,8 +87,8 @@ export class LeaseKeeper {
    * @throws LatchkeyError DENIED_*
    */
   async require(subject: LeaseSubject, contact: string | undefined): Promise<HeldLease> {
-    const held = this.#leases.get(subjectKey(subject));
-    if (held !== undefined && this.isGood(held)) return held;
+    const good = this.findGood(subject);
+    if (good !== undefined) return good;
     if (this.#authority === undefined) {
       throw new LatchkeyError(
         'DENIED_NODE_NOT_ACTIVATED',
@@ -91,6 +96,7 @@ export class LeaseKeeper {
         { hint: "run 'latchkey node activate <license key>' on this node", contact },
       );
     }
+    const held = this.#leases.get(subjectKey(subject));
     return this.#askOnce(subject, held, contact, this.#authority);
   }
 
@@ -187,9 +193,11 @@ export class LeaseKeeper {
         nonce: randomBytes(NONCE_BYTES),
         nodeTimeMs: this.#clock.nowMs(),
       });
+      const claims = await authority.verify(answer.lease, subject);
       const lease: HeldLease = {
         subject,
-        claims: await authority.verify(answer.lease, subject),
+        claims,
+        statement: authority.openStatement(answer.statement, claims),
         anchor: { serverTimeMs: answer.serverTimeMs, monotonicMs: this.#clock.monotonicMs() },
         imageKey: await authority.openImageKey(answer.imageKeyJwe),
         auditSequence: answer.auditSequence,

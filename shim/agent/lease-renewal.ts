@@ -3,7 +3,7 @@ import type { Clock } from '#src/base/clock.ts';
 import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import type { KeyServer } from './key-server.ts';
 import { type HeldLease, type LeaseKeeper, fromDenial } from './lease-keeper.ts';
-import { leaseTimeMs } from './lease.ts';
+import { ANY_IMAGE, leaseTimeMs } from './lease.ts';
 
 const TICK_MS = 500;
 /** After a failed renewal; the lease itself bounds how long this can go on. */
@@ -39,7 +39,8 @@ export class LeaseRenewal {
     if (this.#busy || this.#clock.monotonicMs() < this.#notBeforeMs) return;
     const due = this.#leases
       .all()
-      .filter((lease) => this.#leases.isGood(lease))
+      // A key provider call is over once it is answered: its lease, and the key in memory, may lapse.
+      .filter((lease) => lease.subject.imageDigest !== ANY_IMAGE && this.#leases.isGood(lease))
       .filter(({ anchor, claims }) => leaseTimeMs(anchor, this.#clock) >= claims.renewAtMs)
       .slice(0, MAX_LEASES_PER_RENEWAL);
     if (due.length === 0) return;

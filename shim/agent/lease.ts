@@ -7,8 +7,14 @@ import { parseJson } from '#src/base/json.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims, leaseClaimsSchema } from '#src/licensing/lease-claims.ts';
 import type { Digest } from '#src/oci/digest.ts';
 
+/** What is wrong with a lease is told as far as this. */
+const MAX_REASON_CHARACTERS = 500;
+
+/** In place of a digest where only the key is known (a key provider call): whichever image of the key's release. */
+export const ANY_IMAGE = '';
+
 export interface LeaseSubject {
-  readonly imageDigest: Digest;
+  readonly imageDigest: Digest | typeof ANY_IMAGE;
   readonly imageKeyId: string;
 }
 
@@ -32,12 +38,20 @@ export function leaseTimeMs(anchor: LeaseAnchor, clock: Clock): number {
   return Math.max(clock.nowMs(), anchor.serverTimeMs + elapsedMs);
 }
 
-/** The key server's lease verification key from its JSON Web Key. */
+/**
+ * The key server's lease verification key from its JSON Web Key.
+ * @throws LatchkeyError KEY_INVALID
+ */
 export function leaseVerificationKey(jwk: string): KeyObject {
-  return createPublicKey({
-    key: parseJson(jwk, 'the lease verification key') as Record<string, string>,
-    format: 'jwk',
-  });
+  try {
+    const key = parseJson(jwk, 'the lease verification key') as Record<string, string>;
+    return createPublicKey({ key, format: 'jwk' });
+  } catch (error) {
+    throw new LatchkeyError('KEY_INVALID', "the key server's lease verification key cannot be read", {
+      hint: 'is it a Latchkey key server, and not an older one?',
+      cause: error,
+    });
+  }
 }
 
 /**
@@ -56,14 +70,20 @@ export async function verifyLease(
     if (protectedHeader.typ !== LEASE_TOKEN_TYPE) throw new Error('the token is not a lease');
     const claims = leaseClaimsSchema.parse(parseJson(payload, 'the lease'));
     if (claims.nodeId !== expected.nodeId) throw new Error('the lease is for another node');
-    if (expected.subject !== undefined && subjectKey(claims) !== subjectKey(expected.subject)) {
+    if (expected.subject !== undefined && !isAbout(claims, expected.subject)) {
       throw new Error('the lease is for another image');
     }
     return claims;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = (error instanceof Error ? error.message : String(error)).slice(0, MAX_REASON_CHARACTERS);
     throw new LatchkeyError('DENIED_LEASE_INVALID', `the key server's lease is not valid: ${reason}`, {
       cause: error,
     });
   }
+}
+
+function isAbout(claims: LeaseClaims, { imageDigest, imageKeyId }: LeaseSubject): boolean {
+  return (
+    claims.imageKeyId === imageKeyId && (imageDigest === ANY_IMAGE || claims.imageDigest === imageDigest)
+  );
 }

@@ -17,6 +17,8 @@ import { snapshotsService } from '../snapshotter/service.ts';
 import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfig } from './agent-config.ts';
 import { agentService } from './agent-service.ts';
 import { Agent } from './agent.ts';
+import { type KeyProviderSocket, serveKeyProvider } from './key-provider-socket.ts';
+import { keyProviderHandlers } from './key-provider.ts';
 import { serveProcessors } from './processor-endpoint.ts';
 import { WorkerPool } from './worker-pool.ts';
 
@@ -85,11 +87,13 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   server.addService(AgentService, agentService({ agent, config, version: packageVersion() }));
   await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
+  const keyProvider = await startKeyProvider(config, agent, log);
   log.info({ nodeId: agent.identity?.nodeId, runtimeDirectory: paths.runtimeDirectory }, 'agent ready');
   await untilSignal();
   log.info('agent stopping');
   setTimeout(() => process.exit(0), DRAIN_MS).unref();
   processors.close();
+  await keyProvider?.close();
   await new Promise<void>((resolve) => {
     server.tryShutdown(() => {
       resolve();
@@ -98,6 +102,21 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   agent.stop();
   await pool.close();
   process.exit(0);
+}
+
+/** Off unless configured: what its callers decrypt is outside the gate. */
+async function startKeyProvider(
+  config: AgentConfig,
+  agent: Agent,
+  log: Logger,
+): Promise<KeyProviderSocket | undefined> {
+  const { keyProviderSocket } = config;
+  if (keyProviderSocket === undefined) return undefined;
+  const handlers = keyProviderHandlers(agent.leases, (event) => {
+    if ('error' in event) log.warn({ error: event.error.line }, 'layer key refused to a key provider client');
+    else log.info(event, 'layer key given to a key provider client, outside the gate');
+  });
+  return serveKeyProvider(keyProviderSocket, handlers);
 }
 
 function causeText(error: LatchkeyError): string | undefined {

@@ -20,6 +20,8 @@ const identitySchema = z.object({
   authorityPem: z.string(),
   certificateExpiresAtMs: z.int(),
   leaseVerificationJwk: z.string(),
+  /** Verifies release statements; '' on a node that was activated before there were any. */
+  releaseVerificationJwk: z.string().default(''),
   licenses: z.array(z.object({ licenseId: z.string(), productCode: z.string(), contact: z.string() })),
 });
 

@@ -2,7 +2,7 @@
  * The files of a stream processor, opened through /proc: the same pipes containerd gave it, so that no layer
  * byte crosses the socket. The process id is the caller's word, hence the check that it runs our program.
  */
-import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_PROCESSOR_PAYLOAD_BYTES } from '#src/base/limits.ts';
@@ -59,7 +59,13 @@ async function readPayload(processId: number): Promise<Buffer | undefined> {
   const path = `/proc/${processId}/fd/3`;
   const status = await stat(path).catch(() => undefined);
   if (status?.isFIFO() !== true) return undefined;
-  const payload = await readFile(path);
+  const handle = await open(path, constants.O_RDONLY);
+  const chunks: Buffer[] = [];
+  // One byte more than it may have tells that it is too long; the rest is not waited for.
+  for await (const chunk of handle.createReadStream({ end: MAX_PROCESSOR_PAYLOAD_BYTES })) {
+    chunks.push(chunk as Buffer);
+  }
+  const payload = Buffer.concat(chunks);
   return payload.length <= MAX_PROCESSOR_PAYLOAD_BYTES ? payload : undefined;
 }
 

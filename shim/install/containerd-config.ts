@@ -10,21 +10,19 @@ import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 export type TomlTable = Record<string, unknown>;
 
 /**
- * The processor IDs are those of containerd's default configuration and of imgcrypt: CRI sends its payload to
- * exactly these, and entries under other IDs would compete with the default ones.
+ * The first two IDs are those of containerd's default configuration and of imgcrypt: CRI sends its payload to
+ * exactly these, and entries under other IDs would compete with the default ones. zstd has none there; its layers come
+ * without a payload and are known by their first bytes.
  */
-const PROCESSORS = [
-  {
-    id: 'io.containerd.ocicrypt.decoder.v1.tar',
-    accepts: ['application/vnd.oci.image.layer.v1.tar+encrypted'],
-    returns: 'application/vnd.oci.image.layer.v1.tar',
-  },
-  {
-    id: 'io.containerd.ocicrypt.decoder.v1.tar.gzip',
-    accepts: ['application/vnd.oci.image.layer.v1.tar+gzip+encrypted'],
-    returns: 'application/vnd.oci.image.layer.v1.tar+gzip',
-  },
-] as const;
+const PROCESSORS = (['', 'gzip', 'zstd'] as const).map((compression) => {
+  const typeOf = (family: string) => `${family}.v1.tar${compression === '' ? '' : `+${compression}`}`;
+  const layer = 'application/vnd.oci.image.layer';
+  return {
+    id: `io.containerd.ocicrypt.decoder.v1.tar${compression === '' ? '' : `.${compression}`}`,
+    accepts: [`${typeOf(layer)}+encrypted`, `${typeOf(`${layer}.nondistributable`)}+encrypted`],
+    returns: typeOf(layer),
+  };
+});
 
 /** The entries of `stream_processors` that are ours. */
 export function processorIds(): string[] {

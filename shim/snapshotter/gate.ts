@@ -35,6 +35,16 @@ export interface SnapshotGate {
    * @throws LatchkeyError DENIED_*
    */
   authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<SnapshotGateRecord[]>;
+  /**
+   * Resolves when the image whose layers end with this chain ID is one that was released.
+   * @param records of the gated layers in it, which are authorized
+   * @throws LatchkeyError DENIED_*
+   */
+  authorizeStart(
+    namespace: string,
+    topChainId: Digest,
+    records: readonly SnapshotGateRecord[],
+  ): Promise<void>;
   /** A start was refused after its layers had been made; they are dropped if nobody else may use them. */
   refusedLate(): void;
   /** An unpacking begins; a stream processor may get a key of its identity, once, under this token. */

@@ -8,6 +8,7 @@ import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
+import { authorizeChain } from './authorization.ts';
 import type { SnapshotDirectories, Usage } from './directories.ts';
 import type { SnapshotGate } from './gate.ts';
 import { extractionKey } from './extraction-key.ts';
@@ -46,7 +47,7 @@ export class Snapshotter {
     const chain = this.parentChain(request.parent);
     const chainId = extractionChainId(request.key, request.labels);
     if (chainId !== null) return this.#prepareExtraction(request, chain, chainId);
-    await this.#authorize(chain);
+    await authorizeChain(this.#parts.gate, chain, null, true);
     const snapshot = this.#insert(request, 'active', { store: isGated(chain) ? 'memory' : 'disk' });
     // Under a gated chain a container's directories wait for Mounts, when its parents' files are there.
     if (!isGated(chain)) await this.#createOrForget(snapshot, chain);
@@ -56,7 +57,7 @@ export class Snapshotter {
   /** Opens a snapshot for reading; its caller mounts what this gives, so the layers must be there. */
   async view(request: PrepareRequest): Promise<Mount[]> {
     const chain = this.parentChain(request.parent);
-    await this.#authorizeAndEnsure(chain, null);
+    await this.#authorizeAndEnsure(chain, null, true);
     const snapshot = this.#insert(request, 'view', { store: isGated(chain) ? 'memory' : 'disk' });
     await this.#createOrForget(snapshot, chain);
     return this.#mounts(snapshot, chain);
@@ -69,7 +70,7 @@ export class Snapshotter {
       throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} is committed`);
     }
     const chain = this.parentChain(snapshot.parent ?? '');
-    await this.#authorizeAndEnsure(chain, snapshot.gate);
+    await this.#authorizeAndEnsure(chain, snapshot.gate, snapshot.layer === null);
     await this.#createDirectories(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
@@ -171,7 +172,7 @@ export class Snapshotter {
         },
       );
     }
-    await this.#authorizeAndEnsure(chain, null);
+    await this.#authorizeAndEnsure(chain, null, false);
     const gate = await extractionKey(this.#parts.gate, identity);
     if (gate !== null && !identity.plainTwin) await this.#parts.directories.requireRoom(gate.blob.sizeBytes);
     const snapshot = this.#insert(request, 'active', {
@@ -222,17 +223,16 @@ export class Snapshotter {
     return chain;
   }
 
-  async #authorize(chain: readonly Snapshot[], own: SnapshotGateRecord | null = null): Promise<void> {
-    const records = [own, ...chain.map(({ gate }) => gate)].filter((gate) => gate !== null);
-    if (records.length > 0) await this.#parts.gate.authorize(records.map((record) => [record]));
-  }
-
   /** Making layers can take minutes, in which a license can end; so the question is asked before and after. */
-  async #authorizeAndEnsure(chain: readonly Snapshot[], own: SnapshotGateRecord | null): Promise<void> {
-    await this.#authorize(chain, own);
+  async #authorizeAndEnsure(
+    chain: readonly Snapshot[],
+    own: SnapshotGateRecord | null,
+    isStart: boolean,
+  ): Promise<void> {
+    await authorizeChain(this.#parts.gate, chain, own, isStart);
     await this.#parts.keeper.ensure(chain);
     try {
-      await this.#authorize(chain, own);
+      await authorizeChain(this.#parts.gate, chain, own, isStart);
     } catch (error) {
       this.#parts.gate.refusedLate();
       throw error;

@@ -4,7 +4,7 @@
  * `TypeError` stays for caller bugs; everything that data, people or the world can cause is a LatchkeyError.
  */
 
-import { inspect } from 'node:util';
+import { getSystemErrorMessage, inspect } from 'node:util';
 
 /** Exit statuses, after sysexits.h, so that scripts can branch on them. */
 const EXIT = {
@@ -64,12 +64,15 @@ export const ERROR_TABLE = {
   INPUT_MALFORMED: BAD_INPUT,
   INPUT_UNSUPPORTED: BAD_INPUT,
   INPUT_DIGEST_MISMATCH: errorClass(EXIT.data, GRPC.dataLoss, 422),
+  INPUT_SECRET_EXPOSED: BAD_INPUT,
   INPUT_TRUNCATED: errorClass(EXIT.data, GRPC.dataLoss, 422),
   INPUT_LICENSE_KEY_MALFORMED: errorClass(EXIT.data, GRPC.invalidArgument, 400),
+  INPUT_STATEMENT_MISMATCH: BAD_INPUT,
 
   CRYPTO_AUTHENTICATION_FAILED: errorClass(EXIT.data, GRPC.dataLoss, 422),
   KEY_NOT_FOUND: errorClass(EXIT.denied, GRPC.permissionDenied, 403),
   KEY_INVALID: BAD_INPUT,
+  KEY_PROVIDER_FAILED: errorClass(EXIT.unavailable, GRPC.unavailable, 502),
 
   AUTH_REQUIRED: errorClass(EXIT.denied, GRPC.unauthenticated, 401),
   AUTH_FORBIDDEN: DENIED,
@@ -93,6 +96,8 @@ export const ERROR_TABLE = {
   DENIED_LEASE_EXPIRED: DENIED,
   DENIED_LEASE_INVALID: DENIED,
   DENIED_FOREIGN_UNPACK: DENIED,
+  DENIED_STATEMENT_INVALID: DENIED,
+  DENIED_IMAGE_ALTERED: DENIED,
 
   NET_UNREACHABLE: errorClass(EXIT.unavailable, GRPC.unavailable, 503, true),
   NET_TIMEOUT: errorClass(EXIT.retryLater, GRPC.deadlineExceeded, 504, true),
@@ -199,23 +204,42 @@ export function toLatchkeyError(error: unknown): LatchkeyError {
     case 'EHOSTUNREACH':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-      return new LatchkeyError('NET_UNREACHABLE', message, { cause: error });
+      return new LatchkeyError('NET_UNREACHABLE', message, {
+        hint: 'check the address and that the server runs',
+        cause: error,
+      });
     case 'ENOENT':
-      return new LatchkeyError('STATE_NOT_FOUND', message, { cause: error });
+      return fileError('STATE_NOT_FOUND', error, 'check the path');
     case 'EACCES':
     case 'EPERM':
-    case 'EIO':
+      return fileError('STORAGE_FAILED', error, 'run it as a user who may do this, or name another place');
     case 'EROFS':
+      return fileError('STORAGE_FAILED', error, 'name a place that can be written');
     case 'ENOTDIR':
     case 'EISDIR':
     case 'EEXIST':
-      return new LatchkeyError('STORAGE_FAILED', message, { cause: error });
+    case 'ELOOP':
+    case 'ENAMETOOLONG':
+      return fileError('STORAGE_FAILED', error, 'name another path');
+    case 'EIO':
+      return fileError('STORAGE_FAILED', error, 'check the disk');
     default:
       return new LatchkeyError('BUG_UNEXPECTED', message, {
         hint: 'this is a defect in Latchkey; please report it',
         cause: error,
       });
   }
+}
+
+/** A system error in the words of the operating system, with the path that it is about where Node says it. */
+function fileError(code: ErrorCode, error: unknown, hint: string): LatchkeyError {
+  const { message } = error as Error;
+  const { errno, path } = error as NodeJS.ErrnoException;
+  const isDescribed = errno !== undefined && path !== undefined && path !== '';
+  return new LatchkeyError(code, isDescribed ? `${getSystemErrorMessage(errno)}: ${path}` : message, {
+    hint,
+    cause: error,
+  });
 }
 
 /** node:sqlite names every failure ERR_SQLITE_ERROR; the number tells them apart (sqlite.org/rescode.html). */

@@ -3,19 +3,27 @@
  * signed or hashed document says; here duplicate keys, prototype keys and deep nesting are refused.
  */
 import { LatchkeyError } from './errors.ts';
+import { MAX_JSON_VALUES } from './limits.ts';
 
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
 
 /** OCI documents nest five deep; more is an attack on the stack. */
 const MAX_DEPTH = 32;
+/** A key is repeated in a message as far as this. */
+const MAX_SHOWN_CHARACTERS = 200;
 
 /**
  * Parses JSON text strictly.
  * @param text UTF-8 bytes or a string
  * @param what what the text is, for the message
- * @throws LatchkeyError INPUT_MALFORMED
+ * @param maxValues values that it may hold; more only where long lists of numbers are meant
+ * @throws LatchkeyError INPUT_MALFORMED, LIMIT_EXCEEDED
  */
-export function parseJson(text: Uint8Array | string, what: string): JsonValue {
+export function parseJson(
+  text: Uint8Array | string,
+  what: string,
+  maxValues: number = MAX_JSON_VALUES,
+): JsonValue {
   const source = typeof text === 'string' ? text : decodeUtf8(text, what);
   let value: JsonValue;
   try {
@@ -24,6 +32,7 @@ export function parseJson(text: Uint8Array | string, what: string): JsonValue {
     throw new LatchkeyError('INPUT_MALFORMED', `${what} is not JSON`, { cause: error });
   }
   refuseDuplicateKeys(source, what);
+  refuseManyValues(value, what, maxValues);
   return value;
 }
 
@@ -32,6 +41,21 @@ function decodeUtf8(bytes: Uint8Array, what: string): string {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (error) {
     throw new LatchkeyError('INPUT_MALFORMED', `${what} is not UTF-8`, { cause: error });
+  }
+}
+
+/** A schema looks at every value, so they are counted before. */
+function refuseManyValues(root: JsonValue, what: string, maxValues: number): void {
+  const waiting = [root];
+  let count = 1;
+  for (let value = waiting.pop(); value !== undefined; value = waiting.pop()) {
+    if (typeof value !== 'object' || value === null) continue;
+    const inside = Object.values(value);
+    count += inside.length;
+    if (count > maxValues) {
+      throw new LatchkeyError('LIMIT_EXCEEDED', `${what} holds more than ${maxValues} values`);
+    }
+    for (const one of inside) if (typeof one === 'object') waiting.push(one);
   }
 }
 
@@ -57,7 +81,10 @@ function refuseDuplicateKeys(source: string, what: string): void {
         throw new LatchkeyError('INPUT_MALFORMED', `${what} has the key "__proto__"`);
       }
       if (keys?.has(key) === true) {
-        throw new LatchkeyError('INPUT_MALFORMED', `${what} has the key ${JSON.stringify(key)} twice`);
+        throw new LatchkeyError(
+          'INPUT_MALFORMED',
+          `${what} has the key ${JSON.stringify(key.slice(0, MAX_SHOWN_CHARACTERS))} twice`,
+        );
       }
       keys?.add(key);
     }

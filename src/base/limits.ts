@@ -14,8 +14,16 @@ export const MAX_CONFIG_BYTES = 4 * MEBIBYTE;
 export const MAX_REGISTRY_ERROR_BYTES = 64 * KIBIBYTE;
 /** One annotation value; ocicrypt envelopes with 32 recipients stay far below. */
 export const MAX_ANNOTATION_BYTES = 64 * KIBIBYTE;
+/** A media type: 127 characters for each of its two names (RFC 6838, section 4.2). */
+export const MAX_MEDIA_TYPE_CHARACTERS = 255;
 /** Wrapped keys per layer: each costs one asymmetric operation to try. */
 export const MAX_WRAPPED_KEYS = 32;
+/** A key file: the largest are exported PGP keys with many signatures and a photo. */
+export const MAX_KEY_FILE_BYTES = MEBIBYTE;
+/** A PKCS#11 key file or ocicrypt.conf: a few lines; the check for equal keys grows with the square of their number. */
+export const MAX_PKCS11_FILE_BYTES = 16 * KIBIBYTE;
+/** A password; peers read at most 64 bytes from a file descriptor. */
+export const MAX_PASSWORD_BYTES = 4 * KIBIBYTE;
 /** Layers per image: overlayfs refuses more than 500 lower directories, containerd images stay below 128. */
 export const MAX_LAYERS = 512;
 /** A repository name, as every registry bounds it (distribution spec, "name"). */
@@ -26,14 +34,55 @@ export const MAX_REFERENCE_CHARACTERS = 1024;
 export const MAX_INDEX_DEPTH = 4;
 /** Entries in one image index. */
 export const MAX_INDEX_ENTRIES = 256;
+/** Manifests that index.json of an image layout lists: images and what refers to them. */
+export const MAX_LAYOUT_ENTRIES = 4096;
+/** Manifests that refer to one image: a signature and an SBOM for each release tool, not a flood. */
+export const MAX_REFERRERS = 1024;
+/** Pages of one list of referrers; real registries need one or two. */
+export const MAX_REFERRER_PAGES = 64;
+/** Tries to list a referrer by a tag that other clients change at the same time. */
+export const MAX_REFERRERS_TAG_ATTEMPTS = 5;
+/** How long after its own change a client looks whether another one overwrote the tag: longer than such a change takes. */
+export const REFERRERS_TAG_SETTLE_MS = 200;
+/**
+ * Values in one JSON document: a layout of 4096 entries has half of it. A schema reports every wrong value, at half a
+ * kibibyte each (measured: a list of 4 MiB of `{}` took 2.7 GiB and a minute).
+ */
+export const MAX_JSON_VALUES = 100_000;
 /** Manifests and indexes of one whole image; nested indexes could name millions. */
 export const MAX_GRAPH_MANIFESTS = 1024;
+/**
+ * Manifests, indexes and configs of one whole image, which are kept in memory and take several times that once parsed
+ * (measured: 60 platforms of 6 MiB each took 850 MB). Those of real images have a few hundred kibibytes together.
+ */
+export const MAX_GRAPH_BYTES = 64 * MEBIBYTE;
+/** Manifests of one image, the root and its platforms, whose referrers are asked for before it is encrypted. */
+export const MAX_REFERRER_LOOKUPS = 16;
+/** Base images that one image may note: one per platform, and some have several platforms with one each. */
+export const MAX_BASE_IMAGES = 16;
 /** Blobs of one image moved at once: enough to hide round trips, few enough for a registry's rate limit. */
 export const MAX_PARALLEL_BLOBS = 3;
 /** How long a writer waits for others that change the same image layout; a change takes milliseconds. */
 export const LAYOUT_LOCK_TIMEOUT_MS = 30 * SECOND_MS;
 /** Half-written files of a crash are removed once no living writer can still own them. */
 export const LAYOUT_LEFTOVER_AGE_MS = 24 * HOUR_MS;
+
+/** Files in an image archive: a few for each layer; more are an attack on memory. */
+export const MAX_ARCHIVE_MEMBERS = 16_384;
+/** Header of one file in a tar with its extensions (long name, times); real ones have two kibibytes. */
+export const MAX_TAR_HEADER_BYTES = 64 * KIBIBYTE;
+/** A file name in an archive, as Linux bounds a path. */
+export const MAX_ARCHIVE_NAME_CHARACTERS = 4096;
+/** Links from one file of an archive to the next. */
+export const MAX_ARCHIVE_LINKS = 8;
+/** A compressed archive may unpack to this many times its size ... */
+export const MAX_UNPACK_RATIO = 100;
+/** ... or to this much, whatever its size: layers of zeros are small. */
+export const MIN_UNPACK_BYTES = 1024 * MEBIBYTE;
+/** Space that an archive unpacked to a temporary file leaves to everybody else. */
+export const MIN_FREE_DISK_BYTES = 256 * MEBIBYTE;
+/** How often, while a temporary file is written, the free space is looked at. */
+export const DISK_CHECK_INTERVAL_BYTES = 16 * MEBIBYTE;
 
 /** Tries of one registry request; with the delays below a registry may be away for some ten seconds. */
 export const MAX_REGISTRY_ATTEMPTS = 6;
@@ -46,12 +95,22 @@ export const MAX_RETRY_AFTER_MS = MINUTE_MS;
 export const REGISTRY_ANSWER_TIMEOUT_MS = 2 * MINUTE_MS;
 /** A download that gives no byte for this long is cut and resumed. */
 export const REGISTRY_STALL_TIMEOUT_MS = MINUTE_MS;
+/** A download slower than this, bytes per second, is as good as silent: some registries drip to hold clients. */
+export const MIN_DOWNLOAD_RATE = 256;
+/** A connection that gained less than this before it was cut counts as one without a gain. */
+export const MIN_TRANSFER_GAIN_BYTES = 16 * KIBIBYTE;
+/** A blob that is refused as too large is sent in ever smaller pieces down to this; no proxy refuses less. */
+export const MIN_UPLOAD_PIECE_BYTES = 256 * KIBIBYTE;
+/** Unanswered requests to one host; blobs come in parallel anyway, and registries limit rates. */
+export const MAX_REQUESTS_PER_HOST = 6;
 /** Cuts of one blob transfer in a row, without a byte gained, before it fails. */
 export const MAX_TRANSFER_CUTS = 4;
 /** Redirects of one request: registry to storage to mirror; more is a loop. */
 export const MAX_REDIRECTS = 5;
 /** A WWW-Authenticate header; real ones have some 200 characters. */
 export const MAX_CHALLENGE_CHARACTERS = 8 * KIBIBYTE;
+/** A Link header; real ones have some 300 characters. */
+export const MAX_LINK_CHARACTERS = 8 * KIBIBYTE;
 /** Life of a token whose answer does not say (distribution spec, token authentication). */
 export const DEFAULT_TOKEN_LIFETIME_MS = MINUTE_MS;
 /** A token is renewed this long before it expires, so that it does not expire on its way. */
@@ -61,8 +120,19 @@ export const CREDENTIAL_HELPER_TIMEOUT_MS = MINUTE_MS;
 /** Docker's config.json; with many registries some 100 KiB. */
 export const MAX_DOCKER_CONFIG_BYTES = MEBIBYTE;
 
+/** A release statement: some 300 bytes a layer, so 50 platforms of 60 layers fit. */
+export const MAX_STATEMENT_BYTES = MEBIBYTE;
+/** The signed envelope around a statement: base64 adds a third, signatures a few hundred bytes each. */
+export const MAX_STATEMENT_ENVELOPE_BYTES = 1.5 * MEBIBYTE;
+/** Signatures on one statement: the key server's, the vendor's, and room for a change of keys. */
+export const MAX_STATEMENT_SIGNATURES = 16;
+/** Statements attached to one image that are looked at: anybody who can push can attach more. */
+export const MAX_ATTACHED_STATEMENTS = 32;
+
 /** Ciphertext that waits for a failed push to be repeated is removed after this. */
 export const STAGED_PUSH_AGE_MS = 7 * 24 * HOUR_MS;
+/** An image key made for a release that never came; longer than the ciphertext waits that needs it. */
+export const PENDING_IMAGE_KEY_AGE_MS = 2 * STAGED_PUSH_AGE_MS;
 
 /** The head of a layer by which the agent knows it when containerd sends no payload. */
 export const LAYER_HEAD_BYTES = 4096;
@@ -70,13 +140,30 @@ export const LAYER_HEAD_BYTES = 4096;
 export const PIPE_CHUNK_BYTES = 64 * KIBIBYTE;
 /** Chunk of file-to-file work; smaller ones lose to thread wake-ups (measured). */
 export const FILE_CHUNK_BYTES = MEBIBYTE;
+/** From this size on a layer is worth a thread of its own and direct writes; below, they cost more than they gain (measured). */
+export const LARGE_LAYER_BYTES = 4 * MEBIBYTE;
 /** Random bytes after a layer's end marker that make its diff ID unique (chain IDs are shared between images). */
 export const LAYER_SALT_BYTES = 512;
+/** Window of a zstd layer, as a power of two: what zstd's own tools and containerd unpack without being asked to. */
+export const MAX_ZSTD_WINDOW_LOG = 27;
 /** Plaintext held back until MAC and digest are verified; a tar without its tail cannot be committed. */
 export const HELD_BACK_BYTES = 64 * KIBIBYTE;
 
 /** Keys of one layer, over all images of a node, that are tried: each may cost a question to the key server. */
 export const MAX_KEYS_PER_LAYER = 64;
+
+/** A message of the key provider protocol: an annotation as an array of numbers, four characters a byte, and keys. */
+export const MAX_PROVIDER_MESSAGE_BYTES = MEBIBYTE;
+/** The configuration of key providers: a few lines for each. */
+export const MAX_PROVIDER_CONFIG_BYTES = MEBIBYTE;
+/** The file of one image key: two ids, a contact line and a sealed key. */
+export const MAX_IMAGE_KEY_FILE_BYTES = 64 * KIBIBYTE;
+/** A key provider may ask a key service far away, or a person for a PIN; peers wait for ever. */
+export const PROVIDER_TIMEOUT_MS = MINUTE_MS;
+/** What a failed key provider has said is read this far ... */
+export const MAX_PROVIDER_STDERR_BYTES = 64 * KIBIBYTE;
+/** ... and this much of it is shown. */
+export const MAX_PROVIDER_REASON_CHARACTERS = 2 * KIBIBYTE;
 
 /** The JSON payload containerd hands to a stream processor: one descriptor with its annotations. */
 export const MAX_PROCESSOR_PAYLOAD_BYTES = MEBIBYTE;
@@ -111,6 +198,12 @@ export const DEFAULT_MAX_NODES = 3;
 export const MAX_NODES_PER_LICENSE = 1_000_000;
 /** Body of an admin request: the largest is a release with its platform digests. */
 export const MAX_ADMIN_BODY_BYTES = 256 * KIBIBYTE;
+/** Body of a release's registration: its statement, whose every quote JSON escapes, and the rest of an admin request. */
+export const MAX_RELEASE_BODY_BYTES = 2 * MAX_STATEMENT_ENVELOPE_BYTES + MAX_ADMIN_BODY_BYTES;
+/** Layer keys wrapped in one admin request: with the next bound they fit into its body. */
+export const MAX_ELEMENTS_PER_REQUEST = 64;
+/** One wrapped or sealed layer key in base64; ours have less than 2,000 characters. */
+export const MAX_ELEMENT_CHARACTERS = 3072;
 /** An admin request that has not arrived whole by then is cut off; the largest takes a second on a slow line. */
 export const ADMIN_REQUEST_TIMEOUT_MS = 30 * SECOND_MS;
 /** A name in the path of an admin request: the longest customer name, percent-encoded, fits in a URL like this. */

@@ -98,11 +98,16 @@ function parseFields(bytes: Uint8Array, what: string, names: readonly string[]):
   if (!isFields(value)) throw new LatchkeyError('INPUT_MALFORMED', `${what} are not a JSON object`);
   for (const key of Object.keys(value)) {
     // Go matches field names without regard to case, so a second spelling would be a second reading.
-    if (!names.includes(key) && names.includes(key.toLowerCase())) {
+    if (!names.includes(key) && names.includes(foldCase(key))) {
       throw new LatchkeyError('INPUT_MALFORMED', `${what} spell a field ${JSON.stringify(key)}`);
     }
   }
   return value;
+}
+
+/** Go's encoding/json also takes the long s and the Kelvin sign for s and k (fold.go); one step alone misses one of them. */
+function foldCase(name: string): string {
+  return name.toUpperCase().toLowerCase();
 }
 
 /** An absent or null object is empty, as in Go. */

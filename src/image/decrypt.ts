@@ -3,18 +3,28 @@ import { rm } from 'node:fs/promises';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { verifyLayerMac } from '#src/crypto/layer-cipher.ts';
 import { type PrivateLayerOptions, parsePrivateOptions } from '#src/crypto/layer-options.ts';
-import { publicOptionsOf, schemesOf, unwrapLayerKey, withoutEncryption } from '#src/keywrap/annotations.ts';
+import {
+  type SchemeOutcome,
+  openLayerKey,
+  publicOptionsOf,
+  withoutEncryption,
+} from '#src/keywrap/annotations.ts';
 import type { KeyUnwrapper } from '#src/keywrap/key-wrapper.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { type Digest, digestFromHex } from '#src/oci/digest.ts';
-import { decryptedMediaType, isEncrypted } from '#src/oci/media-types.ts';
+import { type Compression, decryptedMediaType, isEncrypted } from '#src/oci/media-types.ts';
 import type { BlobSource, TransferOptions } from '#src/store/blob-store.ts';
 import { wrongContent } from '#src/store/verified-stream.ts';
+import { type DiffIdEvidence, diffIdEvidence, verifyDiffId } from './diff-id-check.ts';
 import type { StagedStore } from './encrypt-layer.ts';
-import { HashThread } from './hash-thread.ts';
-import { type ImageGraph, platformImages } from './image-graph.ts';
+import type { HashThread } from './hash-thread.ts';
+import type { ImageGraph } from './image-graph.ts';
+import { type LayerWork, runLayers } from './layer-lanes.ts';
 import { passLayer } from './layer-pass.ts';
 import { type ReplacementLayer, type RewrittenImage, rewriteImage } from './rewrite.ts';
+
+/** All of the work on one layer is spread over two threads; a second layer would only take memory. */
+const LARGE_LAYERS_AT_A_TIME = 1;
 
 export interface DecryptionOptions extends TransferOptions {
   readonly source: BlobSource;
@@ -22,50 +32,72 @@ export interface DecryptionOptions extends TransferOptions {
   /** Where plaintext layers go; layers that were plain are not copied. */
   readonly destination: StagedStore;
   readonly unwrappers: readonly KeyUnwrapper[];
-  readonly onLayer?: ((layer: Descriptor, number: number, total: number) => void) | undefined;
-  readonly onLayerDone?: (() => void) | undefined;
+  /** The layers begin. */
+  readonly onLayers?: ((count: number, totalBytes: number) => void) | undefined;
+  readonly onLayersDone?: (() => void) | undefined;
 }
 
 interface OpenedLayer {
   readonly descriptor: Descriptor;
   readonly privateOptions: PrivateLayerOptions;
+  readonly evidence: DiffIdEvidence;
+  /** What the configs say of it, at every place where it is. */
+  readonly diffIds: Set<Digest>;
 }
 
+/** The blob of a decrypted layer. */
+type PlainBlob = Pick<Descriptor, 'mediaType' | 'digest' | 'size'>;
+
 /**
- * Decrypts all encrypted layers. All keys are tried before the first byte is written.
+ * Decrypts all encrypted layers. All keys are tried before the first byte is written. What comes out is authentic, and
+ * at each place the layer that the image config has there; that config and the plain layers are the right ones is for a
+ * signed statement to say.
  * @throws LatchkeyError INPUT_UNSUPPORTED when nothing is encrypted, KEY_NOT_FOUND, CRYPTO_AUTHENTICATION_FAILED,
- *   INPUT_*, STORAGE_*, INTERRUPTED, and what the source raises
+ *   INPUT_DIGEST_MISMATCH for a layer in a wrong place, INPUT_*, STORAGE_*, INTERRUPTED, and what the source raises
  */
 export async function decryptImage(options: DecryptionOptions): Promise<RewrittenImage> {
   const opened = await openLayers(options.graph, options.unwrappers);
-  const decrypted = new Map<Digest, Descriptor>();
-  let thread: HashThread | undefined;
-  try {
-    for (const [index, layer] of opened.entries()) {
-      options.onLayer?.(layer.descriptor, index + 1, opened.length);
-      const plain = await decryptLayer(layer, options, () => (thread ??= new HashThread()));
-      decrypted.set(layer.descriptor.digest, plain);
-      options.onLayerDone?.();
-    }
-  } finally {
-    await thread?.close();
-  }
-  return rewriteImage(options.graph, (image, position): ReplacementLayer | undefined => {
-    const diffId = image.diffIds[position];
-    const layer = image.manifest.layers[position];
-    const descriptor = layer === undefined ? undefined : decrypted.get(layer.digest);
-    return descriptor === undefined || diffId === undefined ? undefined : { descriptor, diffId };
-  });
+  const decrypted = new Map<Digest, PlainBlob>();
+  options.onLayers?.(
+    opened.length,
+    opened.reduce((sum, { descriptor }) => sum + descriptor.size, 0),
+  );
+  const works = opened.map((layer): LayerWork => ({
+    sizeBytes: layer.descriptor.size,
+    run: async (signal, thread) => {
+      decrypted.set(layer.descriptor.digest, await decryptLayer(layer, { ...options, signal }, thread));
+    },
+  }));
+  await runLayers(works, LARGE_LAYERS_AT_A_TIME, options.signal);
+  options.onLayersDone?.();
+  const plainOf = (layer: Descriptor | undefined): Descriptor | undefined => {
+    if (layer === undefined || !isEncrypted(layer.mediaType)) return undefined;
+    const blob = decrypted.get(layer.digest);
+    return blob && plainDescriptor(layer, blob);
+  };
+  return rewriteImage(
+    options.graph,
+    (image, position): ReplacementLayer | undefined => {
+      const diffId = image.diffIds[position];
+      const descriptor = plainOf(image.manifest.layers[position]);
+      return descriptor === undefined ? undefined : { descriptor, diffId };
+    },
+    { replaceDocument: ({ manifest }, position) => plainOf(manifest.layers[position]) },
+  );
 }
 
 async function openLayers(graph: ImageGraph, unwrappers: readonly KeyUnwrapper[]): Promise<OpenedLayer[]> {
   const opened = new Map<Digest, OpenedLayer>();
-  for (const image of platformImages(graph)) {
-    for (const [position, descriptor] of image.manifest.layers.entries()) {
-      if (!isEncrypted(descriptor.mediaType) || opened.has(descriptor.digest)) continue;
-      const bytes = await unwrapLayerKey(descriptor.annotations, unwrappers);
-      if (bytes === null) throw notForUs(descriptor, position);
-      opened.set(descriptor.digest, { descriptor, privateOptions: parsePrivateOptions(bytes) });
+  for (const node of graph.nodes) {
+    if (node.kind === 'index') continue;
+    for (const [position, descriptor] of node.manifest.layers.entries()) {
+      if (!isEncrypted(descriptor.mediaType)) continue;
+      const layer = opened.get(descriptor.digest) ?? (await openLayer(descriptor, position, unwrappers));
+      requireSameType(layer.descriptor, descriptor);
+      opened.set(descriptor.digest, layer);
+      const diffId = node.kind === 'image' ? node.diffIds[position] : undefined;
+      if (diffId !== undefined) layer.diffIds.add(diffId);
+      if (layer.evidence.kind === 'sealed') verifyDiffId(layer.evidence.diffId, layer.diffIds);
     }
   }
   if (opened.size > 0) return [...opened.values()];
@@ -74,12 +106,51 @@ async function openLayers(graph: ImageGraph, unwrappers: readonly KeyUnwrapper[]
   });
 }
 
-function notForUs(descriptor: Descriptor, position: number): LatchkeyError {
-  const schemes = schemesOf(descriptor.annotations);
+async function openLayer(
+  descriptor: Descriptor,
+  position: number,
+  unwrappers: readonly KeyUnwrapper[],
+): Promise<OpenedLayer> {
+  const outcome = await openLayerKey(descriptor.annotations, unwrappers);
+  if (!(outcome instanceof Uint8Array)) throw notOpened(position, outcome);
+  const privateOptions = parsePrivateOptions(outcome);
+  const evidence = diffIdEvidence(descriptor.mediaType, privateOptions);
+  return { descriptor, privateOptions, evidence, diffIds: new Set() };
+}
+
+/** One blob is one kind of layer; under another name it would be another layer. */
+function requireSameType(known: Descriptor, other: Descriptor): void {
+  if (decryptedMediaType(known.mediaType) === decryptedMediaType(other.mediaType)) return;
+  throw new LatchkeyError(
+    'INPUT_MALFORMED',
+    `the layer ${known.digest} is ${known.mediaType} at one place and ${other.mediaType} at another`,
+  );
+}
+
+/** Neither inline bytes nor URLs of the ciphertext are the plain layer's. */
+function plainDescriptor(encrypted: Descriptor, blob: PlainBlob): Descriptor {
+  const annotations = withoutEncryption(encrypted.annotations);
+  return { ...encrypted, ...blob, annotations, urls: undefined, data: undefined };
+}
+
+const NO_KEY_GIVEN: Readonly<Record<string, string>> = {
+  pkcs7: 'no certificate was given for it, beside its private key',
+};
+
+/** Says what came of every way to open the layer; an error among them decides the code. */
+export function notOpened(position: number, outcomes: readonly SchemeOutcome[]): LatchkeyError {
+  const reasons = outcomes.map(({ scheme, outcome }) => {
+    if (outcome === 'no key given') return `${scheme} (${NO_KEY_GIVEN[scheme] ?? 'no key was given for it'})`;
+    if (outcome === 'not for these keys') return `${scheme} (not for this key)`;
+    return `${scheme} (${outcome.message})`;
+  });
   const found =
-    schemes.length === 0 ? 'it has no wrapped key at all' : `it is wrapped by ${schemes.join(', ')}`;
-  return new LatchkeyError('KEY_NOT_FOUND', `the key does not open layer ${position}: ${found}`, {
-    hint: 'use the private key of one of the recipients given to `latchkey encrypt --recipient`',
+    reasons.length === 0 ? 'it has no wrapped key at all' : `it is wrapped by ${reasons.join(', ')}`;
+  const error = outcomes.map(({ outcome }) => outcome).find((outcome) => outcome instanceof LatchkeyError);
+  return new LatchkeyError(error?.code ?? 'KEY_NOT_FOUND', `no key opens layer ${position}: ${found}`, {
+    hint:
+      error?.hint ?? 'use the private key of one of the recipients given to `latchkey encrypt --recipient`',
+    cause: error,
   });
 }
 
@@ -87,8 +158,8 @@ async function decryptLayer(
   layer: OpenedLayer,
   options: DecryptionOptions,
   thread: () => HashThread,
-): Promise<Descriptor> {
-  const { descriptor, privateOptions } = layer;
+): Promise<PlainBlob> {
+  const { descriptor, privateOptions, evidence } = layer;
   const { mac } = publicOptionsOf(descriptor.annotations);
   const mediaType = decryptedMediaType(descriptor.mediaType);
   const path = await options.destination.staging.newFile();
@@ -97,8 +168,9 @@ async function decryptLayer(
     source: options.source,
     descriptor,
     key: privateOptions,
-    isGzipContent: false,
+    contentCompression: 'none',
     tailBytes: 0,
+    diffIdCompression: unpackedCompression(evidence),
     path,
     thread,
     signal: options.signal,
@@ -109,17 +181,21 @@ async function decryptLayer(
       throw wrongContent(descriptor, options.source.location);
     }
     verifyLayerMac(result.mac, mac);
-    const plain: Descriptor = {
-      ...descriptor,
-      mediaType,
-      digest: digestFromHex(result.content.whole),
-      size: result.sizeBytes,
-      annotations: withoutEncryption(descriptor.annotations),
-    };
+    const digest = digestFromHex(result.content.whole);
+    if (evidence.kind === 'computed') {
+      const { diffIdSha256 } = result;
+      verifyDiffId(diffIdSha256 === undefined ? digest : digestFromHex(diffIdSha256), layer.diffIds);
+    }
+    const plain: PlainBlob = { mediaType, digest, size: result.sizeBytes };
     await options.destination.staging.adopt(plain, path);
     return plain;
   } catch (error) {
     await rm(path, { force: true });
     throw error;
   }
+}
+
+/** What must be unpacked to know the diff ID; of a tar it is the digest. */
+function unpackedCompression(evidence: DiffIdEvidence): Compression | undefined {
+  return evidence.kind === 'computed' && evidence.compression !== 'none' ? evidence.compression : undefined;
 }

@@ -13,7 +13,7 @@ import { wrongContent } from '#src/store/verified-stream.ts';
 import type { ContentDigests } from './content-hasher.ts';
 import type { HashThread } from './hash-thread.ts';
 import { passLayer } from './layer-pass.ts';
-import type { LayerPlan } from './plan.ts';
+import type { EncryptedLayerPlan } from './layer-plan.ts';
 import { createSalt } from './salt.ts';
 
 /** A store on this machine's disk, into which layers are written as they are made. */
@@ -38,9 +38,11 @@ export interface EncryptedLayer {
  * @throws LatchkeyError INPUT_DIGEST_MISMATCH when layer, digest and diff ID do not belong together, INPUT_MALFORMED,
  *   INPUT_TRUNCATED, STORAGE_*, INTERRUPTED, and what the source raises
  */
-export async function encryptLayer(layer: LayerPlan, options: LayerEncryption): Promise<EncryptedLayer> {
+export async function encryptLayer(
+  layer: EncryptedLayerPlan,
+  options: LayerEncryption,
+): Promise<EncryptedLayer> {
   const { compression, descriptor } = layer;
-  if (compression === 'zstd') throw new TypeError('the plan let a zstd layer through');
   const key = generateLayerKey();
   const salt = options.isSalted ? createSalt(compression) : undefined;
   const path = await options.destination.staging.newFile();
@@ -50,7 +52,8 @@ export async function encryptLayer(layer: LayerPlan, options: LayerEncryption): 
     descriptor,
     key,
     appended: salt?.stored,
-    isGzipContent: compression === 'gzip',
+    // Without salt the diff ID stays, so nothing is unpacked: the layer's own digest vouches for it.
+    contentCompression: options.isSalted ? compression : 'none',
     tailBytes: salt?.uncompressed.length ?? 0,
     path,
     thread: options.thread,
@@ -69,7 +72,7 @@ export async function encryptLayer(layer: LayerPlan, options: LayerEncryption): 
       mediaType: encryptedMediaType(descriptor.mediaType),
       digest: digestFromHex(result.ciphertextSha256),
       size: result.sizeBytes,
-      annotations: { ...withoutEncryption(descriptor.annotations), ...annotations },
+      annotations: { ...keptAnnotations(descriptor.annotations, salt !== undefined), ...annotations },
     };
     await options.destination.staging.adopt(encrypted, path);
     return { descriptor: encrypted, diffId };
@@ -82,22 +85,37 @@ export async function encryptLayer(layer: LayerPlan, options: LayerEncryption): 
 }
 
 /**
- * Checks that the content is what the image config says; gives the diff ID of the salted layer. Of a gzip layer the
- * digest in the manifest is not computed: manifest, config and diff ID prove what it unpacks to, and its size and one
- * whole gzip are checked as well. What may differ unseen is how the gzip says it, such as a time stamp in its header.
+ * Tables of contents, by which lazy pullers (zstd:chunked, eStargz) fetch single files: of a salted layer they are no
+ * longer true, and their digests would confirm a guess of its content.
+ */
+const CONTENTS_ANNOTATION =
+  /^(?:io\.github\.containers\.zstd-chunked|containerd\.io\/snapshot\/stargz|io\.containers\.estargz)[./]/;
+
+function keptAnnotations(annotations: Descriptor['annotations'], isSalted: boolean): Record<string, string> {
+  const kept = Object.entries(withoutEncryption(annotations) ?? {});
+  return Object.fromEntries(kept.filter(([name]) => !isSalted || !CONTENTS_ANNOTATION.test(name)));
+}
+
+const NO_SALT = new Uint8Array(0);
+
+/**
+ * Checks that the layer is the one that manifest and config mean; gives the diff ID of the result. Of a salted,
+ * compressed layer the digest in the manifest is not computed: config and diff ID prove what it unpacks to, and its
+ * size and one whole stream are checked as well. What may differ unseen is how the compression says it, such as a
+ * time stamp in a gzip header.
  */
 function verifyLayer(
-  layer: LayerPlan,
+  layer: EncryptedLayerPlan,
   { beforeTail, tail, whole }: ContentDigests,
   salt: Uint8Array | undefined,
   location: string,
 ): Digest {
   const content = digestFromHex(beforeTail);
-  if (layer.compression === 'none' && content !== layer.descriptor.digest) {
-    throw wrongContent(layer.descriptor, location);
-  }
-  const isSaltSeen = salt === undefined || Buffer.compare(tail, salt) === 0;
-  if (content !== layer.diffId || !isSaltSeen) {
+  const isStored = salt === undefined || layer.compression === 'none';
+  if (isStored && content !== layer.descriptor.digest) throw wrongContent(layer.descriptor, location);
+  const isUnpacked = salt !== undefined || layer.compression === 'none';
+  if (!isUnpacked) return layer.diffId;
+  if (content !== layer.diffId || Buffer.compare(tail, salt ?? NO_SALT) !== 0) {
     throw new LatchkeyError(
       'INPUT_DIGEST_MISMATCH',
       `layer ${layer.position} unpacks to ${content}, but the image config says ${layer.diffId}`,

@@ -1,12 +1,12 @@
 /** A whole image in memory except its layers: index, manifests and configs of all platforms, children first. */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_CONFIG_BYTES } from '#src/base/limits.ts';
+import { MAX_CONFIG_BYTES, MAX_GRAPH_BYTES } from '#src/base/limits.ts';
 import { type ImageConfig, diffIdsOf, parseConfig } from '#src/oci/config.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { ImageIndex } from '#src/oci/index.ts';
 import type { ImageManifest } from '#src/oci/manifest.ts';
-import { isLayer } from '#src/oci/media-types.ts';
+import { isImageConfig, isLayer } from '#src/oci/media-types.ts';
 import { type Platform, formatPlatform } from '#src/oci/platform.ts';
 import type { BlobSource, ManifestBlob, TransferOptions } from '#src/store/blob-store.ts';
 import { walkGraph } from '#src/store/graph.ts';
@@ -20,8 +20,8 @@ export interface PlatformImage {
   readonly manifest: ImageManifest;
   readonly configBytes: Uint8Array;
   readonly config: ImageConfig;
-  /** One for each layer. */
-  readonly diffIds: readonly Digest[];
+  /** For each layer; undefined for one that the config does not count, which has no files. */
+  readonly diffIds: readonly (Digest | undefined)[];
   readonly platform: Platform;
 }
 
@@ -32,7 +32,7 @@ export interface IndexNode {
   readonly index: ImageIndex;
 }
 
-/** A manifest without filesystem layers, such as a build attestation. */
+/** A manifest that is no container image, such as a build attestation. */
 export interface ArtifactNode {
   readonly kind: 'artifact';
   readonly blob: ManifestBlob;
@@ -59,9 +59,17 @@ export async function readImageGraph(
 ): Promise<ImageGraph> {
   const root = await source.readManifest(reference, options);
   const nodes: ImageGraph['nodes'][number][] = [];
+  let sizeBytes = 0;
   for await (const { manifest: blob, document, entry } of walkGraph(source, root, options)) {
     if (document.kind === 'index') nodes.push({ kind: 'index', blob, entry, index: document.index });
     else nodes.push(await readPlatformImage(source, blob, entry, document.manifest, options));
+    sizeBytes += sizeInMemory(nodes.at(-1));
+    if (sizeBytes > MAX_GRAPH_BYTES) {
+      throw new LatchkeyError(
+        'LIMIT_EXCEEDED',
+        `${source.location}: manifests and configs of the image have more than ${MAX_GRAPH_BYTES} bytes together`,
+      );
+    }
   }
   if (nodes.some((node) => node.kind === 'image')) return { source, root, nodes };
   throw new LatchkeyError(
@@ -71,6 +79,10 @@ export async function readImageGraph(
   );
 }
 
+function sizeInMemory(node: ImageGraph['nodes'][number] | undefined): number {
+  return (node?.blob.bytes.length ?? 0) + (node?.kind === 'image' ? node.configBytes.length : 0);
+}
+
 async function readPlatformImage(
   source: BlobSource,
   blob: ManifestBlob,
@@ -78,11 +90,12 @@ async function readPlatformImage(
   manifest: ImageManifest,
   options: TransferOptions,
 ): Promise<PlatformImage | ArtifactNode> {
-  if (!manifest.layers.some((layer) => isLayer(layer.mediaType))) {
+  const { config: configDescriptor, layers } = manifest;
+  if (!isImageConfig(configDescriptor.mediaType) || !layers.some(({ mediaType }) => isLayer(mediaType))) {
     return { kind: 'artifact', blob, entry, manifest };
   }
-  const stream = source.openBlob(manifest.config, { signal: options.signal });
-  const configBytes = await collectBytes(stream, manifest.config, MAX_CONFIG_BYTES);
+  const stream = source.openBlob(configDescriptor, { signal: options.signal });
+  const configBytes = await collectBytes(stream, configDescriptor, MAX_CONFIG_BYTES);
   const config = parseConfig(configBytes);
   return {
     kind: 'image',

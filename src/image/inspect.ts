@@ -1,46 +1,47 @@
 /** What an image shows to anybody: its platforms and layers, which are encrypted and for whom, and what stays in the clear. */
-
 import { toLatchkeyError } from '#src/base/errors.ts';
-import {
-  WRAPPED_KEYS_PREFIX,
-  parseWrappedKeys,
-  publicOptionsOf,
-  schemesOf,
-} from '#src/keywrap/annotations.ts';
-
-import { JWE_ANNOTATION, parseJwe } from '#src/keywrap/jwe.ts';
-import { LATCHKEY_ANNOTATION, parseElement } from '#src/keywrap/latchkey-element.ts';
+import { publicOptionsOf } from '#src/keywrap/annotations.ts';
+import type { HistoryEntry } from '#src/oci/config.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { isEncrypted } from '#src/oci/media-types.ts';
-import { type ImageGraph, type PlatformImage, platformName } from './image-graph.ts';
+import type { TransferOptions } from '#src/store/blob-store.ts';
+import { describeArtifact } from './attestations.ts';
+import { type LeakFinding, lintImage } from './config-lint.ts';
+import {
+  type ArtifactNode,
+  type ImageGraph,
+  type PlatformImage,
+  platformImages,
+  platformName,
+} from './image-graph.ts';
+import { type LayerRecipient, recipientsOf } from './layer-recipients.ts';
+import { type StatementInspection, inspectStatements } from './statement-inspection.ts';
 
-/** One who can open a layer, as far as the annotations say. */
-export interface LayerRecipient {
-  /** `jwe`, `pkcs7`, `provider.latchkey` ... */
-  readonly scheme: string;
-  readonly imageKeyId?: string | undefined;
-  readonly organizationId?: string | undefined;
-  readonly contact?: string | undefined;
-  /** How many keys the envelope is for, where it says. */
-  readonly keys?: number | undefined;
-}
-
-export interface LayerInspection {
+export interface BlobInspection {
   readonly position: number;
   readonly mediaType: string;
   readonly digest: Digest;
   readonly sizeBytes: number;
-  readonly diffId: Digest;
   readonly isEncrypted: boolean;
   readonly recipients: readonly LayerRecipient[];
   /** Why nobody will be able to decrypt it, when that can be seen. */
   readonly problem?: string | undefined;
 }
 
+export interface LayerInspection extends BlobInspection {
+  /**
+   * Of the content below any encryption, and visible. Whether salt is in it cannot be seen, so an unsalted one confirms
+   * a guess of the content. Undefined for what the config does not count.
+   */
+  readonly diffId: Digest | undefined;
+}
+
 export interface PlatformInspection {
   readonly platform: string;
   readonly digest: Digest;
+  readonly configDigest: Digest;
+  readonly annotations: Readonly<Record<string, string>>;
   readonly layers: readonly LayerInspection[];
   /** Read by anybody who can pull the image, also when every layer is encrypted. */
   readonly visible: {
@@ -48,85 +49,112 @@ export interface PlatformInspection {
     readonly entrypoint: readonly string[];
     readonly cmd: readonly string[];
     readonly labels: Readonly<Record<string, string>>;
-    readonly historyEntries: number;
+    readonly history: readonly HistoryEntry[];
   };
+}
+
+export interface ArtifactInspection {
+  readonly digest: Digest;
+  readonly isAttestation: boolean;
+  /** `SBOM`, `provenance`, or media types. */
+  readonly contents: readonly string[];
+  readonly aboutDigest?: Digest | undefined;
+  readonly aboutPlatform?: string | undefined;
+  readonly documents: readonly BlobInspection[];
 }
 
 export interface ImageInspection {
   readonly location: string;
   readonly digest: Digest;
   readonly mediaType: string;
+  /** Of the index; empty for a single manifest. */
+  readonly annotations: Readonly<Record<string, string>>;
   readonly platforms: readonly PlatformInspection[];
-  /** Manifests without layers, such as attestations. */
-  readonly artifacts: readonly Digest[];
+  /** Manifests that are no images, such as attestations. */
+  readonly artifacts: readonly ArtifactInspection[];
+  /** Attached to the image, and unchecked. */
+  readonly statements: readonly StatementInspection[];
+  /** What looks like a secret and is readable; never its value. */
+  readonly leaks: readonly LeakFinding[];
 }
 
-/** Describes an image; a layer with bad annotations is described too, with its problem. */
-export function inspectImage(graph: ImageGraph): ImageInspection {
+/**
+ * Describes an image; a layer with bad annotations is described too, with its problem.
+ * @throws LatchkeyError what the source raises
+ */
+export async function inspectImage(
+  graph: ImageGraph,
+  options: TransferOptions = {},
+): Promise<ImageInspection> {
+  const root = graph.nodes.at(-1);
+  const images = platformImages(graph);
+  const artifacts = graph.nodes.filter((node) => node.kind === 'artifact');
   return {
     location: graph.source.location,
     digest: graph.root.descriptor.digest,
     mediaType: graph.root.descriptor.mediaType,
-    platforms: graph.nodes.filter((node) => node.kind === 'image').map(inspectPlatform),
-    artifacts: graph.nodes
-      .filter((node) => node.kind === 'artifact')
-      .map((node) => node.blob.descriptor.digest),
+    annotations: root?.kind === 'index' ? (root.index.annotations ?? {}) : {},
+    platforms: await Promise.all(images.map(inspectPlatform)),
+    artifacts: await Promise.all(artifacts.map((node) => inspectArtifact(node, images))),
+    statements: await inspectStatements(graph, options),
+    leaks: lintImage(graph, false),
   };
 }
 
-function inspectPlatform(image: PlatformImage): PlatformInspection {
-  const { config } = image.config;
+async function inspectPlatform(image: PlatformImage): Promise<PlatformInspection> {
+  const { config, history } = image.config;
   return {
     platform: platformName(image),
     digest: image.blob.descriptor.digest,
-    layers: image.manifest.layers.map((layer, position) => inspectLayer(image, layer, position)),
+    configDigest: image.manifest.config.digest,
+    annotations: image.manifest.annotations ?? {},
+    layers: await Promise.all(
+      image.manifest.layers.map(async (layer, position) => ({
+        ...(await inspectBlob(layer, position)),
+        diffId: image.diffIds[position],
+      })),
+    ),
     visible: {
       env: config?.Env ?? [],
       entrypoint: config?.Entrypoint ?? [],
       cmd: config?.Cmd ?? [],
       labels: config?.Labels ?? {},
-      historyEntries: image.config.history?.length ?? 0,
+      history: history ?? [],
     },
   };
 }
 
-function inspectLayer(image: PlatformImage, layer: Descriptor, position: number): LayerInspection {
-  const diffId = image.diffIds[position];
-  if (diffId === undefined) throw new TypeError('a layer without a diff ID');
-  const encrypted = isEncrypted(layer.mediaType);
+async function inspectArtifact(
+  node: ArtifactNode,
+  images: readonly PlatformImage[],
+): Promise<ArtifactInspection> {
+  const { isAttestation, contents, about } = describeArtifact(node);
+  const image = images.find(({ blob }) => blob.descriptor.digest === about);
+  return {
+    digest: node.blob.descriptor.digest,
+    isAttestation,
+    contents,
+    aboutDigest: about,
+    aboutPlatform: image === undefined ? undefined : platformName(image),
+    documents: await Promise.all(node.manifest.layers.map(inspectBlob)),
+  };
+}
+
+async function inspectBlob(blob: Descriptor, position: number): Promise<BlobInspection> {
   const common = {
     position,
-    mediaType: layer.mediaType,
-    digest: layer.digest,
-    sizeBytes: layer.size,
-    diffId,
-    isEncrypted: encrypted,
+    mediaType: blob.mediaType,
+    digest: blob.digest,
+    sizeBytes: blob.size,
+    isEncrypted: isEncrypted(blob.mediaType),
   };
-  if (!encrypted) return { ...common, recipients: [] };
+  if (!common.isEncrypted) return { ...common, recipients: [] };
   try {
-    publicOptionsOf(layer.annotations);
-    const recipients = recipientsOf(layer);
+    publicOptionsOf(blob.annotations);
+    const recipients = await recipientsOf(blob.annotations);
     const problem = recipients.length === 0 ? 'it has no wrapped key' : undefined;
     return { ...common, recipients, problem };
   } catch (error) {
-    const known = toLatchkeyError(error);
-    return { ...common, recipients: [], problem: known.message };
+    return { ...common, recipients: [], problem: toLatchkeyError(error).message };
   }
-}
-
-function recipientsOf(layer: Descriptor): LayerRecipient[] {
-  const elementsOf = (annotation: string) => parseWrappedKeys(layer.annotations?.[annotation] ?? '');
-  return schemesOf(layer.annotations).flatMap((scheme): LayerRecipient[] => {
-    const annotation = `${WRAPPED_KEYS_PREFIX}${scheme}`;
-    if (annotation === LATCHKEY_ANNOTATION) {
-      return elementsOf(annotation).map((element) => {
-        const { imageKeyId, organizationId, contact } = parseElement(element).header;
-        return { scheme, imageKeyId, organizationId, contact };
-      });
-    }
-    if (annotation === JWE_ANNOTATION) {
-      return elementsOf(annotation).map((element) => ({ scheme, keys: parseJwe(element).length }));
-    }
-    return [{ scheme }];
-  });
 }

@@ -6,23 +6,26 @@
 import type { Cipheriv, Decipheriv } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { toLatchkeyError } from '#src/base/errors.ts';
-import { FILE_CHUNK_BYTES } from '#src/base/limits.ts';
+import { FILE_CHUNK_BYTES, LARGE_LAYER_BYTES, LAYER_SALT_BYTES } from '#src/base/limits.ts';
 import { type LayerKey, createLayerCipher, createLayerDecipher } from '#src/crypto/layer-cipher.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
+import type { Compression } from '#src/oci/media-types.ts';
 import type { BlobSource, TransferOptions } from '#src/store/blob-store.ts';
 import { throwIfAborted, tooLong, truncated } from '#src/store/verified-stream.ts';
+import { allocateAligned } from './aligned-memory.ts';
 import { type ChunkReader, openChunkReader } from './chunk-reader.ts';
 import { type CiphertextDigests, CiphertextHasher } from './ciphertext-hasher.ts';
 import { type ContentDigests, type ContentHasher, createContentHasher } from './content-hasher.ts';
 import { FileWriter } from './file-writer.ts';
 import type { HashThread } from './hash-thread.ts';
 
-/** Below this a thread costs more than it gains (measured). */
-const THREAD_FROM_BYTES = 4 * 1024 * 1024;
 /** Pieces for the cipher, whose output buffers malloc can then reuse (measured: a third less CPU than 1 MiB). */
 const CIPHER_STEP_BYTES = 64 * 1024;
-/** Chunks of plaintext at a time, so that one is read and one inflated while another is encrypted. */
-const PLAINTEXT_CHUNKS = 3;
+/** Chunks of plaintext at a time: one is read, one worked on, others are unpacked or written meanwhile. */
+const PLAINTEXT_CHUNKS = 5;
+
+/** Room for appended plaintext, however small the layer is. */
+const SMALLEST_CHUNK_BYTES = 2 * LAYER_SALT_BYTES;
 
 export interface LayerPassRequest extends TransferOptions {
   readonly direction: 'encrypt' | 'decrypt';
@@ -32,10 +35,12 @@ export interface LayerPassRequest extends TransferOptions {
   readonly key: LayerKey;
   /** Plaintext appended when encrypting. */
   readonly appended?: Uint8Array | undefined;
-  /** Whether the content digests are of what the plaintext unpacks to, instead of the plaintext. */
-  readonly isGzipContent: boolean;
+  /** What to undo of the plaintext before the content digests are made; `none` makes them of the plaintext itself. */
+  readonly contentCompression: Compression;
   /** How many bytes of content the appended plaintext adds. */
   readonly tailBytes: number;
+  /** Set to have the diff ID computed besides: what to undo of the plaintext for that. */
+  readonly diffIdCompression?: Compression | undefined;
   /** Path of the file to write. */
   readonly path: string;
   /** Gives the hash thread when the layer is worth it. */
@@ -44,6 +49,8 @@ export interface LayerPassRequest extends TransferOptions {
 
 export interface LayerPassResult extends CiphertextDigests {
   readonly content: ContentDigests;
+  /** SHA-256 (hex) of the unpacked layer, when it was asked for. */
+  readonly diffIdSha256: string | undefined;
   /** Size of what was written. */
   readonly sizeBytes: number;
 }
@@ -55,14 +62,21 @@ export interface LayerPassResult extends CiphertextDigests {
  */
 export async function passLayer(request: LayerPassRequest): Promise<LayerPassResult> {
   const reader = openChunkReader(request.source, request.descriptor, request);
+  const large = isLarge(request.descriptor);
   const contentHasher = createContentHasher({
-    isGzip: request.isGzipContent,
+    compression: request.contentCompression,
     tailBytes: request.tailBytes,
+    isLarge: large,
   });
+  const compression = request.diffIdCompression;
+  const diffIdHasher =
+    compression === undefined
+      ? undefined
+      : createContentHasher({ compression, tailBytes: 0, isLarge: large });
   let writer: FileWriter | undefined;
   try {
-    writer = new FileWriter(request.path);
-    const result = await pass(request, reader, contentHasher, writer);
+    writer = new FileWriter(request.path, large);
+    const result = await pass(request, reader, { contentHasher, diffIdHasher }, writer);
     await writer.close();
     return result;
   } catch (error) {
@@ -70,8 +84,14 @@ export async function passLayer(request: LayerPassRequest): Promise<LayerPassRes
     throw toLatchkeyError(error);
   } finally {
     contentHasher.close();
+    diffIdHasher?.close();
     await reader.close();
   }
+}
+
+interface PlaintextHashers {
+  readonly contentHasher: ContentHasher;
+  readonly diffIdHasher: ContentHasher | undefined;
 }
 
 /** One chunk in both forms; one of them is filled from the source, the other one by the cipher. */
@@ -84,14 +104,14 @@ interface FilledChunk {
 async function pass(
   request: LayerPassRequest,
   reader: ChunkReader,
-  contentHasher: ContentHasher,
+  { contentHasher, diffIdHasher }: PlaintextHashers,
   writer: FileWriter,
 ): Promise<LayerPassResult> {
   const { direction, descriptor, appended, signal } = request;
   const isEncryption = direction === 'encrypt';
   const cipher = isEncryption ? createLayerCipher(request.key) : createLayerDecipher(request.key);
   const desk = createCiphertextDesk(request);
-  const plaintexts = Array.from({ length: PLAINTEXT_CHUNKS }, () => new Uint8Array(FILE_CHUNK_BYTES));
+  const plaintexts = allocateChunks(descriptor, isLarge(descriptor) ? PLAINTEXT_CHUNKS : 2);
   const uses = new ChunkUses();
 
   async function handle(chunk: FilledChunk): Promise<void> {
@@ -102,20 +122,19 @@ async function pass(
       uses.add(chunk.plaintext, contentHasher.update(plaintext));
       transform(cipher, plaintext, ciphertext);
       desk.commit(chunk.sizeBytes);
-      // Inflate needs the event loop for each piece it gives.
-      await nextTurn();
-      writer.write(ciphertext);
+      uses.add(chunk.ciphertext, writer.write(ciphertext));
     } else {
       transform(cipher, ciphertext, plaintext);
-      writer.write(plaintext);
+      uses.add(chunk.plaintext, writer.write(plaintext));
       desk.commit(chunk.sizeBytes);
       uses.add(chunk.plaintext, contentHasher.update(plaintext));
+      uses.add(chunk.plaintext, diffIdHasher?.update(plaintext));
     }
   }
 
   async function fill(): Promise<FilledChunk> {
     const plaintext = await uses.free(takeTurn(plaintexts));
-    const ciphertext = await desk.acquire();
+    const ciphertext = await uses.free(await desk.acquire());
     return { plaintext, ciphertext, sizeBytes: await reader.read(isEncryption ? plaintext : ciphertext) };
   }
 
@@ -139,7 +158,25 @@ async function pass(
     await handle({ plaintext: appended, ciphertext: chunk.ciphertext, sizeBytes: appended.length });
   }
   const content = await contentHasher.finish();
-  return { ...(await desk.finish()), content, sizeBytes: sourceBytes + (appended?.length ?? 0) };
+  const diffIdSha256 = (await diffIdHasher?.finish())?.whole;
+  return {
+    ...(await desk.finish()),
+    content,
+    diffIdSha256,
+    sizeBytes: sourceBytes + (appended?.length ?? 0),
+  };
+}
+
+/** Whether the layer is worth a thread and direct writes. */
+function isLarge({ size }: Descriptor): boolean {
+  return size >= LARGE_LAYER_BYTES;
+}
+
+/** Chunks to work in; a small layer fits into one, and one byte more of room tells a blob that is too long. */
+function allocateChunks(descriptor: Descriptor, count: number): Uint8Array[] {
+  if (isLarge(descriptor)) return allocateAligned(FILE_CHUNK_BYTES, count);
+  const chunkBytes = Math.min(FILE_CHUNK_BYTES, Math.max(SMALLEST_CHUNK_BYTES, descriptor.size + 1));
+  return Array.from({ length: count }, () => new Uint8Array(chunkBytes));
 }
 
 /** The chunk whose turn it is, which goes to the end. */
@@ -187,14 +224,14 @@ interface CiphertextDesk {
 
 function createCiphertextDesk(request: LayerPassRequest): CiphertextDesk {
   const { symmetricKey } = request.key;
-  if (request.descriptor.size >= THREAD_FROM_BYTES) {
+  if (isLarge(request.descriptor)) {
     const thread = request.thread();
     thread.start({ symmetricKey });
     return thread;
   }
   const hasher = new CiphertextHasher({ symmetricKey });
   // One to work on and one to read ahead into.
-  const chunks = [new Uint8Array(FILE_CHUNK_BYTES), new Uint8Array(FILE_CHUNK_BYTES)];
+  const chunks = allocateChunks(request.descriptor, 2);
   const acquired: Uint8Array[] = [];
   return {
     acquire: () => {

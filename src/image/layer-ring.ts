@@ -3,9 +3,10 @@
  * and no copy per chunk. One producer, one consumer, which blocks.
  */
 import { FILE_CHUNK_BYTES } from '#src/base/limits.ts';
+import { allocateAlignedShared, chunksOf } from './aligned-memory.ts';
 
 /** Deep enough to ride out a stall of either side, small enough for the memory bound (measured). */
-const SLOT_COUNT = 4;
+const SLOT_COUNT = 6;
 
 /** Words of the control block; the slots' chunk lengths follow. */
 const PRODUCED = 0;
@@ -21,7 +22,7 @@ export interface LayerRingMemory {
 export function createRingMemory(): LayerRingMemory {
   return {
     control: new SharedArrayBuffer((LENGTHS + SLOT_COUNT) * Int32Array.BYTES_PER_ELEMENT),
-    chunks: new SharedArrayBuffer(SLOT_COUNT * FILE_CHUNK_BYTES),
+    chunks: allocateAlignedShared(SLOT_COUNT * FILE_CHUNK_BYTES),
   };
 }
 
@@ -33,10 +34,7 @@ export class LayerRing {
 
   constructor(memory: LayerRingMemory) {
     this.#control = new Int32Array(memory.control);
-    this.#slots = Array.from(
-      { length: SLOT_COUNT },
-      (_, index) => new Uint8Array(memory.chunks, index * FILE_CHUNK_BYTES, FILE_CHUNK_BYTES),
-    );
+    this.#slots = chunksOf(memory.chunks, FILE_CHUNK_BYTES);
   }
 
   /** Producer: makes the ring ready for the next layer; the consumer must have finished the last one. */

@@ -19,6 +19,7 @@ import { withLayoutLock } from '#src/store/layout-lock.ts';
 import { openLayout } from '#src/store/layout.ts';
 import type { StagedStore } from './encrypt-layer.ts';
 import type { ImageKeyRegistration } from './registrar.ts';
+import type { ReusedLayer } from './reuse.ts';
 
 const STATE_FILE = 'push.json';
 const LAYOUT_DIRECTORY = 'layout';
@@ -27,24 +28,32 @@ const LAYOUT_DIRECTORY = 'layout';
 export interface StagedPush {
   readonly root: Digest;
   readonly keptLayers: readonly Descriptor[];
-  /** Undefined when no key server is involved. */
+  readonly reused: readonly ReusedLayer[];
+  /** Undefined when no key server is involved; with one, its statement is to be signed there. */
   readonly registration?: ImageKeyRegistration | undefined;
+  /** Signed envelope of the release statement where no key server is involved; undefined when nobody signs. */
+  readonly statement?: string | undefined;
 }
 
 const digestSchema = z.custom<Digest>(isDigest, 'not a sha256 digest');
 const stateSchema = z.object({
   root: digestSchema,
   keptLayers: z.array(descriptorSchema),
+  reused: z.array(
+    z.object({ sourceDiffId: digestSchema, diffId: digestSchema, descriptor: descriptorSchema }),
+  ),
   registration: z
     .object({
       imageKeyId: z.string(),
-      sealedImageKey: z.string(),
+      sealedImageKey: z.string().optional(),
       imageDigests: z.array(digestSchema),
       repository: z.string(),
       version: z.string(),
       productCode: z.string(),
+      statement: z.string(),
     })
     .optional(),
+  statement: z.string().optional(),
 });
 
 export interface PushStaging {
@@ -66,6 +75,7 @@ export async function withPushStaging<Result>(
   identity: unknown,
   nowMs: number,
   push: (staging: PushStaging) => Promise<Result>,
+  signal?: AbortSignal,
 ): Promise<Result> {
   const parent = join(cacheDirectory, 'push');
   const directory = join(parent, createHash('sha256').update(canonicalJson(identity)).digest('hex'));
@@ -75,7 +85,8 @@ export async function withPushStaging<Result>(
     throw toLatchkeyError(error);
   }
   await removeOld(parent, nowMs);
-  return withLayoutLock(await realpath(directory), async () => {
+  const others = 'another program has been at the same push for a while';
+  const run = async (): Promise<Result> => {
     const earlier = await readState(directory);
     if (earlier === undefined) await rm(join(directory, LAYOUT_DIRECTORY), { recursive: true, force: true });
     const statePath = join(directory, STATE_FILE);
@@ -86,7 +97,8 @@ export async function withPushStaging<Result>(
         writeWhole(partialPath(directory), statePath, [Buffer.from(JSON.stringify(state))]),
       remove: () => rm(directory, { recursive: true, force: true }),
     });
-  });
+  };
+  return withLayoutLock(await realpath(directory), run, { signal, others });
 }
 
 /** A state that cannot be read is as good as none: the work is done again. */

@@ -1,97 +1,154 @@
 /**
- * New documents around changed layers: config, manifest and index of every platform. Annotations, subject, artifact
- * type and fields we do not know stay; Docker's types become OCI's, since only OCI manifests can carry encryption.
+ * New documents around changed layers: config, manifest and index of every platform, and the artifacts beside them.
+ * Annotations, subject, artifact type and fields we do not know stay; what refers to a manifest of the image refers to
+ * the new one; Docker's types become OCI's, since only OCI manifests can carry encryption.
  */
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
-import { type Digest, digestOf } from '#src/oci/digest.ts';
+import { type Digest, isDigest } from '#src/oci/digest.ts';
 import { encodeImageDocument } from '#src/oci/document.ts';
-import { MEDIA_TYPE, isLayer, ociLayerMediaType } from '#src/oci/media-types.ts';
+import type { ImageIndex } from '#src/oci/index.ts';
+import type { ImageManifest } from '#src/oci/manifest.ts';
+import { MEDIA_TYPE, ociMediaType } from '#src/oci/media-types.ts';
 import type { BlobDestination, ManifestBlob, TransferOptions } from '#src/store/blob-store.ts';
-import type { ImageGraph, IndexNode, PlatformImage } from './image-graph.ts';
+import { REFERENCE_DIGEST_ANNOTATION } from './attestations.ts';
+import type { ArtifactNode, ImageGraph, IndexNode, PlatformImage } from './image-graph.ts';
+import { type RewrittenConfig, rewriteConfig } from './rewrite-config.ts';
 
 /** What stands for a layer in the new image. */
 export interface ReplacementLayer {
   readonly descriptor: Descriptor;
-  readonly diffId: Digest;
+  /** Undefined for a layer that the config does not count. */
+  readonly diffId: Digest | undefined;
+}
+
+export interface RewriteOptions {
+  /** Gives the new blob for a position of an artifact, or undefined to keep the one there. */
+  readonly replaceDocument?:
+    ((artifact: ArtifactNode, position: number) => Descriptor | undefined) | undefined;
+  /** Artifacts that are left out. */
+  readonly dropped?: ReadonlySet<ArtifactNode> | undefined;
+  /** True takes out of the configs how the image was built. */
+  readonly isHistoryScrubbed?: boolean | undefined;
 }
 
 export interface RewrittenImage {
   /** Children before the index that names them; the root is the last. */
   readonly manifests: readonly ManifestBlob[];
   readonly root: ManifestBlob;
-  readonly configs: readonly { readonly descriptor: Descriptor; readonly bytes: Uint8Array }[];
-  /** Layers taken over from the source as they are. */
+  readonly configs: readonly RewrittenConfig[];
+  /** Layers, and blobs of artifacts, taken over from the source as they are. */
   readonly keptLayers: readonly Descriptor[];
 }
 
 /**
- * Makes the documents. Manifests that are no images (attestations) are left out.
- * @param replace gives the new layer for a position, or undefined to keep the one there
+ * Makes the documents.
+ * @param replace gives the new layer for a position of an image, or undefined to keep the one there
+ * @throws LatchkeyError INPUT_NOT_AN_IMAGE when nothing is left of an index
  */
 export function rewriteImage(
   graph: ImageGraph,
   replace: (image: PlatformImage, position: number) => ReplacementLayer | undefined,
+  options: RewriteOptions = {},
 ): RewrittenImage {
+  const waiting = new Map(graph.nodes.map((node) => [node.blob.descriptor.digest, node]));
   const rewritten = new Map<Digest, ManifestBlob>();
-  const configs: { descriptor: Descriptor; bytes: Uint8Array }[] = [];
+  const configs: RewrittenConfig[] = [];
   const keptLayers: Descriptor[] = [];
-  for (const node of graph.nodes) {
-    const { digest } = node.blob.descriptor;
-    if (node.kind === 'image') {
-      const replacements = node.manifest.layers.map((_layer, position) => replace(node, position));
-      const config = rewriteConfig(node, replacements);
-      configs.push(config);
-      keptLayers.push(...node.manifest.layers.filter((_layer, at) => replacements[at] === undefined));
-      rewritten.set(digest, rewriteManifest(node, replacements, config.descriptor));
-    } else if (node.kind === 'index') {
-      rewritten.set(digest, rewriteIndex(node, rewritten));
+
+  /** Gives the new manifest for an old one; undefined for one outside the image, or left out. */
+  function resolve(digest: Digest): ManifestBlob | undefined {
+    const node = waiting.get(digest);
+    // A digest cannot be inside what it is the digest of, so this ends.
+    waiting.delete(digest);
+    if (node === undefined || (node.kind === 'artifact' && options.dropped?.has(node) === true)) {
+      return rewritten.get(digest);
+    }
+    const blob = rewriteNode(node);
+    rewritten.set(digest, blob);
+    return blob;
+  }
+
+  function rewriteNode(node: ImageGraph['nodes'][number]): ManifestBlob {
+    switch (node.kind) {
+      case 'image': {
+        const replacements = node.manifest.layers.map((_layer, position) => replace(node, position));
+        const config = rewriteConfig(node, replacements, options.isHistoryScrubbed === true);
+        configs.push(config);
+        keptLayers.push(...node.manifest.layers.filter((_layer, at) => replacements[at] === undefined));
+        const layers = node.manifest.layers.map((layer, at) => replacements[at]?.descriptor ?? inOci(layer));
+        return renewed(node, { ...node.manifest, config: config.descriptor, layers }, resolve);
+      }
+      case 'artifact': {
+        const replacements = node.manifest.layers.map((_layer, at) => options.replaceDocument?.(node, at));
+        keptLayers.push(node.manifest.config);
+        keptLayers.push(...node.manifest.layers.filter((_layer, at) => replacements[at] === undefined));
+        const layers = node.manifest.layers.map((layer, at) => replacements[at] ?? layer);
+        return renewed(node, { ...node.manifest, layers }, resolve);
+      }
+      case 'index':
+        return rewriteIndex(node, resolve);
     }
   }
+
+  graph.nodes.forEach((node) => resolve(node.blob.descriptor.digest));
   const root = rewritten.get(graph.root.descriptor.digest);
   if (root === undefined) throw new TypeError('the graph lacks its root');
   return { manifests: [...rewritten.values()], root, configs, keptLayers };
 }
 
-type Replacements = readonly (ReplacementLayer | undefined)[];
+type Resolve = (digest: Digest) => ManifestBlob | undefined;
 
-function rewriteConfig(image: PlatformImage, replacements: Replacements): RewrittenImage['configs'][number] {
-  const diffIds = image.diffIds.map((diffId, position) => replacements[position]?.diffId ?? diffId);
-  const isSame = diffIds.every((diffId, position) => diffId === image.diffIds[position]);
-  const bytes = isSame
-    ? image.configBytes
-    : Buffer.from(JSON.stringify({ ...image.config, rootfs: { ...image.config.rootfs, diff_ids: diffIds } }));
-  const { mediaType } = image.manifest.config;
-  return {
-    descriptor: {
-      ...image.manifest.config,
-      mediaType: mediaType === MEDIA_TYPE.dockerConfig ? MEDIA_TYPE.ociConfig : mediaType,
-      digest: digestOf(bytes),
-      size: bytes.length,
-      data: undefined,
-    },
-    bytes,
-  };
+function inOci(layer: Descriptor): Descriptor {
+  return { ...layer, mediaType: ociMediaType(layer.mediaType) };
 }
 
-function rewriteManifest(image: PlatformImage, replacements: Replacements, config: Descriptor): ManifestBlob {
-  const layers = image.manifest.layers.map((layer, position) => {
-    const replacement = replacements[position];
-    if (replacement !== undefined) return replacement.descriptor;
-    return isLayer(layer.mediaType) ? { ...layer, mediaType: ociLayerMediaType(layer.mediaType) } : layer;
-  });
-  return encodeImageDocument({ ...image.manifest, mediaType: MEDIA_TYPE.ociManifest, config, layers });
+/** The new manifest; where it says what the old one said, the old bytes, which others may have signed. */
+function renewed(node: PlatformImage | ArtifactNode, changed: ImageManifest, resolve: Resolve): ManifestBlob {
+  const manifest = { ...changed, ...subjectIn(changed, resolve), mediaType: MEDIA_TYPE.ociManifest };
+  const isSame = JSON.stringify(manifest) === JSON.stringify(node.manifest);
+  return isSame ? node.blob : encodeImageDocument(manifest);
 }
 
-function rewriteIndex(node: IndexNode, rewritten: ReadonlyMap<Digest, ManifestBlob>): ManifestBlob {
+/** The subject, when there is one: the new manifest when it is of this image, else as it was. */
+function subjectIn(document: ImageManifest | ImageIndex, resolve: Resolve): { subject?: Descriptor } {
+  const { subject } = document;
+  if (subject === undefined) return {};
+  const blob = resolve(subject.digest);
+  return { subject: blob === undefined ? subject : renewedDescriptor(subject, blob) };
+}
+
+function rewriteIndex(node: IndexNode, resolve: Resolve): ManifestBlob {
   const manifests = node.index.manifests.flatMap((entry): Descriptor[] => {
-    const child = rewritten.get(entry.digest);
-    return child === undefined ? [] : [{ ...entry, ...child.descriptor, data: undefined }];
+    const child = resolve(entry.digest);
+    if (child === undefined) return [];
+    const annotations = renewedReference(entry.annotations, resolve);
+    return [{ ...renewedDescriptor(entry, child), annotations }];
   });
   if (manifests.length === 0) {
     throw new LatchkeyError('INPUT_NOT_AN_IMAGE', `${node.blob.descriptor.digest} is an index of no images`);
   }
-  return encodeImageDocument({ ...node.index, mediaType: MEDIA_TYPE.ociIndex, manifests });
+  return encodeImageDocument({
+    ...node.index,
+    ...subjectIn(node.index, resolve),
+    mediaType: MEDIA_TYPE.ociIndex,
+    manifests,
+  });
+}
+
+function renewedDescriptor(old: Descriptor, { descriptor }: ManifestBlob): Descriptor {
+  return { ...old, ...descriptor, data: undefined };
+}
+
+/** BuildKit's pointer from an attestation to its image. */
+function renewedReference(
+  annotations: Descriptor['annotations'],
+  resolve: Resolve,
+): Descriptor['annotations'] {
+  const named = annotations?.[REFERENCE_DIGEST_ANNOTATION];
+  const blob = isDigest(named) ? resolve(named) : undefined;
+  if (blob === undefined) return annotations;
+  return { ...annotations, [REFERENCE_DIGEST_ANNOTATION]: blob.descriptor.digest };
 }
 
 /**

@@ -4,7 +4,7 @@
  * Tar readers stop at the end marker; whoever computes a diff ID reads on.
  */
 import { randomBytes } from 'node:crypto';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { LAYER_SALT_BYTES } from '#src/base/limits.ts';
 import type { Compression } from '#src/oci/media-types.ts';
 
@@ -16,15 +16,26 @@ export interface LayerSalt {
 }
 
 /**
- * Makes salt for a layer: raw bytes for a tar, one more member (RFC 1952 section 2.2) for a gzip.
+ * Makes salt for a layer: raw bytes for a tar, one more member (RFC 1952, section 2.2) for a gzip, one more frame
+ * (RFC 8878, section 3) for a zstd.
  * @param random gives that many random bytes
  */
 export function createSalt(
-  compression: Exclude<Compression, 'zstd'>,
+  compression: Compression,
   random: (sizeBytes: number) => Uint8Array = randomBytes,
 ): LayerSalt {
   const uncompressed = random(LAYER_SALT_BYTES);
-  // Random bytes do not compress; level 0 stores them.
-  const stored = compression === 'gzip' ? gzipSync(uncompressed, { level: 0 }) : uncompressed;
-  return { stored, uncompressed };
+  return { stored: pack(uncompressed, compression), uncompressed };
+}
+
+/** Random bytes do not compress: both formats store them as they are. */
+function pack(bytes: Uint8Array, compression: Compression): Uint8Array {
+  switch (compression) {
+    case 'none':
+      return bytes;
+    case 'gzip':
+      return gzipSync(bytes, { level: 0 });
+    case 'zstd':
+      return zstdCompressSync(bytes);
+  }
 }

@@ -2,12 +2,13 @@
  * The annotations of an encrypted layer (ocicrypt encryption.go): public options, and per scheme a comma list of
  * base64 elements. Each later "add recipient" run of a peer appends an element.
  */
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { MAX_ANNOTATION_BYTES, MAX_WRAPPED_KEYS } from '#src/base/limits.ts';
 import { decodeBase64, encodeBase64 } from '#src/crypto/base64.ts';
 import {
   type PublicLayerOptions,
   formatPublicOptions,
+  parsePrivateOptions,
   parsePublicOptions,
 } from '#src/crypto/layer-options.ts';
 import {
@@ -99,22 +100,82 @@ export async function wrapLayerKey(
   };
 }
 
+/** What came of one scheme of a layer: an error, no key of this scheme, or only keys it is not wrapped for. */
+export interface SchemeOutcome {
+  /** `jwe`, `provider.latchkey` ... */
+  readonly scheme: string;
+  readonly outcome: LatchkeyError | 'no key given' | 'not for these keys';
+}
+
 /**
- * Opens the first element that one of the keys fits.
+ * Opens the first element that one of the keys fits. All are tried: a damaged element or a token that is away
+ * does not keep another key from opening the layer.
+ * @returns the private options, or what came of every scheme of the layer
+ * @throws LatchkeyError INTERRUPTED
+ */
+export async function openLayerKey(
+  annotations: Annotations | undefined,
+  unwrappers: readonly KeyUnwrapper[],
+): Promise<Uint8Array | readonly SchemeOutcome[]> {
+  const outcomes: SchemeOutcome[] = [];
+  for (const scheme of schemesOf(annotations)) {
+    const annotation = `${WRAPPED_KEYS_PREFIX}${scheme}`;
+    const fitting = unwrappers.filter((unwrapper) => unwrapper.annotation === annotation);
+    let outcome: SchemeOutcome['outcome'] = fitting.length === 0 ? 'no key given' : 'not for these keys';
+    for (const unwrapper of fitting) {
+      const opened = await openList(annotations?.[annotation] ?? '', unwrapper);
+      if (opened instanceof Uint8Array) return opened;
+      if (opened !== null && typeof outcome === 'string') outcome = opened;
+    }
+    outcomes.push({ scheme, outcome });
+  }
+  return outcomes;
+}
+
+/** Tries every element with one key. */
+async function openList(list: string, unwrapper: KeyUnwrapper): Promise<Uint8Array | LatchkeyError | null> {
+  let firstError: LatchkeyError | null = null;
+  try {
+    for (const element of parseWrappedKeys(list)) {
+      try {
+        const privateOptions = await unwrapper.unwrap(element);
+        if (privateOptions === null) continue;
+        // Anybody can wrap anything for a public key; what is no layer key must not hide the real one.
+        parsePrivateOptions(privateOptions);
+        return privateOptions;
+      } catch (error) {
+        const known = toLatchkeyError(error);
+        // A wrong PIN, tried once for each element, would lock the token.
+        if (!isAboutElement(known)) throw known;
+        firstError ??= known;
+      }
+    }
+  } catch (error) {
+    const known = toLatchkeyError(error);
+    if (known.code === 'INTERRUPTED' || known.code === 'BUG_UNEXPECTED') throw known;
+    firstError ??= known;
+  }
+  return firstError;
+}
+
+/** A key provider cannot say "not mine", so what it refuses may be another's. */
+function isAboutElement({ code }: LatchkeyError): boolean {
+  return /^(?:INPUT_|CRYPTO_|LIMIT_EXCEEDED$|KEY_PROVIDER_FAILED$)/.test(code);
+}
+
+/**
+ * Opens the first element that one of the keys fits; all are tried.
  * @returns the private options; null when none is for these keys
- * @throws LatchkeyError INPUT_MALFORMED, LIMIT_EXCEEDED, CRYPTO_AUTHENTICATION_FAILED
+ * @throws LatchkeyError INPUT_MALFORMED, LIMIT_EXCEEDED, CRYPTO_AUTHENTICATION_FAILED, and what a key raises, when
+ *   none opens and one should have
  */
 export async function unwrapLayerKey(
   annotations: Annotations | undefined,
   unwrappers: readonly KeyUnwrapper[],
 ): Promise<Uint8Array | null> {
-  for (const unwrapper of unwrappers) {
-    const list = annotations?.[unwrapper.annotation];
-    if (list === undefined) continue;
-    for (const element of parseWrappedKeys(list)) {
-      const privateOptions = await unwrapper.unwrap(element);
-      if (privateOptions !== null) return privateOptions;
-    }
-  }
+  const opened = await openLayerKey(annotations, unwrappers);
+  if (opened instanceof Uint8Array) return opened;
+  const failed = opened.find(({ outcome }) => outcome instanceof LatchkeyError);
+  if (failed?.outcome instanceof LatchkeyError) throw failed.outcome;
   return null;
 }

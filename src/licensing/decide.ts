@@ -31,10 +31,16 @@ export interface SeatFacts {
 
 /** What is known about the image a node wants to start. */
 export interface ImageFacts {
+  /** Empty when only the key is known, and nothing is registered with it. */
   readonly imageDigest: string;
   readonly imageKeyId: string;
   /** The release this digest belongs to; null = never registered. */
-  readonly release: { readonly productId: string; readonly state: 'PUBLISHED' | 'YANKED' } | null;
+  readonly release: {
+    readonly productId: string;
+    readonly state: 'PUBLISHED' | 'YANKED';
+    /** True when a signed statement says what the release is; without one a node cannot tell a forged image. */
+    readonly hasStatement: boolean;
+  } | null;
   /** The image key the node asks for; null = never registered. */
   readonly imageKey: {
     readonly productId: string;
@@ -161,10 +167,17 @@ function imageDenial(license: LicenseFacts, image: ImageFacts | undefined): Deni
   const name = `license ${license.licenseId}`;
   const deny = (code: DeniedCode, message: string) => denied(code, message, license);
   if (image.release === null) {
-    return deny('DENIED_IMAGE_UNKNOWN', `${name} covers no image ${image.imageDigest}: it is not registered`);
+    const what = image.imageDigest === '' ? `of image key ${image.imageKeyId}` : image.imageDigest;
+    return deny('DENIED_IMAGE_UNKNOWN', `${name} covers no image ${what}: it is not registered`);
   }
   if (image.release.state === 'YANKED') {
     return deny('DENIED_IMAGE_YANKED', `image ${image.imageDigest} was withdrawn, also for ${name}`);
+  }
+  if (!image.release.hasStatement) {
+    return deny(
+      'DENIED_STATEMENT_INVALID',
+      `image ${image.imageDigest} was registered without a statement and has to be registered again for ${name}`,
+    );
   }
   if (image.imageKey?.usable !== true) {
     return deny('DENIED_KEY_UNAVAILABLE', `image key ${image.imageKeyId} is not available for ${name}`);

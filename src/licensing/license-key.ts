@@ -48,7 +48,9 @@ export function parseLicenseKey(text: string): LicenseKey {
   const bytes = decodeSymbols(symbols.slice(0, KEY_SYMBOLS));
   if (bytes === null) throw malformed('it has a character that license keys do not use');
   const given = Buffer.from(symbols.slice(KEY_SYMBOLS));
-  if (!timingSafeEqual(given, Buffer.from(checksum(bytes)))) {
+  const expected = Buffer.from(checksum(bytes));
+  // Characters beyond ASCII take more bytes each.
+  if (given.length !== expected.length || !timingSafeEqual(given, expected)) {
     throw malformed('its check characters do not fit, so a character is wrong');
   }
   return spell(symbols);

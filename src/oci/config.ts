@@ -5,6 +5,7 @@ import { MAX_CONFIG_BYTES, MAX_LAYERS } from '#src/base/limits.ts';
 import type { Digest } from './digest.ts';
 import { digestSchema, parseDocument } from './document-schema.ts';
 import type { ImageManifest } from './manifest.ts';
+import { isLayer } from './media-types.ts';
 import type { Platform } from './platform.ts';
 
 /** The execution parameters; Go writes empty ones as null. */
@@ -15,6 +16,10 @@ export interface ExecutionConfig {
   readonly Labels?: Readonly<Record<string, string>> | null | undefined;
   readonly User?: string | undefined;
   readonly WorkingDir?: string | undefined;
+  /** Instructions that run in a build on top of this image (Docker). */
+  readonly OnBuild?: readonly string[] | null | undefined;
+  readonly Shell?: readonly string[] | null | undefined;
+  readonly Healthcheck?: { readonly Test?: readonly string[] | null | undefined } | null | undefined;
 }
 
 export interface HistoryEntry {
@@ -32,9 +37,29 @@ export interface ImageConfig extends Platform {
   readonly config?: ExecutionConfig | null | undefined;
   readonly rootfs: { readonly type: 'layers'; readonly diff_ids: readonly Digest[] };
   readonly history?: readonly HistoryEntry[] | null | undefined;
+  readonly author?: string | undefined;
+  readonly comment?: string | undefined;
+  /** Docker's copy of the container of the last build step. */
+  readonly container_config?: ExecutionConfig | null | undefined;
+  /** BuildKit's record of the build (base64 of JSON), with build arguments; written until its version 0.11. */
+  readonly 'moby.buildkit.buildinfo.v1'?: unknown;
 }
 
 const stringList = z.array(z.string()).nullish();
+
+const executionSchema = z
+  .looseObject({
+    Env: stringList,
+    Entrypoint: stringList,
+    Cmd: stringList,
+    Labels: z.record(z.string(), z.string()).nullish(),
+    User: z.string().optional(),
+    WorkingDir: z.string().optional(),
+    OnBuild: stringList,
+    Shell: stringList,
+    Healthcheck: z.looseObject({ Test: stringList }).nullish(),
+  })
+  .nullish();
 
 const configSchema = z.looseObject({
   os: z.string(),
@@ -43,16 +68,10 @@ const configSchema = z.looseObject({
   'os.version': z.string().optional(),
   'os.features': z.array(z.string()).optional(),
   created: z.string().optional(),
-  config: z
-    .looseObject({
-      Env: stringList,
-      Entrypoint: stringList,
-      Cmd: stringList,
-      Labels: z.record(z.string(), z.string()).nullish(),
-      User: z.string().optional(),
-      WorkingDir: z.string().optional(),
-    })
-    .nullish(),
+  config: executionSchema,
+  container_config: executionSchema,
+  author: z.string().optional(),
+  comment: z.string().optional(),
   rootfs: z.looseObject({
     type: z.literal('layers'),
     diff_ids: z
@@ -89,16 +108,21 @@ export function parseConfig(bytes: Uint8Array): ImageConfig {
 }
 
 /**
- * The diff IDs of an image, one for each layer of its manifest and in the same order.
+ * The diff IDs of an image's layers, in the order of the manifest. Builders count either all layers or only those with
+ * files; in the second case what has no files has no diff ID.
  * @throws LatchkeyError INPUT_MALFORMED when config and manifest disagree about the number of layers
  */
-export function diffIdsOf(config: ImageConfig, manifest: ImageManifest): readonly Digest[] {
+export function diffIdsOf(config: ImageConfig, manifest: ImageManifest): readonly (Digest | undefined)[] {
   const diffIds = config.rootfs.diff_ids;
-  if (diffIds.length !== manifest.layers.length) {
-    throw new LatchkeyError(
-      'INPUT_MALFORMED',
-      `the image has ${manifest.layers.length} layers but its config names ${diffIds.length}`,
-    );
+  const { layers } = manifest;
+  if (diffIds.length === layers.length) return diffIds;
+  const withFiles = layers.filter((layer) => isLayer(layer.mediaType));
+  if (diffIds.length === withFiles.length) {
+    const remaining = diffIds.values();
+    return layers.map((layer) => (isLayer(layer.mediaType) ? remaining.next().value : undefined));
   }
-  return diffIds;
+  throw new LatchkeyError(
+    'INPUT_MALFORMED',
+    `the image has ${layers.length} layers but its config names ${diffIds.length}`,
+  );
 }

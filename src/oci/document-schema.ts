@@ -5,10 +5,12 @@
 import { z } from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
-import { MAX_ANNOTATION_BYTES } from '#src/base/limits.ts';
+import { MAX_ANNOTATION_BYTES, MAX_MEDIA_TYPE_CHARACTERS } from '#src/base/limits.ts';
 import { isDigest, type Digest } from './digest.ts';
 
 export const digestSchema = z.custom<Digest>(isDigest, 'not a sha256 digest');
+
+export const mediaTypeSchema = z.string().min(1).max(MAX_MEDIA_TYPE_CHARACTERS);
 
 /** Bytes, not characters, are bounded: an annotation goes on the wire as UTF-8. */
 const annotationValueSchema = z
@@ -26,7 +28,7 @@ const platformSchema = z.looseObject({
 });
 
 export const descriptorSchema = z.looseObject({
-  mediaType: z.string().min(1),
+  mediaType: mediaTypeSchema,
   digest: digestSchema,
   size: z.int().min(0),
   annotations: annotationsSchema.optional(),
@@ -41,6 +43,9 @@ export const descriptorListSchema = z
   .array(descriptorSchema)
   .nullable()
   .transform((list) => list ?? []);
+
+/** Names of fields come from outside, and a message is for a person: this much of them is shown. */
+const MAX_SHOWN_CHARACTERS = 200;
 
 /**
  * Parses a JSON document of a known shape.
@@ -68,9 +73,12 @@ export function checkDocument<Schema extends z.ZodType>(
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
-  const field = issue === undefined || issue.path.length === 0 ? '' : ` at ${issue.path.join('.')}`;
+  const field =
+    issue === undefined || issue.path.length === 0
+      ? ''
+      : ` at ${issue.path.join('.').slice(0, MAX_SHOWN_CHARACTERS)}`;
   throw new LatchkeyError(
     'INPUT_MALFORMED',
-    `${what} is malformed${field}: ${issue?.message ?? 'unreadable'}`,
+    `${what} is malformed${field}: ${(issue?.message ?? 'unreadable').slice(0, MAX_SHOWN_CHARACTERS)}`,
   );
 }

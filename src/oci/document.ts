@@ -4,10 +4,10 @@
  */
 import { z } from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
+import { MAX_MANIFEST_BYTES, MAX_MEDIA_TYPE_CHARACTERS } from '#src/base/limits.ts';
 import type { Descriptor } from './descriptor.ts';
 import { digestOf } from './digest.ts';
-import { parseDocument } from './document-schema.ts';
+import { mediaTypeSchema, parseDocument } from './document-schema.ts';
 import { parseIndex, type ImageIndex } from './index.ts';
 import { parseManifest, type ImageManifest } from './manifest.ts';
 import { MEDIA_TYPE, isIndex, isManifest, isSchema1 } from './media-types.ts';
@@ -18,7 +18,7 @@ export type ImageDocument =
 
 const outlineSchema = z.looseObject({
   schemaVersion: z.number().optional(),
-  mediaType: z.string().optional(),
+  mediaType: mediaTypeSchema.optional(),
 });
 
 /**
@@ -31,7 +31,7 @@ export function parseImageDocument(bytes: Uint8Array, mediaType: string): ImageD
   if (!isIndex(mediaType) && !isManifest(mediaType)) {
     throw new LatchkeyError(
       'INPUT_NOT_AN_IMAGE',
-      `not an image manifest or index: ${JSON.stringify(mediaType)}`,
+      `not an image manifest or index: ${JSON.stringify(mediaType.slice(0, MAX_MEDIA_TYPE_CHARACTERS))}`,
     );
   }
   const stated = sniffMediaType(bytes);

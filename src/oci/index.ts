@@ -7,6 +7,7 @@ import {
   annotationsSchema,
   descriptorListSchema,
   descriptorSchema,
+  mediaTypeSchema,
   parseDocument,
 } from './document-schema.ts';
 
@@ -23,7 +24,7 @@ export interface ImageIndex {
 
 const indexSchema = z.looseObject({
   schemaVersion: z.literal(2),
-  mediaType: z.string().optional(),
+  mediaType: mediaTypeSchema.optional(),
   artifactType: z.string().optional(),
   manifests: descriptorListSchema,
   subject: descriptorSchema.optional(),
@@ -32,14 +33,15 @@ const indexSchema = z.looseObject({
 
 /**
  * Parses an image index.
+ * @param maxEntries more for lists of whole images, which are not read as one
  * @throws LatchkeyError INPUT_MALFORMED, LIMIT_EXCEEDED
  */
-export function parseIndex(bytes: Uint8Array): ImageIndex {
+export function parseIndex(bytes: Uint8Array, maxEntries = MAX_INDEX_ENTRIES): ImageIndex {
   const index = parseDocument(indexSchema, bytes, 'the image index');
-  if (index.manifests.length > MAX_INDEX_ENTRIES) {
+  if (index.manifests.length > maxEntries) {
     throw new LatchkeyError(
       'LIMIT_EXCEEDED',
-      `the image index has ${index.manifests.length} entries, more than ${MAX_INDEX_ENTRIES}`,
+      `the image index has ${index.manifests.length} entries, more than ${maxEntries}`,
     );
   }
   return index;

@@ -7,6 +7,7 @@ import {
   annotationsSchema,
   descriptorListSchema,
   descriptorSchema,
+  mediaTypeSchema,
   parseDocument,
 } from './document-schema.ts';
 
@@ -25,7 +26,7 @@ export interface ImageManifest {
 
 const manifestSchema = z.looseObject({
   schemaVersion: z.literal(2),
-  mediaType: z.string().optional(),
+  mediaType: mediaTypeSchema.optional(),
   artifactType: z.string().optional(),
   config: descriptorSchema,
   layers: descriptorListSchema,

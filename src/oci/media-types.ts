@@ -3,6 +3,7 @@
  * `+encrypted` layer types of ocicrypt (spec/spec.go).
  */
 import { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_MEDIA_TYPE_CHARACTERS } from '#src/base/limits.ts';
 
 export const MEDIA_TYPE = {
   ociManifest: 'application/vnd.oci.image.manifest.v1+json',
@@ -20,6 +21,12 @@ export const MEDIA_TYPE = {
   dockerSchema1: 'application/vnd.docker.distribution.manifest.v1+json',
   dockerSchema1Signed: 'application/vnd.docker.distribution.manifest.v1+prettyjws',
 } as const;
+
+const DOCKER_DOCUMENTS: ReadonlySet<string> = new Set([
+  MEDIA_TYPE.dockerManifest,
+  MEDIA_TYPE.dockerManifestList,
+  MEDIA_TYPE.dockerConfig,
+]);
 
 const ENCRYPTED_SUFFIX = '+encrypted';
 
@@ -64,9 +71,21 @@ export function parseLayerMediaType(mediaType: string): LayerMediaType | undefin
   return plain === undefined ? undefined : { ...plain, isEncrypted: encrypted };
 }
 
-/** True for a filesystem layer, plain or encrypted. */
+/** True for a filesystem layer, plain or encrypted; a wasm module is none. */
 export function isLayer(mediaType: string): boolean {
-  return parseLayerMediaType(mediaType) !== undefined;
+  const layer = parseLayerMediaType(mediaType);
+  return layer !== undefined && layer.family !== 'wasm';
+}
+
+/** True for the config of a container image, OCI's or Docker's; artifacts have configs of other types. */
+export function isImageConfig(mediaType: string): boolean {
+  return mediaType === MEDIA_TYPE.ociConfig || mediaType === MEDIA_TYPE.dockerConfig;
+}
+
+/** True for Docker's manifest, list, config and layer types, which are written as OCI's. */
+export function isDockerType(mediaType: string): boolean {
+  const family = parseLayerMediaType(mediaType)?.family;
+  return family === 'docker' || family === 'docker-foreign' || DOCKER_DOCUMENTS.has(mediaType);
 }
 
 /**
@@ -97,49 +116,43 @@ export function isSchema1(mediaType: string): boolean {
  * @throws LatchkeyError INPUT_UNSUPPORTED when the media type is not a layer's
  */
 export function compressionOf(mediaType: string): Compression {
-  return requireLayer(mediaType).compression;
+  const layer = parseLayerMediaType(mediaType);
+  if (layer !== undefined) return layer.compression;
+  throw new LatchkeyError(
+    'INPUT_UNSUPPORTED',
+    `not a layer media type: ${JSON.stringify(mediaType.slice(0, MAX_MEDIA_TYPE_CHARACTERS))}`,
+  );
 }
 
 /**
- * The media type of a layer once it is encrypted. Docker layers become OCI layers: Docker manifests cannot
- * carry encryption, and containerd refuses `diff.tar.gzip+encrypted`.
- * @throws LatchkeyError INPUT_UNSUPPORTED when it is not a layer, or encrypted already
+ * The media type of a blob once it is encrypted. Docker layers become OCI layers: Docker manifests cannot
+ * carry encryption, and containerd refuses `diff.tar.gzip+encrypted`. Other blobs, such as attestations, get the
+ * same suffix.
+ * @throws LatchkeyError INPUT_UNSUPPORTED when it is encrypted already
  */
 export function encryptedMediaType(mediaType: string): string {
-  const layer = requireLayer(mediaType);
-  if (layer.isEncrypted) {
+  if (isEncrypted(mediaType)) {
     throw new LatchkeyError('INPUT_UNSUPPORTED', `the layer is encrypted already: ${mediaType}`);
   }
-  return `${ociLayerMediaType(mediaType)}${ENCRYPTED_SUFFIX}`;
+  return `${ociMediaType(mediaType)}${ENCRYPTED_SUFFIX}`;
 }
 
 /**
- * The media type of a layer once it is decrypted, always an OCI one.
- * @throws LatchkeyError INPUT_UNSUPPORTED when it is not an encrypted layer
+ * The media type of a blob once it is decrypted; of a layer always an OCI one.
+ * @throws LatchkeyError INPUT_UNSUPPORTED when it is not encrypted
  */
 export function decryptedMediaType(mediaType: string): string {
-  if (!requireLayer(mediaType).isEncrypted) {
+  if (!isEncrypted(mediaType)) {
     throw new LatchkeyError('INPUT_UNSUPPORTED', `the layer is not encrypted: ${mediaType}`);
   }
-  return ociLayerMediaType(mediaType.slice(0, -ENCRYPTED_SUFFIX.length));
+  return ociMediaType(mediaType.slice(0, -ENCRYPTED_SUFFIX.length));
 }
 
-/**
- * The OCI name of a layer's media type; OCI types come back unchanged.
- * @throws LatchkeyError INPUT_UNSUPPORTED when it is not a layer
- */
-export function ociLayerMediaType(mediaType: string): string {
-  const layer = requireLayer(mediaType);
-  if (layer.family !== 'docker' && layer.family !== 'docker-foreign') return mediaType;
+/** The OCI name of a blob's media type; all but Docker's layer types come back unchanged. */
+export function ociMediaType(mediaType: string): string {
+  const layer = parseLayerMediaType(mediaType);
+  if (layer?.family !== 'docker' && layer?.family !== 'docker-foreign') return mediaType;
   const base = layer.family === 'docker' ? MEDIA_TYPE.ociLayer : OCI_NONDISTRIBUTABLE;
   const compressed = layer.compression === 'none' ? base : `${base}+${layer.compression}`;
   return layer.isEncrypted ? `${compressed}${ENCRYPTED_SUFFIX}` : compressed;
-}
-
-function requireLayer(mediaType: string): LayerMediaType {
-  const layer = parseLayerMediaType(mediaType);
-  if (layer === undefined) {
-    throw new LatchkeyError('INPUT_UNSUPPORTED', `not a layer media type: ${JSON.stringify(mediaType)}`);
-  }
-  return layer;
 }

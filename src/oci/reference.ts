@@ -100,7 +100,10 @@ function splitRegistry(name: string): [string, string] {
 
 function checkRegistry(text: string, registry: string): void {
   const match = HOST_PATTERN.exec(registry);
-  if (match === null) throw invalid(text, `"${registry}" is not a registry host`);
+  // Numbers and dots that are no address, such as 999.1.1.1, fit the pattern.
+  if (match === null || !URL.canParse(`https://${registry}`)) {
+    throw invalid(text, `"${registry}" is not a registry host`);
+  }
   if (match[1] !== undefined && Number(match[1]) > MAX_PORT) {
     throw invalid(text, `${match[1]} is not a port`);
   }

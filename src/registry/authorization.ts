@@ -3,7 +3,7 @@
  * registry's own origin carry it; uploads that it sends elsewhere go without.
  */
 import { parseChallenges, type Challenge } from './challenge.ts';
-import type { CredentialSource, Credentials } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
 import { unauthorized } from './registry-error.ts';
 import { formatScopes } from './scope.ts';
 import { basicAuthorization, type TokenSource } from './token.ts';
@@ -13,7 +13,7 @@ export interface AuthorizationOptions {
   /** As references name it, for credentials and messages. */
   readonly registry: string;
   readonly origin: URL;
-  readonly credentials: CredentialSource;
+  readonly credentials: () => Promise<Credentials | undefined>;
   readonly tokens: TokenSource;
 }
 
@@ -30,7 +30,7 @@ export function withAuthorization(transport: Transport, options: AuthorizationOp
   let loading: Promise<Credentials | undefined> | undefined;
 
   function credentials(): Promise<Credentials | undefined> {
-    loading ??= options.credentials(registry).catch((error: unknown) => {
+    loading ??= options.credentials().catch((error: unknown) => {
       loading = undefined;
       throw error;
     });

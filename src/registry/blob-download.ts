@@ -1,6 +1,6 @@
 /** A blob streamed from a repository (distribution spec, "Pulling blobs"), resumed where a lost connection left off. */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_TRANSFER_CUTS, REGISTRY_STALL_TIMEOUT_MS } from '#src/base/limits.ts';
+import { MAX_TRANSFER_CUTS, MIN_DOWNLOAD_RATE, MIN_TRANSFER_GAIN_BYTES } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { TransferOptions } from '#src/store/blob-store.ts';
 import { verifiedStream } from '#src/store/verified-stream.ts';
@@ -42,7 +42,7 @@ async function* resumedChunks(
     if (response === undefined) return;
     const startedAt = offset;
     try {
-      for await (const chunk of unseenChunks(response, offset, stall)) {
+      for await (const chunk of unseenChunks(response, offset, stall, repository)) {
         offset += chunk.length;
         yield chunk;
       }
@@ -52,9 +52,10 @@ async function* resumedChunks(
         isTimeout: stall.signal.aborted,
         isInterrupted: signal?.aborted === true,
       });
-      if (!passes(cut) || (offset === startedAt && cuts >= MAX_TRANSFER_CUTS)) throw cut;
+      if (!passes(cut) || (offset - startedAt < MIN_TRANSFER_GAIN_BYTES && cuts >= MAX_TRANSFER_CUTS))
+        throw cut;
     }
-    cuts = offset > startedAt ? 1 : cuts + 1;
+    cuts = offset - startedAt >= MIN_TRANSFER_GAIN_BYTES ? 1 : cuts + 1;
     if (cuts > MAX_TRANSFER_CUTS) return;
     await repository.timing.sleep(backoffMs(cuts, repository.timing.random()), signal);
   }
@@ -93,16 +94,26 @@ async function* unseenChunks(
   response: RegistryResponse,
   offset: number,
   stall: AbortController,
+  { stallTimeoutMs, timing }: Repository,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let toSkip = response.status === PARTIAL ? 0 : offset;
-  const watch = (): NodeJS.Timeout => setTimeout(() => stall.abort(), REGISTRY_STALL_TIMEOUT_MS);
+  // Silence uses patience up, bytes give it back: a drip ends like silence.
+  let patienceMs = stallTimeoutMs;
+  let askedAtMs = timing.clock.monotonicMs();
+  const watch = (): NodeJS.Timeout => setTimeout(() => stall.abort(), patienceMs);
   let timer = watch();
   try {
     for await (const chunk of response.stream ?? []) {
-      // Only silence of the line counts, not a consumer that takes its time.
       clearTimeout(timer);
+      const silentMs = timing.clock.monotonicMs() - askedAtMs;
+      patienceMs = Math.min(
+        stallTimeoutMs,
+        patienceMs - silentMs + (chunk.length * 1000) / MIN_DOWNLOAD_RATE,
+      );
       if (toSkip < chunk.length) yield chunk.subarray(toSkip);
       toSkip = Math.max(0, toSkip - chunk.length);
+      // Only silence of the line counts, not a consumer that takes its time.
+      askedAtMs = timing.clock.monotonicMs();
       timer = watch();
     }
   } finally {

@@ -1,22 +1,24 @@
 /**
- * A blob pushed to a repository (distribution spec, "Pushing blobs"): opened with POST, streamed with one PATCH, closed
+ * A blob pushed to a repository (distribution spec, "Pushing blobs"): opened with POST, streamed with PATCH, closed
  * with a PUT that names the digest. After a cut the registry is asked how far it got.
  */
 import type { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_RETRY_AFTER_MS, MAX_TRANSFER_CUTS } from '#src/base/limits.ts';
+import { MAX_RETRY_AFTER_MS, MAX_TRANSFER_CUTS, MIN_UPLOAD_PIECE_BYTES } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { TransferOptions } from '#src/store/blob-store.ts';
-import { verifiedStream } from '#src/store/verified-stream.ts';
 import { hasRemoteBlob } from './blob-reuse.ts';
 import { backoffMs, isPassingStatus, passes, retryAfterMs } from './retry.ts';
 import type { Repository } from './repository.ts';
 import type { RegistryResponse } from './transport.ts';
+import { createUploadContent, type UploadContent } from './upload-content.ts';
 import { closingUrl, resumeUpload, sessionAfter, startUpload, type UploadSession } from './upload-session.ts';
 
 const CREATED_STATUSES = [201, 204];
 const ACCEPTED_STATUSES = [202, 201, 204];
 /** "Not now", and "I do not know this upload". */
 const CUT_STATUSES = [408, 429, 500, 502, 503, 504, 404, 416];
+/** Proxies bound the length of a request. */
+const TOO_LARGE = 413;
 const PUSH = 'push to';
 
 /** A push that stopped on its way and can go on. */
@@ -24,10 +26,12 @@ interface Cut {
   readonly error: LatchkeyError;
   /** What the registry asked us to wait. */
   readonly waitMs: number;
+  /** The length of a piece that the registry, or a proxy before it, found too large. */
+  readonly refusedBytes?: number | undefined;
 }
 
 /**
- * Pushes a blob, whatever the repository has already.
+ * Pushes a blob, whatever the repository has already: in one piece, and in smaller ones when that is refused as too large.
  * @param open gives the content from its start; called again after a cut
  * @throws LatchkeyError what the content raises, INPUT_DIGEST_MISMATCH, INPUT_TRUNCATED, NET_*, INTERRUPTED
  */
@@ -39,69 +43,70 @@ export async function uploadBlob(
 ): Promise<void> {
   const { signal } = options;
   const { timing } = repository;
-  const report = reportOnce(options.onBytes);
+  const content = createUploadContent(descriptor, open, repository.location, {
+    signal,
+    onPosition: reportOnce(options.onBytes),
+  });
   let session = await startUpload(repository, signal);
+  let pieceBytes = descriptor.size;
   let cuts = 0;
-  for (;;) {
-    const cut = await push(repository, session, descriptor, open, report, signal);
-    if (cut === undefined) return;
-    // The answer to the closing request may be all that was lost.
-    if (await hasRemoteBlob(repository, descriptor, signal)) return;
-    cuts += 1;
-    if (cuts > MAX_TRANSFER_CUTS || cut.waitMs > MAX_RETRY_AFTER_MS) throw cut.error;
-    await timing.sleep(Math.max(cut.waitMs, backoffMs(cuts, timing.random())), signal);
-    const resumed = await resumeUpload(repository, session, signal);
-    if (resumed.offset > session.offset) cuts = 0;
-    session = resumed;
+  try {
+    for (;;) {
+      const cut = await push(repository, session, descriptor, content, pieceBytes, signal);
+      if (cut === undefined) return;
+      // The answer to the closing request may be all that was lost.
+      if (await hasRemoteBlob(repository, descriptor, signal)) return;
+      if (cut.refusedBytes === undefined) {
+        cuts += 1;
+        if (cuts > MAX_TRANSFER_CUTS || cut.waitMs > MAX_RETRY_AFTER_MS) throw cut.error;
+        await timing.sleep(Math.max(cut.waitMs, backoffMs(cuts, timing.random())), signal);
+      } else {
+        if (cut.refusedBytes <= MIN_UPLOAD_PIECE_BYTES) throw cut.error;
+        pieceBytes = Math.max(MIN_UPLOAD_PIECE_BYTES, Math.floor(cut.refusedBytes / 2));
+      }
+      const resumed = await resumeUpload(repository, session, signal);
+      if (resumed.offset > session.offset) cuts = 0;
+      session = resumed;
+    }
+  } finally {
+    await content.close();
   }
 }
 
-/** Sends what is missing and closes the upload; undefined when the registry has the blob. */
+/** Sends what is missing, piece by piece, and closes the upload; undefined when the registry has the blob. */
 async function push(
   repository: Repository,
   session: UploadSession,
   descriptor: Descriptor,
-  open: () => AsyncIterable<Uint8Array>,
-  report: (position: number) => void,
+  content: UploadContent,
+  pieceBytes: number,
   signal: AbortSignal | undefined,
 ): Promise<Cut | undefined> {
-  let sourceError: unknown;
-  async function* body(): AsyncGenerator<Uint8Array, void, undefined> {
-    let position = 0;
-    try {
-      // Verified from its first byte, also when only its end is sent.
-      for await (const chunk of verifiedStream(open(), descriptor, repository.location, { signal })) {
-        const known = Math.max(0, session.offset - position);
-        position += chunk.length;
-        if (known < chunk.length) yield chunk.subarray(known);
-        report(position);
-      }
-    } catch (error) {
-      sourceError = error;
-      throw error;
-    }
-  }
-
   const shared = { scopes: [repository.pushScope], signal };
   try {
     let current = session;
-    if (session.offset < descriptor.size) {
+    while (current.offset < descriptor.size) {
+      const { offset } = current;
+      const end = Math.min(offset + pieceBytes, descriptor.size);
       const headers = {
         'content-type': 'application/octet-stream',
-        'content-length': String(descriptor.size - session.offset),
-        'content-range': `${session.offset}-${descriptor.size - 1}`,
+        'content-length': String(end - offset),
+        'content-range': `${offset}-${end - 1}`,
       };
-      const patch = { ...shared, method: 'PATCH', url: session.url, headers, body, retry: false } as const;
-      const response = await repository.send(patch, [...ACCEPTED_STATUSES, ...CUT_STATUSES], PUSH);
+      const body = (): AsyncIterable<Uint8Array> => content.range(offset, end);
+      const patch = { ...shared, method: 'PATCH', url: current.url, headers, body, retry: false } as const;
+      const response = await repository.send(patch, [...ACCEPTED_STATUSES, ...CUT_STATUSES, TOO_LARGE], PUSH);
+      if (response.status === TOO_LARGE)
+        return { ...cutBy(repository, response), refusedBytes: end - offset };
       if (CUT_STATUSES.includes(response.status)) return cutBy(repository, response);
-      current = sessionAfter(response, descriptor.size);
+      current = sessionAfter(response, end);
     }
     const put = { ...shared, method: 'PUT', url: closingUrl(current, descriptor.digest) } as const;
     const closed = await repository.send(put, [...CREATED_STATUSES, ...CUT_STATUSES], PUSH);
     return CUT_STATUSES.includes(closed.status) ? cutBy(repository, closed) : undefined;
   } catch (error) {
     // When our own source failed, the failure of the connection is only its echo.
-    if (sourceError !== undefined) throw sourceError as Error;
+    if (content.failure !== undefined) throw content.failure.error as Error;
     if (passes(error)) return { error, waitMs: 0 };
     throw error;
   }

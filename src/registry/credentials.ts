@@ -1,6 +1,6 @@
 /**
- * Credentials from Docker's config.json, where `docker login` puts them. A registry's credentials are found by its exact
- * host: a match on a part of the name would hand them to a stranger.
+ * Credentials from the files where `docker login` and `podman login` put them (containers-auth.json(5)). A registry's
+ * credentials are found by its exact host: a match on a part of the name would hand them to a stranger.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,8 +15,11 @@ export type Credentials =
   /** An OAuth2 refresh token, exchanged for a short-lived one at the registry's token server. */
   | { readonly kind: 'identity-token'; readonly token: string };
 
-/** Credentials for a registry as references name it; undefined means anonymous. */
-export type CredentialSource = (registry: string) => Promise<Credentials | undefined>;
+/**
+ * Credentials for a registry as references name it; undefined means anonymous.
+ * @param repository within it, as there may be credentials for a part of the registry
+ */
+export type CredentialSource = (registry: string, repository?: string) => Promise<Credentials | undefined>;
 
 /** `docker login` keeps Docker Hub's credentials under this name. */
 const DOCKER_HUB_KEY = 'https://index.docker.io/v1/';
@@ -37,35 +40,64 @@ const configSchema = z.looseObject({
   credsStore: z.string().optional(),
 });
 
-type DockerConfig = z.output<typeof configSchema>;
+type CredentialFile = z.output<typeof configSchema>;
 
 /**
- * Credentials from the config.json in DOCKER_CONFIG, or in `.docker` of the home directory.
- * The file is read at each call, so a login takes effect at once.
- * @param environment `DOCKER_CONFIG`, `HOME`, and `PATH` for credential helpers
+ * Credentials from the files of {@link credentialFiles}; the first that has some for the registry counts. The files are
+ * read at each call, so a login takes effect at once.
+ * @param environment also for credential helpers, which are found in `PATH`
  */
-export function dockerCredentials(environment: NodeJS.ProcessEnv): CredentialSource {
-  return async (registry) => {
-    const path = configPath(environment);
-    const config = path === undefined ? undefined : await readConfig(path);
-    if (config === undefined || path === undefined) return undefined;
-    const helper = helperFor(config, registry);
-    if (helper !== undefined) {
-      const found = await runCredentialHelper(helper, serverName(registry), environment);
+export function storedCredentials(environment: NodeJS.ProcessEnv): CredentialSource {
+  return async (registry, repository) => {
+    for (const path of credentialFiles(environment)) {
+      const config = await readConfig(path);
+      if (config === undefined) continue;
+      const found = await findIn(config, registry, repository, path, environment);
       if (found !== undefined) return found;
     }
-    return storedCredentials(config, registry, path);
+    return undefined;
   };
 }
 
-function configPath(environment: NodeJS.ProcessEnv): string | undefined {
-  const directory = environment['DOCKER_CONFIG'];
-  if (directory !== undefined && directory !== '') return join(directory, 'config.json');
-  const home = environment['HOME'];
-  return home === undefined || home === '' ? undefined : join(home, '.docker', 'config.json');
+/**
+ * Where credentials may be: a file or directory that was named stands alone; else podman's files, then Docker's.
+ * @param environment `REGISTRY_AUTH_FILE`, `DOCKER_CONFIG`, `XDG_RUNTIME_DIR`, `XDG_CONFIG_HOME`, `HOME`
+ */
+export function credentialFiles(environment: NodeJS.ProcessEnv): readonly string[] {
+  const named = (name: string): string | undefined => {
+    const value = environment[name];
+    return value === '' ? undefined : value;
+  };
+  const authFile = named('REGISTRY_AUTH_FILE');
+  if (authFile !== undefined) return [authFile];
+  const dockerDirectory = named('DOCKER_CONFIG');
+  if (dockerDirectory !== undefined) return [join(dockerDirectory, 'config.json')];
+  const home = named('HOME');
+  const runtime = named('XDG_RUNTIME_DIR');
+  const settings = named('XDG_CONFIG_HOME') ?? (home === undefined ? undefined : join(home, '.config'));
+  return [
+    ...(runtime === undefined ? [] : [join(runtime, 'containers', 'auth.json')]),
+    ...(settings === undefined ? [] : [join(settings, 'containers', 'auth.json')]),
+    ...(home === undefined ? [] : [join(home, '.docker', 'config.json')]),
+  ];
 }
 
-async function readConfig(path: string): Promise<DockerConfig | undefined> {
+async function findIn(
+  config: CredentialFile,
+  registry: string,
+  repository: string | undefined,
+  path: string,
+  environment: NodeJS.ProcessEnv,
+): Promise<Credentials | undefined> {
+  const ofPart = partOfRegistry(config, registry, repository, path);
+  if (ofPart !== undefined) return ofPart;
+  const helper = helperFor(config, registry);
+  const helped =
+    helper === undefined ? undefined : await runCredentialHelper(helper, serverName(registry), environment);
+  return helped ?? wholeRegistry(config, registry, path);
+}
+
+async function readConfig(path: string): Promise<CredentialFile | undefined> {
   let bytes: Uint8Array;
   try {
     bytes = await readFile(path);
@@ -86,23 +118,49 @@ async function readConfig(path: string): Promise<DockerConfig | undefined> {
   throw malformed(path, `the field ${result.error.issues[0]?.path[0]?.toString() ?? ''} is malformed`);
 }
 
-function helperFor(config: DockerConfig, registry: string): string | undefined {
+function helperFor(config: CredentialFile, registry: string): string | undefined {
   for (const [key, helper] of Object.entries(config.credHelpers ?? {})) {
     if (isSameRegistry(key, registry)) return helper;
   }
   return config.credsStore === '' ? undefined : config.credsStore;
 }
 
-function storedCredentials(config: DockerConfig, registry: string, path: string): Credentials | undefined {
+/** The entry with the longest path that the repository is in: `registry.example.com/team/app` before `.../team`. */
+function partOfRegistry(
+  config: CredentialFile,
+  registry: string,
+  repository: string | undefined,
+  path: string,
+): Credentials | undefined {
+  const parts = repository?.split('/') ?? [];
+  for (let length = parts.length; length > 0; length -= 1) {
+    const key = `${registry}/${parts.slice(0, length).join('/')}`;
+    const entry = Object.hasOwn(config.auths ?? {}, key) ? config.auths?.[key] : undefined;
+    const found = entry === undefined ? undefined : credentialsIn(entry, key, path);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function wholeRegistry(config: CredentialFile, registry: string, path: string): Credentials | undefined {
   for (const [key, entry] of Object.entries(config.auths ?? {})) {
-    if (!isSameRegistry(key, registry)) continue;
-    if (entry.identitytoken !== undefined && entry.identitytoken !== '') {
-      return { kind: 'identity-token', token: entry.identitytoken };
-    }
-    if (entry.auth !== undefined && entry.auth !== '') return decodeAuth(entry.auth, key, path);
-    if (entry.username !== undefined && entry.password !== undefined) {
-      return { kind: 'password', username: entry.username, password: entry.password };
-    }
+    const found = isSameRegistry(key, registry) ? credentialsIn(entry, key, path) : undefined;
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function credentialsIn(
+  entry: z.output<typeof entrySchema>,
+  key: string,
+  path: string,
+): Credentials | undefined {
+  if (entry.identitytoken !== undefined && entry.identitytoken !== '') {
+    return { kind: 'identity-token', token: entry.identitytoken };
+  }
+  if (entry.auth !== undefined && entry.auth !== '') return decodeAuth(entry.auth, key, path);
+  if (entry.username !== undefined && entry.password !== undefined) {
+    return { kind: 'password', username: entry.username, password: entry.password };
   }
   return undefined;
 }
@@ -132,7 +190,7 @@ function serverName(registry: string): string {
 
 function malformed(path: string, reason: string, cause?: unknown): LatchkeyError {
   return new LatchkeyError('CONFIG_INVALID', `cannot read the registry credentials in ${path}: ${reason}`, {
-    hint: 'repair the file, or log in again with "docker login"',
+    hint: 'repair the file, or log in again with "docker login" or "podman login"',
     cause,
   });
 }

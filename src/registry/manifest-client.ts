@@ -1,7 +1,7 @@
 /** Manifests of a repository (distribution spec, "Pulling manifests" and "Pushing Manifests"). */
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
-import { digestOf, isDigest } from '#src/oci/digest.ts';
+import { digestOf, isDigest, type Digest } from '#src/oci/digest.ts';
 import { sniffMediaType } from '#src/oci/document.ts';
 import { MEDIA_TYPE, isIndex, isManifest, isSchema1 } from '#src/oci/media-types.ts';
 import type { ManifestBlob } from '#src/store/blob-store.ts';
@@ -53,24 +53,34 @@ export async function getManifest(
 }
 
 /**
- * True when the repository has the manifest.
+ * True when the repository has this manifest, under the tag when one is given. A registry that does not say which
+ * manifest a tag names counts as having another one.
  * @throws LatchkeyError NET_*
  */
 export async function hasManifest(
   repository: Repository,
-  reference: string,
+  digest: Digest,
+  tag: string | undefined,
   signal?: AbortSignal,
 ): Promise<boolean> {
   const response = await repository.send(
-    { method: 'HEAD', url: repository.url(`manifests/${reference}`), headers: { accept: ACCEPT }, signal },
+    {
+      method: 'HEAD',
+      url: repository.url(`manifests/${tag ?? digest}`),
+      headers: { accept: ACCEPT },
+      scopes: [repository.pushScope],
+      signal,
+    },
     [200, 404],
-    `look for the manifest ${JSON.stringify(reference)} of`,
+    `look for the manifest ${JSON.stringify(tag ?? digest)} of`,
   );
-  return response.status === 200;
+  const stated = response.headers.get('docker-content-digest');
+  return response.status === 200 && (stated === digest || (stated === null && tag === undefined));
 }
 
 /**
  * Stores a manifest under a tag, or without one under its digest.
+ * @returns whether the registry lists it as a referrer of its subject by itself (`OCI-Subject`)
  * @throws LatchkeyError INPUT_DIGEST_MISMATCH when the registry stored something else, NET_*
  */
 export async function putManifest(
@@ -78,7 +88,7 @@ export async function putManifest(
   manifest: ManifestBlob,
   tag: string | undefined,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<{ readonly listsReferrer: boolean }> {
   const { descriptor, bytes } = manifest;
   const response = await repository.send(
     {
@@ -100,6 +110,7 @@ export async function putManifest(
       { hint: 'the registry changes what it is given; use another one' },
     );
   }
+  return { listsReferrer: response.headers.has('oci-subject') };
 }
 
 /** Registries that do not know a type answer with a general one; then the document itself says what it is. */

@@ -46,7 +46,7 @@ export function registryError(response: RegistryResponse, action: string, regist
 /** Wrong or missing credentials, with where Latchkey looks for them. */
 export function unauthorized(message: string, registry: string): LatchkeyError {
   return new LatchkeyError('NET_UNAUTHORIZED', message, {
-    hint: `run "docker login ${registry}" with an account that may do this; Latchkey reads docker's config.json (DOCKER_CONFIG)`,
+    hint: `run "docker login ${registry}" or podman login with an account that may do this`,
   });
 }
 

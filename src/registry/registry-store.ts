@@ -1,5 +1,6 @@
 /** A repository of a registry as a {@link BlobStore}. */
 import type { Descriptor } from '#src/oci/descriptor.ts';
+import type { Digest } from '#src/oci/digest.ts';
 import { referenceTarget, type ImageReference } from '#src/oci/reference.ts';
 import type {
   BlobSource,
@@ -8,10 +9,12 @@ import type {
   TransferOptions,
   WriteManifestOptions,
 } from '#src/store/blob-store.ts';
+import { referrerIn } from '#src/store/referrers.ts';
 import { downloadBlob } from './blob-download.ts';
 import { hasRemoteBlob, mountRemoteBlob } from './blob-reuse.ts';
 import { uploadBlob } from './blob-upload.ts';
-import { getManifest, putManifest } from './manifest-client.ts';
+import { getManifest, hasManifest, putManifest } from './manifest-client.ts';
+import { addToReferrersTag, listReferrers } from './referrers.ts';
 import { openRepository, type RegistryOptions, type Repository } from './repository.ts';
 
 /**
@@ -68,7 +71,26 @@ class RegistryStore implements BlobStore {
     return mountRemoteBlob(this.#repository, from, descriptor.digest, options.signal);
   }
 
-  writeManifest(manifest: ManifestBlob, tag?: string, options: WriteManifestOptions = {}): Promise<void> {
-    return putManifest(this.#repository, manifest, tag, options.signal);
+  hasManifest(descriptor: Descriptor, tag?: string, options: TransferOptions = {}): Promise<boolean> {
+    return hasManifest(this.#repository, descriptor.digest, tag, options.signal);
+  }
+
+  async writeManifest(
+    manifest: ManifestBlob,
+    tag?: string,
+    options: WriteManifestOptions = {},
+  ): Promise<void> {
+    const { signal } = options;
+    const referrer = referrerIn(manifest);
+    const { listsReferrer } = await putManifest(this.#repository, manifest, tag, signal);
+    if (referrer !== undefined && !listsReferrer) await addToReferrersTag(this.#repository, referrer, signal);
+  }
+
+  listReferrers(
+    subject: Digest,
+    artifactType?: string,
+    options: TransferOptions = {},
+  ): Promise<readonly Descriptor[]> {
+    return listReferrers(this.#repository, subject, artifactType, options.signal);
   }
 }

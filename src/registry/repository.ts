@@ -1,8 +1,11 @@
 /** One repository of one registry: its URLs, its scopes, and requests that raise what an unexpected answer means. */
 import type { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_REQUESTS_PER_HOST, REGISTRY_STALL_TIMEOUT_MS } from '#src/base/limits.ts';
 import { withAuthorization } from './authorization.ts';
-import type { CredentialSource } from './credentials.ts';
+import type { Credentials, CredentialSource } from './credentials.ts';
 import { registryOrigin, type EndpointOptions } from './endpoint.ts';
+import { withHostLimit } from './host-limit.ts';
+import { systemResolveHost, withinZone, type ResolveHost } from './network-zone.ts';
 import { withRedirects } from './redirect.ts';
 import { registryError } from './registry-error.ts';
 import { systemRetryTiming, withRetries, type RetryTiming } from './retry.ts';
@@ -13,6 +16,10 @@ import { exchange, type RegistryRequest, type RegistryResponse, type Transport }
 export interface RegistryOptions extends EndpointOptions {
   /** Where credentials come from; without it, requests are anonymous. */
   readonly credentials?: CredentialSource | undefined;
+  /** Addresses of a name; the system's resolver when left out. */
+  readonly resolveHost?: ResolveHost | undefined;
+  /** How long a download may be silent; {@link REGISTRY_STALL_TIMEOUT_MS} when left out. */
+  readonly stallTimeoutMs?: number | undefined;
   /** Time and chance of retries; the system's when left out. */
   readonly timing?: RetryTiming | undefined;
 }
@@ -25,6 +32,7 @@ export interface Repository {
   /** `docker://registry/name`, for messages. */
   readonly location: string;
   readonly timing: RetryTiming;
+  readonly stallTimeoutMs: number;
   /** A URL below the repository: `blobs/uploads/`. */
   url(path: string): URL;
   /**
@@ -47,7 +55,7 @@ export interface Repository {
 export function openRepository(registry: string, name: string, options: RegistryOptions = {}): Repository {
   const origin = registryOrigin(registry, options);
   const timing = options.timing ?? systemRetryTiming;
-  const transport = stackTransport(registry, origin, timing, options.credentials ?? anonymous);
+  const transport = stackTransport(registry, name, origin, options);
   const pullScope: RepositoryScope = { repository: name, actions: ['pull'] };
   const location = `docker://${registry}/${name}`;
   const failure = (response: RegistryResponse, action: string): LatchkeyError =>
@@ -58,6 +66,7 @@ export function openRepository(registry: string, name: string, options: Registry
     name,
     location,
     timing,
+    stallTimeoutMs: options.stallTimeoutMs ?? REGISTRY_STALL_TIMEOUT_MS,
     pullScope,
     pushScope: { repository: name, actions: ['pull', 'push'] },
     url: (path) => new URL(`/v2/${name}/${path}`, origin),
@@ -71,14 +80,15 @@ export function openRepository(registry: string, name: string, options: Registry
 }
 
 /** Retries around authorization around redirects: each retry may log in anew, no hop sees a token it must not. */
-function stackTransport(
-  registry: string,
-  origin: URL,
-  timing: RetryTiming,
-  credentials: CredentialSource,
-): Transport {
-  const tokens = createTokenSource(registry, origin, withRetries(exchange, timing), timing.clock);
-  const authorized = withAuthorization(withRedirects(exchange), {
+function stackTransport(registry: string, name: string, origin: URL, options: RegistryOptions): Transport {
+  const timing = options.timing ?? systemRetryTiming;
+  const source = options.credentials;
+  const credentials = (): Promise<Credentials | undefined> =>
+    source === undefined ? Promise.resolve(undefined) : source(registry, name);
+  const limited = withHostLimit(exchange, MAX_REQUESTS_PER_HOST);
+  const transport = withinZone(limited, origin, options.resolveHost ?? systemResolveHost);
+  const tokens = createTokenSource(registry, origin, withRetries(transport, timing), timing.clock);
+  const authorized = withAuthorization(withRedirects(transport), {
     registry,
     origin,
     credentials,
@@ -86,5 +96,3 @@ function stackTransport(
   });
   return withRetries(authorized, timing);
 }
-
-const anonymous: CredentialSource = () => Promise.resolve(undefined);

@@ -111,17 +111,21 @@ export function checkRealm(realm: string | undefined, origin: URL): URL {
   const isInsideRefused = isPrivateHost(url.hostname) && !isPrivateHost(origin.hostname);
   const isLinkLocalRefused = isLinkLocalHost(url.hostname) && !isSameHost;
   if (isPlainRefused || isInsideRefused || isLinkLocalRefused) {
-    throw new LatchkeyError(
-      'NET_REGISTRY',
-      `${origin.host} names the token server ${url.origin}, which is not safe`,
-      {
-        hint: 'credentials are not sent there; ask who runs the registry to name its token server by https',
-      },
-    );
+    throw unsafeRealm(url, origin);
   }
   url.username = '';
   url.password = '';
   return url;
+}
+
+function unsafeRealm(realm: URL, origin: URL): LatchkeyError {
+  return new LatchkeyError(
+    'NET_REGISTRY',
+    `${origin.host} names the token server ${realm.origin}, which is not safe`,
+    {
+      hint: 'credentials are not sent there; ask who runs the registry to name a token server on its own network by https',
+    },
+  );
 }
 
 function tokenRequest(

@@ -37,7 +37,7 @@ export interface BlobSource {
    * only those of one artifact type when it is given.
    * @throws LatchkeyError INPUT_MALFORMED, LIMIT_EXCEEDED, NET_*
    */
-  listReferrers?(
+  listReferrers(
     subject: Digest,
     artifactType?: string,
     options?: TransferOptions,
@@ -77,6 +77,11 @@ export interface BlobDestination {
     open: () => AsyncIterable<Uint8Array>,
     options?: TransferOptions,
   ): Promise<void>;
+  /**
+   * True when the manifest is there, and under the tag when one is given, so that it need not be written. Left out where
+   * writing costs no more than looking.
+   */
+  hasManifest?(descriptor: Descriptor, tag?: string, options?: TransferOptions): Promise<boolean>;
   /** Stores a manifest or index, and points a tag at it when one is given. */
   writeManifest(manifest: ManifestBlob, tag?: string, options?: WriteManifestOptions): Promise<void>;
   /**

@@ -43,11 +43,17 @@ export async function copyImage(
       await copyBlobs(source, destination, missing, options);
       for (const blob of missing) finished.add(blob.digest);
     }
+    const { signal } = options;
     const isChild = depth > 0;
-    await destination.writeManifest(manifest, isChild ? undefined : options.tag, {
-      signal: options.signal,
-      isChild,
-    });
+    const tag = isChild ? undefined : options.tag;
+    const { subject } = document.kind === 'index' ? document.index : document.manifest;
+    // What refers to another manifest is written again, so that a list of referrers that lacks it is mended.
+    const isThere =
+      subject === undefined &&
+      (await destination.hasManifest?.(manifest.descriptor, tag, { signal })) === true;
+    if (!isThere) {
+      await destination.writeManifest(manifest, tag, { signal, isChild });
+    }
     options.onEvent?.({ kind: 'manifest', descriptor: manifest.descriptor });
   }
   return root.descriptor;

@@ -14,33 +14,36 @@ export const EMPTY_LAYOUT_INDEX: ImageIndex = {
 };
 
 /**
- * Finds the manifest that a tag or digest names; without one, the only manifest there is.
+ * Finds the manifest that a tag or digest names.
  * @returns undefined for a digest that index.json does not list, since it may be nested deeper
  * @throws LatchkeyError STATE_NOT_FOUND, with the tags there are as a hint
  */
-export function findInLayout(
-  index: ImageIndex,
-  reference: string | undefined,
-  location: string,
-): Descriptor | undefined {
+export function findInLayout(index: ImageIndex, reference: string, location: string): Descriptor | undefined {
   const { manifests } = index;
   if (isDigest(reference)) return manifests.find((entry) => entry.digest === reference);
-  const matches =
-    reference === undefined ? manifests : manifests.filter((entry) => referenceName(entry) === reference);
+  const matches = manifests.filter((entry) => referenceName(entry) === reference);
+  if (matches.length > 0) return oneImage(matches, location, `images tagged "${reference}"`);
+  throw new LatchkeyError('STATE_NOT_FOUND', `${location} has no tag "${reference}"`, {
+    hint: listHint(manifests),
+  });
+}
+
+/**
+ * The only image among entries.
+ * @throws LatchkeyError STATE_NOT_FOUND when there is none or several, with their names as a hint
+ */
+export function chooseInLayout(entries: readonly Descriptor[], location: string): Descriptor {
+  if (entries.length > 0) return oneImage(entries, location, 'images');
+  throw new LatchkeyError('STATE_NOT_FOUND', `${location} is empty`);
+}
+
+/** The same image under two names is one image. */
+function oneImage(matches: readonly Descriptor[], location: string, which: string): Descriptor {
   const [first] = matches;
-  if (first === undefined) {
-    const message =
-      reference === undefined ? `${location} is empty` : `${location} has no tag "${reference}"`;
-    throw new LatchkeyError('STATE_NOT_FOUND', message, { hint: listHint(manifests) });
-  }
-  // The same image under two names is one image.
-  if (matches.some((entry) => entry.digest !== first.digest)) {
-    const which = reference === undefined ? 'images' : `images tagged "${reference}"`;
-    throw new LatchkeyError('STATE_NOT_FOUND', `${location} has several ${which}`, {
-      hint: listHint(matches),
-    });
-  }
-  return first;
+  if (first !== undefined && matches.every((entry) => entry.digest === first.digest)) return first;
+  throw new LatchkeyError('STATE_NOT_FOUND', `${location} has several ${which}`, {
+    hint: listHint(matches),
+  });
 }
 
 /** The index with one more manifest; a tag moves from whatever had it before. */
@@ -58,7 +61,8 @@ export function withManifest(index: ImageIndex, descriptor: Descriptor, tag: str
   return { ...index, manifests: isNamedAlready ? others : [...others, entry] };
 }
 
-function referenceName(descriptor: Descriptor): string | undefined {
+/** The tag of an entry. */
+export function referenceName(descriptor: Descriptor): string | undefined {
   return descriptor.annotations?.[REFERENCE_NAME];
 }
 

@@ -5,14 +5,11 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import { LAYOUT_LEFTOVER_AGE_MS, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
+import { LAYOUT_LEFTOVER_AGE_MS } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
-import { digestHex, digestOf, isDigest, parseDigest, type Digest } from '#src/oci/digest.ts';
-import { parseDocument } from '#src/oci/document-schema.ts';
-import { sniffMediaType } from '#src/oci/document.ts';
-import { parseIndex, type ImageIndex } from '#src/oci/index.ts';
+import type { Digest } from '#src/oci/digest.ts';
+import type { ImageIndex } from '#src/oci/index.ts';
 import {
   fileSize,
   partialPath,
@@ -29,19 +26,20 @@ import type {
   TransferOptions,
   WriteManifestOptions,
 } from './blob-store.ts';
-import { EMPTY_LAYOUT_INDEX, findInLayout, withManifest } from './layout-index.ts';
+import { EMPTY_LAYOUT_INDEX, withManifest } from './layout-index.ts';
 import { withLayoutLock } from './layout-lock.ts';
-import { truncated, throwIfAborted, verifiedStream, wrongContent } from './verified-stream.ts';
-
-const LAYOUT_FILE = 'oci-layout';
-const INDEX_FILE = 'index.json';
-const BLOB_DIRECTORY = join('blobs', 'sha256');
-const LAYOUT_VERSION = '1.0.0';
+import {
+  BLOB_DIRECTORY,
+  INDEX_FILE,
+  LAYOUT_FILE,
+  LAYOUT_VERSION,
+  LayoutReader,
+  blobName,
+} from './layout-reader.ts';
+import { truncated, verifiedStream } from './verified-stream.ts';
 
 /** What a writer that crashed while it made the layout may have left. */
 const OWN_NAME_PATTERN = /^(?:blobs|index\.json|\.latchkey-.*\.partial)$/;
-
-const layoutFileSchema = z.looseObject({ imageLayoutVersion: z.literal(LAYOUT_VERSION) });
 
 /**
  * The layout in a directory, which need not exist yet: the first write makes it.
@@ -55,11 +53,18 @@ class Layout implements BlobStore {
   readonly location: string;
   readonly staging: BlobStaging;
   readonly #directory: string;
+  readonly #reader: LayoutReader;
   #prepared: Promise<void> | undefined;
 
   constructor(directory: string) {
     this.#directory = directory;
     this.location = `oci:${directory}`;
+    this.#reader = new LayoutReader(this.location, {
+      size: (name) => fileSize(join(directory, name)),
+      read: (name) => readFile(join(directory, name)).catch(raise),
+      chunks: (name) => readChunks(join(directory, name)),
+      missing: () => this.#notALayout(),
+    });
     this.staging = {
       newFile: async () => {
         await this.#prepare();
@@ -69,29 +74,20 @@ class Layout implements BlobStore {
     };
   }
 
-  async readManifest(reference?: string, options: TransferOptions = {}): Promise<ManifestBlob> {
-    throwIfAborted(options.signal);
-    const entry = findInLayout(await this.#readIndex(), reference, this.location);
-    const digest = entry?.digest ?? parseDigest(reference);
-    const sizeBytes = await this.#sizeOf(digest);
-    if (sizeBytes > MAX_MANIFEST_BYTES) {
-      throw new LatchkeyError('LIMIT_EXCEEDED', `${this.location}: the manifest ${digest} is too large`);
-    }
-    const bytes = await readFile(this.#blobPath(digest));
-    const found = { mediaType: entry?.mediaType ?? '', digest, size: bytes.length };
-    if (entry !== undefined && bytes.length < entry.size) throw truncated(entry, this.location, bytes.length);
-    const isAsListed = entry === undefined || entry.size === bytes.length;
-    if (!isAsListed || digestOf(bytes) !== digest) throw wrongContent(found, this.location);
-    return { descriptor: { ...found, mediaType: entry?.mediaType ?? sniffMediaType(bytes) }, bytes };
+  readManifest(reference?: string, options?: TransferOptions): Promise<ManifestBlob> {
+    return this.#reader.readManifest(reference, options);
   }
 
-  async *openBlob(descriptor: Descriptor, options: TransferOptions = {}): AsyncGenerator<Uint8Array> {
-    throwIfAborted(options.signal);
-    const sizeBytes = await this.#sizeOf(descriptor.digest);
-    // Known before the first byte, so that nobody works on a blob that cannot be right.
-    if (sizeBytes < descriptor.size) throw truncated(descriptor, this.location, sizeBytes);
-    const chunks = readChunks(this.#blobPath(descriptor.digest));
-    yield* verifiedStream(chunks, descriptor, this.location, options);
+  openBlob(descriptor: Descriptor, options?: TransferOptions): AsyncIterable<Uint8Array> {
+    return this.#reader.openBlob(descriptor, options);
+  }
+
+  listReferrers(
+    subject: Digest,
+    artifactType?: string,
+    options?: TransferOptions,
+  ): Promise<readonly Descriptor[]> {
+    return this.#reader.listReferrers(subject, artifactType, options);
   }
 
   localPath(digest: Digest): string | undefined {
@@ -139,32 +135,11 @@ class Layout implements BlobStore {
     try {
       await syncDirectory(join(this.#directory, BLOB_DIRECTORY));
       await withLayoutLock(await realpath(this.#directory), async () => {
-        const changed = change(await this.#readIndex());
+        const changed = change(await this.#reader.readIndex());
         const path = join(this.#directory, INDEX_FILE);
         await writeWhole(partialPath(this.#directory), path, [Buffer.from(JSON.stringify(changed))]);
         await syncDirectory(this.#directory);
       });
-    } catch (error) {
-      throw toLatchkeyError(error);
-    }
-  }
-
-  async #readIndex(): Promise<ImageIndex> {
-    await this.#checkVersion();
-    return parseIndex(await this.#readOwnFile(INDEX_FILE));
-  }
-
-  async #checkVersion(): Promise<void> {
-    parseDocument(layoutFileSchema, await this.#readOwnFile(LAYOUT_FILE), `${this.location}/${LAYOUT_FILE}`);
-  }
-
-  async #readOwnFile(name: string): Promise<Uint8Array> {
-    const path = join(this.#directory, name);
-    const sizeBytes = await fileSize(path);
-    if (sizeBytes === undefined) throw this.#notALayout();
-    if (sizeBytes > MAX_MANIFEST_BYTES) throw new LatchkeyError('LIMIT_EXCEEDED', `${path} is too large`);
-    try {
-      return await readFile(path);
     } catch (error) {
       throw toLatchkeyError(error);
     }
@@ -181,16 +156,8 @@ class Layout implements BlobStore {
     });
   }
 
-  async #sizeOf(digest: Digest): Promise<number> {
-    const sizeBytes = await fileSize(this.#blobPath(digest));
-    if (sizeBytes !== undefined) return sizeBytes;
-    if (!existsSync(join(this.#directory, LAYOUT_FILE))) throw this.#notALayout();
-    throw new LatchkeyError('STATE_NOT_FOUND', `${this.location} has no blob ${digest}`);
-  }
-
   #blobPath(digest: Digest): string {
-    if (!isDigest(digest)) throw new TypeError('not a digest');
-    return join(this.#directory, BLOB_DIRECTORY, digestHex(digest));
+    return join(this.#directory, blobName(digest));
   }
 
   /** Makes the layout when there is none; once, however many blobs are written at the same time. */
@@ -209,7 +176,7 @@ class Layout implements BlobStore {
       await this.#createFile(INDEX_FILE, JSON.stringify(EMPTY_LAYOUT_INDEX));
       await this.#createFile(LAYOUT_FILE, JSON.stringify({ imageLayoutVersion: LAYOUT_VERSION }));
     });
-    await this.#checkVersion();
+    await this.#reader.checkVersion();
     await removeLeftovers(this.#directory, LAYOUT_LEFTOVER_AGE_MS, Date.now());
   }
 
@@ -234,4 +201,8 @@ async function refuseOtherDirectory(directory: string, location: string): Promis
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes;
+}
+
+function raise(error: unknown): never {
+  throw toLatchkeyError(error);
 }

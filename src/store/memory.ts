@@ -3,6 +3,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { isDigest, type Digest } from '#src/oci/digest.ts';
 import type { BlobStore, ManifestBlob, TransferOptions, WriteManifestOptions } from './blob-store.ts';
+import { referrerIn, selectReferrers } from './referrers.ts';
 import { throwIfAborted, verifiedStream } from './verified-stream.ts';
 
 /** An empty store. @param name shown in messages */
@@ -38,6 +39,19 @@ class MemoryStore implements BlobStore {
     yield* verifiedStream([bytes], descriptor, this.location, options);
   }
 
+  async listReferrers(
+    subject: Digest,
+    artifactType?: string,
+    options: TransferOptions = {},
+  ): Promise<readonly Descriptor[]> {
+    throwIfAborted(options.signal);
+    const referrers = [...this.#manifests.values()].map(referrerIn);
+    const found = referrers.flatMap((referrer) =>
+      referrer?.subject === subject ? [referrer.descriptor] : [],
+    );
+    return selectReferrers(found, artifactType);
+  }
+
   async hasBlob(descriptor: Descriptor): Promise<boolean> {
     return this.#blobs.get(descriptor.digest)?.length === descriptor.size;
   }
@@ -61,7 +75,9 @@ class MemoryStore implements BlobStore {
     const { digest } = manifest.descriptor;
     this.#manifests.set(digest, manifest);
     if (tag !== undefined) this.#tags.set(tag, digest);
-    if (options.isChild !== true) this.#latest = digest;
+    // What is about an image does not take its place.
+    const isReferrer = tag === undefined && referrerIn(manifest) !== undefined;
+    if (options.isChild !== true && (!isReferrer || this.#latest === undefined)) this.#latest = digest;
   }
 
   #notFound(what: string): LatchkeyError {

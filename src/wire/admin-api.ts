@@ -8,9 +8,12 @@ import {
   DEFAULT_LEASE_DURATION_MS,
   DEFAULT_MAX_NODES,
   MAX_AUDIT_PAGE,
+  MAX_ELEMENT_CHARACTERS,
+  MAX_ELEMENTS_PER_REQUEST,
   MAX_INDEX_ENTRIES,
   MAX_LEASE_DURATION_MS,
   MAX_NODES_PER_LICENSE,
+  MAX_STATEMENT_ENVELOPE_BYTES,
   MIN_LEASE_DURATION_MS,
 } from '#src/base/limits.ts';
 import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
@@ -41,6 +44,8 @@ export const organizationSchema = z.object({
   importPublicKeyJwk: z.record(z.string(), z.unknown()),
   /** Verifies leases (Ed25519). */
   leaseVerificationJwk: z.record(z.string(), z.unknown()),
+  /** Verifies release statements (Ed25519). */
+  releaseVerificationJwk: z.record(z.string(), z.unknown()),
   /** PEM; verifies this server towards nodes, and nodes towards this server. */
   authorityCertificate: z.string(),
 });
@@ -112,6 +117,44 @@ export type CreatedLicense = z.infer<typeof createdLicenseSchema>;
 
 export const licenseChangeInputSchema = z.strictObject({ reason: z.string().trim().max(500).optional() });
 
+export const mintedImageKeyInputSchema = z.strictObject({ productCode: name });
+export type MintedImageKeyInput = z.infer<typeof mintedImageKeyInputSchema>;
+/** An image key that never leaves the key server. */
+export const mintedImageKeySchema = z.object({
+  id: z.string(),
+  organizationId: z.string(),
+  /** Shown where a node has no license to name; '' = nobody. */
+  contact: z.string(),
+});
+export type MintedImageKey = z.infer<typeof mintedImageKeySchema>;
+
+export const elementsInputSchema = z.strictObject({
+  items: z
+    .array(
+      z.union([
+        /** Compact JWE of a layer's private options, to the organization's import public key. */
+        z.strictObject({ sealedOptions: z.string().max(MAX_ELEMENT_CHARACTERS) }),
+        /** An element of a layer of a registered image of the same product, and that image's manifest. */
+        z.strictObject({ element: z.base64().min(1).max(MAX_ELEMENT_CHARACTERS), imageDigest: digest }),
+      ]),
+    )
+    .min(1)
+    .max(MAX_ELEMENTS_PER_REQUEST),
+});
+export type ElementsInput = z.input<typeof elementsInputSchema>;
+export const wrappedElementsSchema = z.object({
+  /** In the order of the request. */
+  elements: z.array(
+    z.object({
+      /** Base64; of the annotation for the key provider `latchkey`. */
+      element: z.base64(),
+      /** Of a layer taken over: its diff ID before it was salted; null when that is not known. */
+      sourceDiffId: digest.nullable(),
+    }),
+  ),
+});
+export type WrappedElements = z.infer<typeof wrappedElementsSchema>;
+
 export const releaseInputSchema = z.strictObject({
   productCode: name,
   repository: z.string().trim().min(1).max(512),
@@ -119,8 +162,10 @@ export const releaseInputSchema = z.strictObject({
   /** The image's index and every manifest in it. */
   imageDigests: z.array(digest).min(1).max(MAX_INDEX_ENTRIES),
   imageKeyId,
-  /** Compact JWE of the 32-byte image key, to the organization's import public key. */
-  sealedImageKey: z.string().max(4096),
+  /** Compact JWE of the 32-byte image key, to the organization's import public key; none for one made here. */
+  sealedImageKey: z.string().max(4096).optional(),
+  /** DSSE envelope (JSON) of the release statement; the vendor may have signed it, the key server adds its signature. */
+  statement: z.string().max(MAX_STATEMENT_ENVELOPE_BYTES).optional(),
 });
 export type ReleaseInput = z.input<typeof releaseInputSchema>;
 export const releaseSchema = z.object({
@@ -133,6 +178,9 @@ export const releaseSchema = z.object({
   imageDigests: z.array(z.string()),
 });
 export type Release = z.infer<typeof releaseSchema>;
+/** A release with its statement, signed; null for one that was registered without. */
+export const signedReleaseSchema = releaseSchema.extend({ statement: z.string().nullable() });
+export type SignedRelease = z.infer<typeof signedReleaseSchema>;
 
 export const nodeSchema = z.object({
   ...common,
@@ -159,7 +207,10 @@ export const leaseSchema = z.object({
 export type Lease = z.infer<typeof leaseSchema>;
 
 export const TOKEN_SCOPES = ['admin', 'release'] as const;
-/** `release`: read the organization and its products, register releases; nothing else (for CI). */
+/**
+ * `release` (for CI): read the organization and its products, register releases, and have layer keys wrapped under image
+ * keys that the key server makes; nothing else, and no key is ever shown to it.
+ */
 export type TokenScope = (typeof TOKEN_SCOPES)[number];
 export const tokenInputSchema = z.strictObject({ name, scope: z.enum(TOKEN_SCOPES) });
 export type TokenInput = z.infer<typeof tokenInputSchema>;

@@ -92,6 +92,17 @@ describe('anything thrown', () => {
     expect(systemErrorCode(error)).toBe(systemCode);
   });
 
+  test.each([
+    ['/nonexistent/file', 'STATE_NOT_FOUND', 'no such file or directory: /nonexistent/file'],
+    ['/dev/null/file', 'STORAGE_FAILED', 'not a directory: /dev/null/file'],
+    [`/${'x'.repeat(300)}`, 'STORAGE_FAILED', `name too long: /${'x'.repeat(300)}`],
+  ])('by the file system says in words what happened and what to do (%#)', async (path, code, message) => {
+    const thrown: unknown = await writeFile(path, '').catch((error: unknown) => error);
+    const error = toLatchkeyError(thrown);
+    expect(error).toMatchObject({ code, message });
+    expect(error.hint).toEqual(expect.stringMatching(/path$/));
+  });
+
   test('by a full SQLite database says that the disk is full', () => {
     const database = new DatabaseSync(':memory:');
     database.exec('PRAGMA max_page_count = 2; CREATE TABLE t (x)');

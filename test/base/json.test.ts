@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { canonicalJson, parseJson } from '#src/base/json.ts';
+import { MAX_JSON_VALUES } from '#src/base/limits.ts';
 
 const malformed = expect.objectContaining({ code: 'INPUT_MALFORMED' }) as unknown;
 
@@ -195,4 +196,15 @@ describe('canonicalJson', () => {
       expect(() => canonicalJson({ one: [one] })).toThrow(TypeError);
     },
   );
+});
+
+describe('a document of very many values', () => {
+  test.each([
+    ['a list', `[${'{},'.repeat(MAX_JSON_VALUES)}0]`],
+    ['an object', `{${Array.from({ length: MAX_JSON_VALUES }, (_, key) => `"${key}":0`).join(',')}}`],
+    ['lists in lists', `[${`[${'0,'.repeat(999)}0],`.repeat(MAX_JSON_VALUES / 1000)}0]`],
+  ])('is refused before anybody looks at them: %s', (_what, text) => {
+    expect(() => parseJson(text, 'it')).toThrow(expect.objectContaining({ code: 'LIMIT_EXCEEDED' }));
+    expect(parseJson(text, 'it', 2 * MAX_JSON_VALUES)).toBeDefined();
+  });
 });

@@ -1,4 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -9,6 +12,7 @@ import { writeAuditExport } from '../../cli/audit-export.ts';
 import { run } from '../../cli/main.ts';
 import { parseInstant } from '../../cli/time-arguments.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { readVectorKey } from '../fakes/ocicrypt-vector.ts';
 import { adminClient, auditLog } from '../fakes/sold-product.ts';
 
 let server: TestKeyServer;
@@ -51,7 +55,7 @@ describe('a command that cannot work says so in one line with a hint', () => {
     ['a lease that is too long', [...CREATE, '--lease', '40d'], 'from 1s to 30d'],
     ['a lease that is too short', [...CREATE, '--lease', '0s'], 'from 1s to 30d'],
     ['too many nodes', [...CREATE, '--max-nodes', '1000001'], 'from 1 to 1000000'],
-    ['a day that is none', [...CREATE, '--expires', '2027-02-31'], 'Give a date'],
+    ['a day that is none', [...CREATE, '--expires', '2027-02-31'], 'is invalid: give a date'],
     ['a server with a path', ['product', 'list', '--server', 'http://127.0.0.1:9/v1'], 'without a path'],
     ['a server with a user', ['product', 'list', '--server', 'http://a:b@127.0.0.1:9'], 'without a path'],
   ])('%s', async (_name, args, says) => {
@@ -60,6 +64,26 @@ describe('a command that cannot work says so in one line with a hint', () => {
     expect(stderr).toContain(says);
     expect(stdout).toBe('');
     expect(status).toBe(2);
+  });
+
+  it.each(['LATCHKEY_TOKEN_FILE', 'LATCHKEY_SERVER'])('%s set to nothing counts as not set', async (name) => {
+    const server = name === 'LATCHKEY_SERVER' ? [] : ['--server', `http://127.0.0.1:9`];
+    const { status, stderr } = await latchkey(['product', 'list', ...server], { [name]: '' });
+    expect(stderr).not.toMatch(/USAGE_INVALID|in ;/);
+    if (name === 'LATCHKEY_TOKEN_FILE') expect({ status, stderr }).toMatchObject({ status: 69 });
+  });
+
+  it('a key server whose certificate nobody trusts', async () => {
+    const options = { key: readVectorKey('rsa.pem'), cert: readVectorKey('rsa.crt') };
+    const other = createServer(options).listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const { port } = other.address() as AddressInfo;
+    const { status, stderr } = await latchkey(['product', 'list', '--server', `https://127.0.0.1:${port}`]);
+    other.close();
+    expect(stderr).toMatch(
+      /^latchkey: NET_TLS: [^\n]+ 127\.0\.0\.1:\d+ [^\n]+; NODE_EXTRA_CA_CERTS[^\n]+\n$/,
+    );
+    expect(status).toBe(69);
   });
 
   it('a token file that holds something else, without showing it', async () => {

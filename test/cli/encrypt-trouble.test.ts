@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -74,6 +74,21 @@ describe.skipIf(disk === undefined)('a full disk (needs the right to mount a sma
     disk?.grow('64m');
     expect((await finish(encryptTo(`oci:${output}:v1`))).status).toBe(0);
     await openLayout(output).readManifest('v1');
+  });
+
+  test('leaves no empty key that would be in the way once there is room', async () => {
+    const full = mountSmallDisk('64k');
+    if (full === undefined) throw new TypeError('the other disk could be mounted');
+    try {
+      await writeFile(join(full.directory, 'fill'), randomBytes(64 * 1024));
+      const key = join(full.directory, 'key');
+      expect((await finish(latchkey('keygen', key))).status).toBe(74);
+      expect(await readdir(full.directory)).toEqual(['fill']);
+      full.grow('1m');
+      expect((await finish(latchkey('keygen', key))).status).toBe(0);
+    } finally {
+      full.remove();
+    }
   });
 });
 

@@ -97,19 +97,21 @@ describe('wrong input gives one clear line and the right status', () => {
     [65, /private key where a public/, [...encrypt, '--recipient', 'jwe:key.pem']],
     [66, /no tag "v9"/, ['encrypt', 'oci:source:v9', 'oci:out:v1', ...recipient]],
     [66, /does not exist/, ['encrypt', 'oci:nowhere:v1', 'oci:out:v1', ...recipient]],
-    [2, /not supported/, ['encrypt', 'docker-archive:x', 'oci:out:v1', ...recipient]],
+    [66, /docker-archive:x does not exist/, ['encrypt', 'docker-archive:x', 'oci:out:v1', ...recipient]],
+    [2, /not supported/, ['encrypt', 'docker-daemon:x', 'oci:out:v1', ...recipient]],
     [2, /cannot be written/, ['encrypt', 'oci:source:v1', `oci:out@sha256:${'0'.repeat(64)}`, ...recipient]],
     [69, /does not answer/, [...encrypt, '--product', 'p', '--server', 'http://127.0.0.1:9']],
-    [2, /required option '--key/, ['decrypt', 'oci:source:v1', 'oci:out:v1']],
+    [2, /a key is needed/, ['decrypt', 'oci:source:v1', 'oci:out:v1']],
     [65, /no encrypted layer/, ['decrypt', 'oci:source:v1', 'oci:out:v1', '--key', 'key.pem']],
     [65, /public key where the private/, ['decrypt', 'oci:source:v1', 'oci:out:v1', '--key', 'key.pub.pem']],
     [2, /not to a registry/, ['decrypt', 'oci:source:v1', 'localhost:9/x', '--key', 'key.pem']],
     [65, /exists already/, ['keygen', 'key']],
     [2, /not a key type/, ['keygen', 'new', '--type', 'dsa']],
+    [66, /no such file or directory: nowhere\/new\.pem/, ['keygen', 'nowhere/new']],
   ])('%i %s', async (status, message, args) => {
     const outcome = await latchkey(...args);
     expect(outcome.stderr).toMatch(message);
-    expect(outcome.stderr).toMatch(/^latchkey: [A-Z_]+: [^\n]+\n$/);
+    expect(outcome.stderr).toMatch(/^latchkey: [A-Z_]+: [^\n]+[^.]; [^\n]+\n$/);
     expect(outcome).toMatchObject({ status, stdout: '' });
     expect(existsSync(at('out/index.json'))).toBe(false);
     expect(existsSync(at('new.pem'))).toBe(false);
@@ -158,8 +160,8 @@ describe('the image commands', () => {
     const encrypted = await latchkey(...encrypt, '--json');
     expect(encrypted).toMatchObject({ status: 0, stderr: '' });
     const shown = await latchkey('inspect', 'oci:enc:v1');
-    expect(shown.stdout).toMatch(/^0 .* plain .*\n1 .* encrypted +jwe /m);
-    expect(shown.stdout).toContain('TOKEN=visible');
+    expect(shown.stdout).toMatch(/ 0 .* plain .*\n.* 1 .* encrypted .*\n.* for jwe\n/);
+    expect(shown.stdout).toContain('GREETING=visible');
     const wrong = await latchkey('decrypt', 'oci:enc:v1', 'oci:dec:v1', '--key', 'other.pem');
     expect(wrong).toMatchObject({ status: 77 });
     expect(existsSync(at('dec/index.json'))).toBe(false);

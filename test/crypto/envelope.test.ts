@@ -20,6 +20,19 @@ describe('an envelope', () => {
     await expect(openEnvelope(envelope, pair.privateKey, 'latchkey-image-key-lease')).rejects.toEqual(failed);
   });
 
+  test('does not open as the secret of something else', async () => {
+    const envelope = await sealEnvelope(randomBytes(32), publicJwk, IMPORT, 'ik-1');
+    expect(await openEnvelope(envelope, pair.privateKey, IMPORT, 'ik-1')).toHaveLength(32);
+    const unbound = await sealEnvelope(randomBytes(32), publicJwk, IMPORT);
+    for (const [sealed, subject] of [
+      [envelope, 'ik-2'],
+      [envelope, undefined],
+      [unbound, 'ik-1'],
+    ] as const) {
+      await expect(openEnvelope(sealed, pair.privateKey, IMPORT, subject)).rejects.toEqual(failed);
+    }
+  });
+
   test('does not open with another key', async () => {
     const envelope = await sealEnvelope(randomBytes(32), publicJwk, IMPORT);
     const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });

@@ -78,6 +78,7 @@ describe('public layer options', () => {
       publicJson({ CipherOptions: { nonce: NONCE } }),
       'INPUT_MALFORMED',
     ],
+    ['a spelling only Go takes', publicJson({ 'cipheroption\u017f': { nonce: NONCE } }), 'INPUT_MALFORMED'],
     ['another cipher', publicJson({ cipher: 'AES_128_CTR' }), 'INPUT_UNSUPPORTED'],
     ['no cipher', Buffer.from('{}'), 'INPUT_UNSUPPORTED'],
     ['a short MAC', publicJson({ hmac: Buffer.alloc(16).toString('base64') }), 'INPUT_MALFORMED'],

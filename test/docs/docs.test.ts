@@ -25,9 +25,9 @@ const OPERATOR_GUIDE = read('docs/operator-guide.md');
 const ERROR_CODE =
   /(?<![A-Z_])(?:USAGE|CONFIG|INPUT|CRYPTO|KEY|AUTH|DENIED|NET|STATE|STORAGE|LIMIT|BUG)_[A-Z][A-Z_]*[A-Z](?![A-Z_*])/g;
 
-const program = newProgram();
+const program = await newProgram();
 
-function newProgram(): Command {
+function newProgram(): Promise<Command> {
   return createProgram({
     stdout: { write: () => true },
     stderr: { write: () => true },
@@ -79,8 +79,8 @@ describe('command lines', () => {
     expect(faults).toEqual([]);
   });
 
-  test('fail when an option is renamed', () => {
-    const changed = newProgram();
+  test('fail when an option is renamed', async () => {
+    const changed = await newProgram();
     const encrypt = changed.commands.find((command) => command.name() === 'encrypt');
     const base = encrypt?.options.find(({ long }) => long === '--base');
     if (base === undefined) throw new Error('encrypt has no --base');
@@ -139,7 +139,11 @@ describe('settings of the agent', () => {
     const known = [...schema.matchAll(/^ {2}(\w+): ?/gm)].map((match) => match[1] ?? '').sort();
     const rows = codeRows(OPERATOR_GUIDE).map(([code]) => code?.replaceAll('`', '') ?? '');
     expect(known.length).toBeGreaterThan(5);
-    expect([...settings].sort()).toEqual(known);
+    // What is off unless it is set has no default that the example could show.
+    const off = codeRows(OPERATOR_GUIDE).flatMap(([code, shown]) =>
+      shown === 'off' && code !== undefined ? [code.replaceAll('`', '')] : [],
+    );
+    expect([...settings, ...off].sort()).toEqual(known);
     expect(rows.filter((name) => /^[a-z_]+$/.test(name)).sort()).toEqual(known);
   });
 
@@ -156,6 +160,26 @@ describe('settings of the agent', () => {
       if (value === undefined || !settings.includes(name) || shown === 'required') continue;
       expect({ name, value: shown }).toEqual({ name, value: `\`${value}\`` });
     }
+  });
+});
+
+describe('attacks', () => {
+  const section = /^## Attacks\n([\s\S]*?)^## /m.exec(read('docs/format.md'))?.[1] ?? '';
+  const tests = [...section.matchAll(/`(test\/[^`]+)`: (.+?)(?=<br>| \|)/g)].map((match) => ({
+    path: match[1] ?? '',
+    name: match[2] ?? '',
+  }));
+
+  test('name a test each', () => {
+    const rows = section.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| attack '));
+    expect(rows.length).toBeGreaterThan(20);
+    expect(rows.filter((row) => !row.includes('| `test/'))).toEqual([]);
+  });
+
+  test.each(tests)('have the test $path: $name', ({ path, name }) => {
+    const text = read(path);
+    const quotes = ["'", '"'];
+    expect(quotes.some((quote) => text.includes(`${quote}${name}`))).toBe(true);
   });
 });
 

@@ -36,7 +36,7 @@ describe.skipIf(skipReason !== undefined)(`contested content ${skipReason ?? ''}
 
   async function chainsOf(name: string): Promise<string[]> {
     const [image] = platformImages(await readImageGraph(openLayout(gated.site.layout(name)), '1'));
-    return chainIds(image?.diffIds ?? []);
+    return chainIds(image?.config.rootfs.diff_ids ?? []);
   }
 
   /** Fetches an image without unpacking it, then opens an unpacking of its first secret layer by hand. */

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { digestOf } from '#src/oci/digest.ts';
+import type { Compression } from '#src/oci/media-types.ts';
 import { copyBlobs } from '#src/store/copy.ts';
 import type { AgentConnection } from '#src/wire/agent-connection.ts';
 import type { CreatedLicense, LicenseRequest } from '#src/wire/admin-api.ts';
@@ -151,8 +152,9 @@ export class GatedSite {
 }
 
 /** A layer with the secret in it, different for each name. */
-export function secretLayer(name: string): Promise<BuiltLayer> {
-  return layerFromFiles([{ path: `app/${name}.txt`, content: `${SECRET} ${name}\n`.repeat(200) }]);
+export function secretLayer(name: string, compression?: Compression): Promise<BuiltLayer> {
+  const content = `${SECRET} ${name}\n`.repeat(200);
+  return layerFromFiles([{ path: `app/${name}.txt`, content }], compression);
 }
 
 /** Encrypts all but the base and pushes it under a name. */
@@ -172,7 +174,7 @@ export async function releaseSecretImage(
     outputDirectory: site.layout(name),
     outputTag: '1',
     productCode: PRODUCT,
-    selection: { kind: 'base', name: 'plain', base },
+    selection: { kind: 'base', bases: [{ name: 'plain', graph: base }] },
     ...options,
   });
   await site.push(name, '1');

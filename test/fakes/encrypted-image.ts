@@ -4,12 +4,14 @@ import { LayerEncryptor, type LayerKey, generateLayerKey } from '#src/crypto/lay
 import { formatPrivateOptions, formatPublicOptions } from '#src/crypto/layer-options.ts';
 import { PUBLIC_OPTIONS_ANNOTATION } from '#src/keywrap/key-wrapper.ts';
 import { LATCHKEY_ANNOTATION, sealElement } from '#src/keywrap/latchkey-element.ts';
+import type { ReleaseStatement } from '#src/image/statement.ts';
 import { chainIds } from '#src/oci/chain-id.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
 import { MEDIA_TYPE, encryptedMediaType } from '#src/oci/media-types.ts';
 import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import type { LayerIdentity } from '../../shim/snapshotter/gate.ts';
 import { type FakeContentStore, MANIFEST_LABELS } from './content-store.ts';
+import { statementOf } from './release-statement.ts';
 
 export interface EncryptedBytes {
   readonly key: LayerKey;
@@ -92,6 +94,22 @@ export function encryptedImage(
     configBytes,
     layers,
   };
+}
+
+/** What its vendor signs about the image. */
+export function encryptedImageStatement(image: EncryptedImage): ReleaseStatement {
+  const { imageKeyId, manifestDigest, configBytes, layers } = image;
+  const described = layers.map(({ mediaType, digest, ciphertext, diffId }) => ({
+    mediaType,
+    digest,
+    sizeBytes: ciphertext.length,
+    diffId,
+    isEncrypted: true,
+    imageKeyIds: [imageKeyId],
+  }));
+  const platform = { os: 'linux', architecture: 'amd64' };
+  const config = digestOf(configBytes);
+  return statementOf([{ platform, manifest: manifestDigest, config, layers: described }], { imageKeyId });
 }
 
 /** A config that names layers by their diff IDs. */

@@ -2,12 +2,16 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { CompactSign } from 'jose';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import type { ReleaseStatement } from '#src/image/statement.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
+import { digestOf } from '#src/oci/digest.ts';
 import type { RenewLeasesResponse, RenewalResult } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from '../../shim/agent/key-server.ts';
 import type { LeaseAuthority } from '../../shim/agent/lease-keeper.ts';
-import { type LeaseSubject, leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
+import { openLeaseStatement } from '../../shim/agent/lease-statement.ts';
+import { ANY_IMAGE, type LeaseSubject, leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
 import type { ManualClock } from './manual-clock.ts';
+import { randomImage, signedEnvelope, signingKeyPair, statementOf } from './release-statement.ts';
 
 export const NODE_ID = 'node-1';
 export const LEASE_DURATION_MS = 60_000;
@@ -22,9 +26,14 @@ export class LeaseIssuer {
   terms: Partial<LeaseClaims> = {};
   /** Runs while an answer is on its way. */
   onTheWay: () => Promise<void> = () => Promise.resolve();
+  /** What releases are, by the digest of one manifest; for others a statement with other layers is made up. */
+  readonly statements = new Map<string, ReleaseStatement>();
+  /** Answers with these bytes instead of a signed statement while set. */
+  envelope: Buffer | undefined;
   acquired = 0;
   renewed = 0;
   readonly #keys = generateKeyPairSync('ed25519');
+  readonly releaseKeys = signingKeyPair();
 
   constructor(clock: ManualClock) {
     this.clock = clock;
@@ -43,7 +52,7 @@ export class LeaseIssuer {
       nodeKeyThumbprint: 'thumbprint',
       licenseId: 'lic-1',
       epoch: 1,
-      imageDigest: subject.imageDigest,
+      imageDigest: subject.imageDigest === ANY_IMAGE ? digestOf('any image') : subject.imageDigest,
       imageKeyId: subject.imageKeyId,
       issuedAtMs,
       renewAtMs: issuedAtMs + LEASE_DURATION_MS / 3,
@@ -61,6 +70,14 @@ export class LeaseIssuer {
       .sign(this.#keys.privateKey);
   }
 
+  /** The signed statement that comes with a lease. */
+  statement({ imageDigest, imageKeyId }: LeaseSubject): Buffer {
+    const image = randomImage('amd64', imageKeyId);
+    const made = imageDigest === ANY_IMAGE ? image : { ...image, manifest: imageDigest };
+    const statement = this.statements.get(imageDigest) ?? statementOf([made], { imageKeyId });
+    return this.envelope ?? Buffer.from(signedEnvelope(statement, this.releaseKeys));
+  }
+
   authority(): LeaseAuthority {
     const key = leaseVerificationKey(this.verificationJwk);
     return {
@@ -69,6 +86,7 @@ export class LeaseIssuer {
         this.#track(
           verifyLease(token, key, { nodeId: NODE_ID, ...(subject === undefined ? {} : { subject }) }),
         ),
+      openStatement: (envelope, claims) => openLeaseStatement(envelope, this.releaseKeys.publicKey, claims),
       openImageKey: (sealed) => Promise.resolve(Buffer.from(this.imageKeys.get(sealed) ?? Buffer.alloc(32))),
     };
   }
@@ -82,7 +100,14 @@ export class LeaseIssuer {
         const serverTimeMs = this.clock.wallMs;
         await this.onTheWay();
         if (this.refusal !== undefined) throw this.refusal;
-        return { lease, imageKeyJwe: request.imageKeyId, serverTimeMs, revision: 1, auditSequence: 1 };
+        return {
+          lease,
+          imageKeyJwe: request.imageKeyId,
+          serverTimeMs,
+          revision: 1,
+          auditSequence: 1,
+          statement: this.statement(request as unknown as LeaseSubject),
+        };
       },
       renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
       watchRevocations: () => {

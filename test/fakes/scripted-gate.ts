@@ -55,6 +55,9 @@ export class ScriptedGate implements SnapshotGate {
   readonly layers: FakeLayer[] = [];
   /** Raised by every authorization while set. */
   denial: LatchkeyError | undefined;
+  /** Raised for every start, not for unpacking, while set. */
+  startDenial: LatchkeyError | undefined;
+  readonly started: Digest[] = [];
   /** Raised by every apply while set, after it has written something. */
   applyFailure: Error | undefined;
   refusedLateCount = 0;
@@ -72,6 +75,11 @@ export class ScriptedGate implements SnapshotGate {
     this.authorized.push([...groups]);
     if (this.denial !== undefined) return Promise.reject(this.denial);
     return Promise.resolve(groups.flatMap((group) => group.slice(0, 1)));
+  }
+
+  authorizeStart(_namespace: string, topChainId: Digest): Promise<void> {
+    this.started.push(topChainId);
+    return this.startDenial === undefined ? Promise.resolve() : Promise.reject(this.startDenial);
   }
 
   refusedLate(): void {

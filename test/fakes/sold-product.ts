@@ -3,34 +3,42 @@ import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { sealEnvelope } from '#src/crypto/envelope.ts';
 import type { License, LicenseRequest } from '#src/wire/admin-api.ts';
+import { type Digest, parseDigest } from '#src/oci/digest.ts';
 import { AdminClient } from '../../cli/admin-client.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
+import { statementTextFor } from './release-statement.ts';
 
 export function adminClient(server: TestKeyServer, token = server.adminToken): AdminClient {
   return new AdminClient({ serverUrl: server.adminUrl, token });
 }
 
 /** Seals an image key as CI does. */
-export async function sealImageKey(client: AdminClient, imageKey: Uint8Array): Promise<string> {
+export async function sealImageKey(
+  client: AdminClient,
+  imageKeyId: string,
+  imageKey: Uint8Array,
+): Promise<string> {
   const { importPublicKeyJwk } = await client.organization();
-  return sealEnvelope(imageKey, importPublicKeyJwk, 'latchkey-image-key-import');
+  return sealEnvelope(imageKey, importPublicKeyJwk, 'latchkey-image-key-import', imageKeyId);
 }
 
-export function randomDigest(): string {
-  return `sha256:${randomBytes(32).toString('hex')}`;
+export function randomDigest(): Digest {
+  return parseDigest(`sha256:${randomBytes(32).toString('hex')}`);
 }
 
 export interface RegisteredImage {
-  readonly imageDigest: string;
+  readonly imageDigest: Digest;
   readonly imageKeyId: string;
   readonly imageKey: Uint8Array;
 }
 
 /** Registers a release with one image. */
 export async function registerImage(client: AdminClient, productCode: string): Promise<RegisteredImage> {
+  const { id: organizationId } = await client.organization();
+  const imageKeyId = `ik-${randomBytes(8).toString('hex')}`;
   const image = {
     imageDigest: randomDigest(),
-    imageKeyId: `ik-${randomBytes(8).toString('hex')}`,
+    imageKeyId,
     imageKey: new Uint8Array(randomBytes(32)),
   };
   await client.registerRelease({
@@ -38,8 +46,9 @@ export async function registerImage(client: AdminClient, productCode: string): P
     repository: 'registry.example/acme/web',
     version: '1.0.0',
     imageDigests: [image.imageDigest],
-    imageKeyId: image.imageKeyId,
-    sealedImageKey: await sealImageKey(client, image.imageKey),
+    imageKeyId,
+    sealedImageKey: await sealImageKey(client, imageKeyId, image.imageKey),
+    statement: statementTextFor(image.imageDigest, { productCode, organizationId, imageKeyId }),
   });
   return image;
 }

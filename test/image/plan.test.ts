@@ -1,14 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { readImageGraph } from '#src/image/image-graph.ts';
-import { type LayerSelection, planEncryption } from '#src/image/plan.ts';
+import type { LayerSelection } from '#src/image/layer-selection.ts';
+import { type PlanOptions, planEncryption, planIdentity, planTotals } from '#src/image/plan.ts';
 import { digestOf } from '#src/oci/digest.ts';
-import { encodeImageDocument } from '#src/oci/document.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
 import { fakeIndex } from '../fakes/image.ts';
 import { type RealImageOptions, type RealLayer, realLayer, storeRealImage } from './real-image.ts';
 
 const GZIP = MEDIA_TYPE.ociLayerGzip;
+const NONDISTRIBUTABLE = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
 
 async function graphOf(layers: readonly RealLayer[], options: RealImageOptions = {}) {
   const store = createMemoryStore();
@@ -35,6 +36,34 @@ describe('a plan', () => {
     expect(await chosen(await threeLayers(), positions(-1, 1))).toEqual([false, true, true]);
   });
 
+  test('refuses to leave a copy of a chosen layer in the clear, at another place or for another platform', async () => {
+    const [twin, other] = [await realLayer(GZIP), await realLayer(GZIP)];
+    const top = { kind: 'layers', positions: [-1] } as const;
+    const refused = expect.objectContaining({
+      code: 'USAGE_INVALID',
+      message: expect.stringContaining('layer 0 of linux/a') as string,
+    }) as Error;
+    await expect(chosen([twin, other, twin], top)).rejects.toThrow(refused);
+    expect(await chosen([twin, other, twin], { kind: 'layers', positions: [0, 2] })).toEqual([
+      true,
+      false,
+      true,
+    ]);
+    const store = createMemoryStore();
+    const platforms = await Promise.all(
+      (['amd64', 'arm64'] as const).map(async (architecture) => {
+        const layers = architecture === 'amd64' ? [other, twin] : [twin, await realLayer(GZIP)];
+        return {
+          ...(await storeRealImage(store, layers, { architecture, isChild: true })),
+          architecture,
+        };
+      }),
+    );
+    await store.writeManifest(fakeIndex(platforms), 'v1');
+    const graph = await readImageGraph(store, 'v1');
+    expect(() => planEncryption(graph, top)).toThrow(refused);
+  });
+
   test.each([3, -4])('refuses layer %i of three', async (position) => {
     await expect(chosen(await threeLayers(), { kind: 'layers', positions: [position] })).rejects.toThrow(
       expect.objectContaining({ code: 'USAGE_INVALID' }),
@@ -49,7 +78,7 @@ describe('a plan', () => {
     };
     const base = await graphOf([layers[1]]);
     const graph = await graphOf(layers);
-    const selection = { kind: 'base', name: 'the-base', base } as const;
+    const selection = { kind: 'base', bases: [{ name: 'the-base', graph: base }] } as const;
     const [platform] = planEncryption(graph, selection).platforms;
     expect(platform!.layers.map((layer) => layer.isEncrypted)).toEqual([true, false, true]);
     expect(platform!.layers[1]?.reason).toBe('shared with the-base');
@@ -59,47 +88,74 @@ describe('a plan', () => {
   test('refuses to encrypt nothing', async () => {
     const layers = await threeLayers();
     const base = await graphOf(layers);
-    await expect(chosen(layers, { kind: 'base', name: 'itself', base })).rejects.toThrow(/no layer is left/);
+    await expect(chosen(layers, { kind: 'base', bases: [{ name: 'itself', graph: base }] })).rejects.toThrow(
+      /no layer is left/,
+    );
   });
 
-  test('refuses layers it cannot encrypt, unless they are left out', async () => {
-    const zstd = await realLayer(GZIP);
-    const odd = { ...zstd, descriptor: { ...zstd.descriptor, mediaType: MEDIA_TYPE.ociLayerZstd } };
+  test('lets pass what is no filesystem layer, and says so; named, it is refused', async () => {
+    const gzip = await realLayer(GZIP);
+    const wasm = 'application/vnd.wasm.content.layer.v1+wasm';
+    const odd = { ...gzip, descriptor: { ...gzip.descriptor, mediaType: wasm } };
     const layers = [odd, await realLayer(GZIP)];
-    await expect(chosen(layers, { kind: 'all' })).rejects.toThrow(
+    const plan = planEncryption(await graphOf(layers), { kind: 'all' });
+    expect(plan.platforms[0]!.layers.map((layer) => layer.isEncrypted)).toEqual([false, true]);
+    expect(plan.notes).toEqual([expect.stringMatching(/^layer 0 of linux\/amd64 passes .* no filesystem/)]);
+    expect(await chosen(layers, { kind: 'layers', positions: [1] })).toEqual([false, true]);
+    await expect(chosen(layers, { kind: 'layers', positions: [0] })).rejects.toThrow(
       expect.objectContaining({ code: 'INPUT_UNSUPPORTED' }),
     );
-    expect(await chosen(layers, { kind: 'layers', positions: [1] })).toEqual([false, true]);
-    const again = { ...zstd, descriptor: { ...zstd.descriptor, mediaType: `${GZIP}+encrypted` } };
+  });
+
+  test('lets pass a layer whose content is elsewhere', async () => {
+    const gzip = await realLayer(GZIP);
+    const urls = ['https://elsewhere.example/layer'];
+    const foreign = { ...gzip, descriptor: { ...gzip.descriptor, mediaType: NONDISTRIBUTABLE, urls } };
+    const { platforms } = planEncryption(await graphOf([foreign, await realLayer(GZIP)]), { kind: 'all' });
+    expect(platforms[0]!.layers).toMatchObject([
+      { isEncrypted: false, isPassedThrough: true, reason: expect.stringMatching(/elsewhere/) as string },
+      { isEncrypted: true },
+    ]);
+  });
+
+  test('refuses to encrypt a layer twice', async () => {
+    const gzip = await realLayer(GZIP);
+    const again = { ...gzip, descriptor: { ...gzip.descriptor, mediaType: `${GZIP}+encrypted` } };
     await expect(chosen([again], { kind: 'all' })).rejects.toThrow(/encrypted already/);
   });
 
-  test('tells of the base image a builder has noted', async () => {
-    const annotations = { 'org.opencontainers.image.base.name': 'docker.io/library/debian:12' };
-    const graph = await graphOf(await threeLayers(), { manifest: { annotations } });
-    expect(planEncryption(graph, { kind: 'default' }).notes[0]).toMatch(
-      /--base docker.io\/library\/debian:12/,
-    );
-    expect(planEncryption(graph, { kind: 'all' }).notes).toEqual([]);
-    const hostile = { 'org.opencontainers.image.base.name': 'x\u001b[2J' };
-    const other = await graphOf(await threeLayers(), { manifest: { annotations: hostile } });
-    expect(planEncryption(other, { kind: 'default' }).notes).toEqual([]);
+  test("says that Docker's format becomes OCI's", async () => {
+    const graph = await graphOf(await threeLayers(), { manifestMediaType: MEDIA_TYPE.dockerManifest });
+    expect(planEncryption(graph, { kind: 'all' }).notes).toEqual([expect.stringMatching(/OCI format/)]);
   });
 
-  test('leaves attestations of the plain image out', async () => {
+  test('sums what is encrypted and what stays plain, shared layers once', async () => {
     const store = createMemoryStore();
-    const image = await storeRealImage(store, [await realLayer(GZIP)], { isChild: true });
-    const statement = { mediaType: 'application/vnd.in-toto+json', digest: digestOf('sbom'), size: 4 };
-    const attestation = encodeImageDocument({
-      schemaVersion: 2,
-      mediaType: MEDIA_TYPE.ociManifest,
-      config: { mediaType: MEDIA_TYPE.ociConfig, digest: digestOf('{}'), size: 2 },
-      layers: [statement],
+    const shared = await realLayer(GZIP);
+    const own = await realLayer(GZIP);
+    const children = [
+      { ...(await storeRealImage(store, [shared, own], { isChild: true })), architecture: 'amd64' },
+      {
+        ...(await storeRealImage(store, [shared, own], { isChild: true, architecture: 'arm64' })),
+        architecture: 'arm64',
+      },
+    ];
+    await store.writeManifest(fakeIndex(children), 'v1');
+    const plan = planEncryption(await readImageGraph(store, 'v1'), { kind: 'layers', positions: [1] });
+    expect(planTotals(plan)).toEqual({
+      encryptedBytes: own.descriptor.size,
+      reusedBytes: 0,
+      plainBytes: shared.descriptor.size,
     });
-    await store.writeManifest(attestation, undefined, { isChild: true });
-    await store.writeManifest(fakeIndex([{ ...image, architecture: 'amd64' }, attestation]), 'v1');
-    const plan = planEncryption(await readImageGraph(store, 'v1'), { kind: 'all' });
-    expect(plan.dropped.map((node) => node.blob.descriptor.digest)).toEqual([attestation.descriptor.digest]);
-    expect(plan.notes).toHaveLength(1);
+  });
+
+  test('has an identity that differs where the result does', async () => {
+    const graph = await graphOf(await threeLayers());
+    const identity = (...args: [LayerSelection, PlanOptions?]) =>
+      JSON.stringify(planIdentity(planEncryption(graph, ...args)));
+    const all = identity({ kind: 'all' });
+    expect(identity({ kind: 'default' })).toBe(all);
+    expect(identity({ kind: 'layers', positions: [0] })).not.toBe(all);
+    expect(identity({ kind: 'all' }, { isHistoryScrubbed: true })).not.toBe(all);
   });
 });

@@ -1,4 +1,4 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { type KeyObject, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,17 +9,24 @@ import { openEnvelope } from '#src/crypto/envelope.ts';
 import { platformImages, readImageGraph } from '#src/image/image-graph.ts';
 import { inspectImage } from '#src/image/inspect.ts';
 import { planEncryption } from '#src/image/plan.ts';
-import { publishImage } from '#src/image/publish.ts';
+import { type PublishOptions, publishImage } from '#src/image/publish.ts';
 import type { ImageKeyRegistrar, ImageKeyRegistration } from '#src/image/registrar.ts';
+import { signStatement } from '#src/image/statement.ts';
+import { readAttachedStatements } from '#src/image/statement-referrer.ts';
+import { verifyImage } from '#src/image/verify.ts';
 import { unwrapLayerKey } from '#src/keywrap/annotations.ts';
+import { createJweWrapper } from '#src/keywrap/jwe.ts';
 import { createLatchkeyUnwrapper } from '#src/keywrap/latchkey.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import type { BlobStore } from '#src/store/blob-store.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
+import { signingKeyPair } from '../fakes/release-statement.ts';
 import { realLayer, storeRealImage } from './real-image.ts';
 
 const importKey = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const serverKeys = signingKeyPair();
+const vendorKeys = signingKeyPair('ec');
 
 let directory: string;
 let source: BlobStore;
@@ -43,7 +50,12 @@ function recordingRegistrar(): ImageKeyRegistrar & { readonly seen: ImageKeyRegi
       contact: 'help@acme.example',
       importPublicKeyJwk: importKey.publicKey.export({ format: 'jwk' }),
     }),
-    register: async (registration) => void seen.push(registration),
+    register: async (registration) => {
+      seen.push(registration);
+      return Buffer.from(
+        signStatement(Buffer.from(registration.statement), serverKeys.privateKey),
+      ).toString();
+    },
   };
 }
 
@@ -54,6 +66,7 @@ function failingStore(store: BlobStore, writesBeforeFailure: number): BlobStore 
     location: store.location,
     readManifest: (...args) => store.readManifest(...args),
     openBlob: (...args) => store.openBlob(...args),
+    listReferrers: (...args) => store.listReferrers(...args),
     hasBlob: (...args) => store.hasBlob(...args),
     writeManifest: (...args) => store.writeManifest(...args),
     writeBlob: async (...args) => {
@@ -64,7 +77,11 @@ function failingStore(store: BlobStore, writesBeforeFailure: number): BlobStore 
   };
 }
 
-async function publish(destination: BlobStore, registrar?: ImageKeyRegistrar) {
+async function publish(
+  destination: BlobStore,
+  registrar?: ImageKeyRegistrar,
+  more: Partial<PublishOptions> = {},
+) {
   const graph = await readImageGraph(source, 'v1');
   return publishImage({
     graph,
@@ -78,6 +95,7 @@ async function publish(destination: BlobStore, registrar?: ImageKeyRegistrar) {
     isSalted: true,
     cacheDirectory: join(directory, 'cache'),
     clock: systemClock,
+    ...more,
   });
 }
 
@@ -97,16 +115,17 @@ describe('publishing', () => {
     expect(registration?.imageDigests).toEqual([result.root]);
 
     const imageKey = await openEnvelope(
-      registration!.sealedImageKey,
+      registration!.sealedImageKey!,
       importKey.privateKey,
       'latchkey-image-key-import',
+      registration!.imageKeyId,
     );
     const graph = await readImageGraph(destination, 'v2');
     const [plain, encrypted] = platformImages(graph)[0]!.manifest.layers;
     expect(plain?.mediaType).toBe(MEDIA_TYPE.ociLayerGzip);
     const unwrapper = createLatchkeyUnwrapper(registration!.imageKeyId, imageKey);
     expect(await unwrapLayerKey(encrypted?.annotations, [unwrapper])).not.toBeNull();
-    const shown = inspectImage(graph).platforms[0]!;
+    const shown = (await inspectImage(graph)).platforms[0]!;
     expect(shown.layers.map((layer) => layer.recipients)).toEqual([
       [],
       [
@@ -118,7 +137,7 @@ describe('publishing', () => {
         },
       ],
     ]);
-    expect(shown.visible.env).toEqual(['TOKEN=visible']);
+    expect(shown.visible.env).toEqual(['GREETING=visible']);
     expect(await staged()).toEqual([]);
   });
 
@@ -164,5 +183,80 @@ describe('publishing', () => {
     const { writeFile } = await import('node:fs/promises');
     await writeFile(join(directory, 'cache', 'push', name!, 'push.json'), randomBytes(20));
     expect((await publish(registry, recordingRegistrar())).isResumed).toBe(false);
+  });
+});
+
+describe('the statement of a release', () => {
+  const verify = async (store: BlobStore, keys: { publicKey: KeyObject }) =>
+    verifyImage(await readImageGraph(store, 'v2'), { publicKeys: [keys.publicKey], readsBlobs: true });
+
+  test.each(['a layout', 'a registry'])('goes with the image to %s, signed by both', async (where) => {
+    const destination = where === 'a layout' ? openLayout(join(directory, 'out')) : createMemoryStore();
+    const registrar = recordingRegistrar();
+    const result = await publish(destination, registrar, { statementKey: vendorKeys.privateKey });
+    for (const keys of [serverKeys, vendorKeys]) {
+      const verified = await verify(destination, keys);
+      expect(verified.statement).toMatchObject({
+        productCode: 'acme',
+        organizationId: 'org-1',
+        imageKeyId: result.imageKeyId,
+        sourceDigest: (await source.readManifest('v1')).descriptor.digest,
+        root: { digest: result.root },
+        manifests: [result.root],
+      });
+      expect(verified).toMatchObject({ isWholeRelease: true, blobCount: 2 });
+      expect(verified.images[0]?.layers.map(({ isEncrypted }) => isEncrypted)).toEqual([false, true]);
+      expect(verified.images[0]?.layers[1]?.imageKeyIds).toEqual([result.imageKeyId]);
+    }
+    await expect(verify(destination, signingKeyPair())).rejects.toMatchObject({
+      code: 'CRYPTO_AUTHENTICATION_FAILED',
+    });
+    // The default image of the destination is still the image.
+    expect((await destination.readManifest()).descriptor.digest).toBe(result.root);
+  });
+
+  test('that could not be attached loses nothing, and the same command again repairs it', async () => {
+    const registry = createMemoryStore();
+    const registrar = recordingRegistrar();
+    let isRefusing = true;
+    const destination: BlobStore = {
+      location: 'registry.example/acme',
+      readManifest: (...args) => registry.readManifest(...args),
+      openBlob: (...args) => registry.openBlob(...args),
+      listReferrers: (...args) => registry.listReferrers(...args),
+      hasBlob: (...args) => registry.hasBlob(...args),
+      writeBlob: (...args) => registry.writeBlob(...args),
+      writeManifest: async (manifest, ...args) => {
+        if (isRefusing && Buffer.from(manifest.bytes).includes('"subject"')) {
+          throw new LatchkeyError('NET_REGISTRY', 'artifacts are not allowed here');
+        }
+        await registry.writeManifest(manifest, ...args);
+      },
+    };
+    await expect(publish(destination, registrar)).rejects.toMatchObject({
+      code: 'NET_REGISTRY',
+      message: expect.stringMatching(/pushed .* artifacts are not allowed here/) as string,
+      hint: expect.stringMatching(/same command again/) as string,
+    });
+    const pushed = (await registry.readManifest('v2')).descriptor.digest;
+    await expect(verify(registry, serverKeys)).rejects.toMatchObject({ code: 'STATE_NOT_FOUND' });
+
+    isRefusing = false;
+    const result = await publish(destination, registrar);
+    expect(result).toMatchObject({ isResumed: true, root: pushed });
+    expect(registrar.seen[1]).toEqual(registrar.seen[0]);
+    await verify(registry, serverKeys);
+    expect(await staged()).toEqual([]);
+  });
+
+  test('of an image for recipients only is signed by the vendor, or there is none', async () => {
+    const wrappers = [createJweWrapper([importKey.publicKey])];
+    const [signed, unsigned] = [createMemoryStore('signed'), createMemoryStore('unsigned')];
+    await publish(signed, undefined, { wrappers, statementKey: vendorKeys.privateKey });
+    const { statement } = await verify(signed, vendorKeys);
+    expect(statement.imageKeyId).toBe(undefined);
+    const result = await publish(unsigned, undefined, { wrappers });
+    expect(result.statement).toBe(undefined);
+    expect(await readAttachedStatements(unsigned, result.root)).toEqual([]);
   });
 });

@@ -1,6 +1,6 @@
 /** Images with real tar layers, as builders make them, in layouts of a temporary directory. */
 import { randomBytes } from 'node:crypto';
-import { gzipSync } from 'node:zlib';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { pack } from 'tar-stream';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { digestOf, type Digest } from '#src/oci/digest.ts';
@@ -28,15 +28,20 @@ export async function tarOf(name: string, content: Uint8Array): Promise<Buffer> 
 export async function realLayer(
   mediaType: string,
   content: Uint8Array = randomBytes(2000),
-  compress: (tar: Buffer) => Buffer = gzipSync,
+  compress: (tar: Buffer) => Buffer = compressorOf(mediaType),
 ): Promise<RealLayer> {
   const tar = await tarOf('data/file', content);
-  const bytes = mediaType.endsWith('gzip') ? compress(tar) : tar;
+  const bytes = compress(tar);
   return {
     descriptor: { mediaType, digest: digestOf(bytes), size: bytes.length },
     bytes,
     diffId: digestOf(tar),
   };
+}
+
+function compressorOf(mediaType: string): (tar: Buffer) => Buffer {
+  if (mediaType.endsWith('gzip')) return gzipSync;
+  return mediaType.endsWith('zstd') ? zstdCompressSync : (tar) => tar;
 }
 
 export interface RealImageOptions {
@@ -59,7 +64,7 @@ export async function storeRealImage(
     JSON.stringify({
       os: 'linux',
       architecture: options.architecture ?? 'amd64',
-      config: { Env: ['TOKEN=visible'], Cmd: ['/bin/true'] },
+      config: { Env: ['GREETING=visible'], Cmd: ['/bin/true'] },
       rootfs: { type: 'layers', diff_ids: layers.map((layer) => layer.diffId) },
       history: [{ created_by: 'test' }],
       ...options.config,

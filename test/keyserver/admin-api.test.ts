@@ -162,25 +162,26 @@ describe('the admin API', () => {
 });
 
 describe('releases', () => {
-  const release = async (change: Record<string, unknown> = {}) => ({
+  const newId = () => `ik-${randomBytes(8).toString('hex')}`;
+  const release = async (change: object = {}, imageKey = Buffer.alloc(32, 7), imageKeyId = newId()) => ({
     productCode: sold.productCode,
     repository: 'registry.example/acme/api',
     version: '2.0.0',
     imageDigests: [randomDigest(), randomDigest()],
-    imageKeyId: `ik-${randomBytes(8).toString('hex')}`,
-    sealedImageKey: await sealImageKey(client, Buffer.alloc(32, 7)),
+    imageKeyId,
+    sealedImageKey: await sealImageKey(client, imageKeyId, imageKey),
     ...change,
   });
 
   it('can be registered twice with the same content, and not with any other', async () => {
     const input = await release();
     const first = await client.registerRelease(input);
-    const resealed = await sealImageKey(client, Buffer.alloc(32, 7));
+    const resealed = await sealImageKey(client, input.imageKeyId, Buffer.alloc(32, 7));
     expect(await client.registerRelease({ ...input, sealedImageKey: resealed })).toEqual(first);
     for (const change of [
       { version: '2.0.1' },
       { imageDigests: [randomDigest()] },
-      { sealedImageKey: await sealImageKey(client, Buffer.alloc(32, 8)) },
+      { sealedImageKey: await sealImageKey(client, input.imageKeyId, Buffer.alloc(32, 8)) },
     ]) {
       await expect(client.registerRelease({ ...input, ...change })).rejects.toMatchObject({
         code: 'STATE_CONFLICT',
@@ -191,7 +192,7 @@ describe('releases', () => {
   });
 
   it('need an image key of 32 bytes that is sealed to this organization', async () => {
-    const short = await release({ sealedImageKey: await sealImageKey(client, Buffer.alloc(16)) });
+    const short = await release({}, Buffer.alloc(16));
     await expect(client.registerRelease(short)).rejects.toMatchObject({ code: 'KEY_INVALID' });
     const nonsense = await release({ sealedImageKey: 'a.b.c.d.e' });
     await expect(client.registerRelease(nonsense)).rejects.toMatchObject({ code: 'KEY_INVALID' });
@@ -210,7 +211,7 @@ describe('API tokens', () => {
       version: '1',
       imageDigests: [randomDigest()],
       imageKeyId: 'ik-ci',
-      sealedImageKey: await sealImageKey(ci, Buffer.alloc(32, 9)),
+      sealedImageKey: await sealImageKey(ci, 'ik-ci', Buffer.alloc(32, 9)),
     });
     const forbidden = { code: 'AUTH_FORBIDDEN' };
     await expect(ci.licenses()).rejects.toMatchObject(forbidden);

@@ -22,7 +22,7 @@ const license: LicenseFacts = {
 const image: ImageFacts = {
   imageDigest: `sha256:${'a'.repeat(64)}`,
   imageKeyId: 'ik_a',
-  release: { productId: 'prod_a', state: 'PUBLISHED' },
+  release: { productId: 'prod_a', state: 'PUBLISHED', hasStatement: true },
   imageKey: { productId: 'prod_a', usable: true, opensRelease: true },
 };
 
@@ -57,7 +57,14 @@ const ROWS: readonly { readonly code: string; readonly change: DecisionFacts }[]
   { code: 'DENIED_LICENSE_NOT_STARTED', change: withLicense({ startsAtMs: NOW_MS + 1 }) },
   { code: 'DENIED_LICENSE_EXPIRED', change: withLicense({ expiresAtMs: NOW_MS }) },
   { code: 'DENIED_IMAGE_UNKNOWN', change: withImage({ release: null }) },
-  { code: 'DENIED_IMAGE_YANKED', change: withImage({ release: { productId: 'prod_a', state: 'YANKED' } }) },
+  {
+    code: 'DENIED_IMAGE_YANKED',
+    change: withImage({ release: { productId: 'prod_a', state: 'YANKED', hasStatement: true } }),
+  },
+  {
+    code: 'DENIED_STATEMENT_INVALID',
+    change: withImage({ release: { productId: 'prod_a', state: 'PUBLISHED', hasStatement: false } }),
+  },
   { code: 'DENIED_KEY_UNAVAILABLE', change: withImage({ imageKey: null }) },
   {
     code: 'DENIED_PRODUCT_MISMATCH',
@@ -133,6 +140,7 @@ describe('decide', () => {
     ['DENIED_LICENSE_EXPIRED', (f, l) => l.expiresAtMs !== null && f.nowMs >= l.expiresAtMs],
     ['DENIED_IMAGE_UNKNOWN', (f) => f.image?.release === null],
     ['DENIED_IMAGE_YANKED', (f) => f.image?.release?.state === 'YANKED'],
+    ['DENIED_STATEMENT_INVALID', (f) => f.image?.release?.hasStatement === false],
     ['DENIED_KEY_UNAVAILABLE', (f) => f.image !== undefined && f.image.imageKey?.usable !== true],
     [
       'DENIED_PRODUCT_MISMATCH',
@@ -190,7 +198,13 @@ describe('decide', () => {
       fc.record({
         imageDigest: fc.constant('d'),
         imageKeyId: fc.constant('k'),
-        release: fc.option(fc.record({ productId: product, state: fc.constantFrom('PUBLISHED', 'YANKED') })),
+        release: fc.option(
+          fc.record({
+            productId: product,
+            state: fc.constantFrom('PUBLISHED', 'YANKED'),
+            hasStatement: fc.boolean(),
+          }),
+        ),
         imageKey: fc.option(
           fc.record({ productId: product, usable: fc.boolean(), opensRelease: fc.boolean() }),
         ),

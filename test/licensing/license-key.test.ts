@@ -56,6 +56,7 @@ describe('license keys', () => {
     ['a short key', 'LK-123'],
     ['a letter outside the alphabet', `LK-${'U'.repeat(36)}`],
     ['one symbol too many', `LK-${'0'.repeat(37)}`],
+    ['a symbol of two units among the check characters', `LK-${'0'.repeat(34)}𐀀`],
     ['a page of text', 'X'.repeat(10_000)],
   ])('refuse %s', (_name, text) => {
     expect(() => parseLicenseKey(text)).toThrow(

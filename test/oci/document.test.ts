@@ -179,6 +179,14 @@ describe('parseConfig', () => {
     expect(diffIdsOf(parsed, parseManifest(json(MANIFEST)))).toEqual([DIGEST]);
   });
 
+  test('a config may count all layers, or only those with files', () => {
+    const module = { ...LAYER, mediaType: 'application/vnd.wasm.content.layer.v1+wasm' };
+    const manifest = parseManifest(json({ ...MANIFEST, layers: [module, LAYER] }));
+    expect(diffIdsOf(parseConfig(json(config)), manifest)).toEqual([undefined, DIGEST]);
+    const rootfs = { type: 'layers', diff_ids: [DIGEST, DIGEST] };
+    expect(diffIdsOf(parseConfig(json({ ...config, rootfs })), manifest)).toEqual([DIGEST, DIGEST]);
+  });
+
   test('a config that disagrees with its manifest is refused', () => {
     const manifest = parseManifest(json({ ...MANIFEST, layers: [LAYER, LAYER] }));
     expect(() => diffIdsOf(parseConfig(json(config)), manifest)).toThrow(withCode('INPUT_MALFORMED'));

@@ -14,6 +14,18 @@ describe('parseLocation', () => {
     ['oci:dir:docker.io/library/nginx:1', 'oci:dir:docker.io/library/nginx:1'],
     [`oci:dir@${DIGEST}`, `oci:dir@${DIGEST}`],
     ['oci:with space', 'oci:with space'],
+    ['oci-archive:app.tar', 'oci-archive:app.tar'],
+    ['oci-archive:-:v1', 'oci-archive:-:v1'],
+    [`oci-archive:app.tar@${DIGEST}`, `oci-archive:app.tar@${DIGEST}`],
+    ['docker-archive:app.tar', 'docker-archive:app.tar'],
+    ['docker-archive:-', 'docker-archive:-'],
+    [
+      'docker-archive:app.tar:registry.example.com:5000/a/b:1',
+      'docker-archive:app.tar:registry.example.com:5000/a/b:1',
+    ],
+    ['oci:dir:sha256:abc', 'oci:dir:sha256:abc'],
+    [`docker-archive:app.tar:${DIGEST}`, `docker-archive:app.tar:${DIGEST}`],
+    ['docker-archive:app.tar:@2', 'docker-archive:app.tar:@2'],
   ])('%s is %s', (text, full) => {
     expect(formatLocation(parseLocation(text))).toBe(full);
   });
@@ -27,8 +39,15 @@ describe('parseLocation', () => {
     'oci:dir:a b',
     'oci:dir\0',
     'docker://',
-    'docker-archive:x.tar',
-    'oci-archive:x.tar',
+    'oci-archive:',
+    'oci-archive::tag',
+    'oci-archive:x.tar:a b',
+    'docker-archive:',
+    'docker-archive:x.tar:',
+    'docker-archive:x.tar:a/Case',
+    `docker-archive:x.tar:a@${DIGEST}`,
+    'docker-daemon:a:1',
+    'containers-storage:a',
     'https://ghcr.io/a/b',
     './dir',
     '/var/images',
@@ -39,6 +58,20 @@ describe('parseLocation', () => {
     );
   });
 
+  test.each([
+    [
+      'containers-storage:localhost/app:1',
+      'skopeo copy containers-storage:localhost/app:1 oci-archive:image.tar',
+    ],
+    ['docker-daemon:app:1', 'skopeo copy docker-daemon:app:1 oci-archive:image.tar'],
+    ['docker-daemon:app$(reboot)', 'skopeo copy IMAGE oci-archive:image.tar'],
+    ['./image.tar', 'oci-archive:./image.tar'],
+  ])('%s is told how to be an archive', (text, command) => {
+    expect(() => parseLocation(text)).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining(command) as string }) as Error,
+    );
+  });
+
   test('a path is told how to be a layout', () => {
     expect(() => parseLocation('./dir')).toThrow(
       expect.objectContaining({ hint: expect.stringContaining('oci:./dir') as string }) as Error,
@@ -46,7 +79,20 @@ describe('parseLocation', () => {
   });
 
   test('whatever comes in, only our own error comes out, and what is read is written the same', () => {
-    const pieces = fc.constantFrom('oci:', 'docker://', 'a', '/', ':', '@', '.', DIGEST, 'dir:');
+    const pieces = fc.constantFrom(
+      'oci:',
+      'docker://',
+      'oci-archive:',
+      'docker-archive:',
+      '-',
+      'a',
+      '/',
+      ':',
+      '@',
+      '.',
+      DIGEST,
+      'dir:',
+    );
     const text = fc.oneof(
       fc.string(),
       fc.array(pieces, { maxLength: 6 }).map((parts) => parts.join('')),

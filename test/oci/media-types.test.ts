@@ -3,6 +3,7 @@ import {
   compressionOf,
   decryptedMediaType,
   encryptedMediaType,
+  isDockerType,
   isEncrypted,
   isIndex,
   isLayer,
@@ -66,5 +67,24 @@ describe('layer media types', () => {
     expect(isIndex('application/vnd.docker.distribution.manifest.list.v2+json')).toBe(true);
     expect(isManifest('application/vnd.docker.distribution.manifest.v1+json')).toBe(false);
     expect(isIndex('application/vnd.oci.image.manifest.v1+json')).toBe(false);
+  });
+
+  test('a wasm module is no filesystem, and other blobs carry the suffix too', () => {
+    const wasm = 'application/vnd.wasm.content.layer.v1+wasm';
+    expect(isLayer(wasm)).toBe(false);
+    expect(decryptedMediaType(`${wasm}+encrypted`)).toBe(wasm);
+    expect(encryptedMediaType('application/vnd.in-toto+json')).toBe('application/vnd.in-toto+json+encrypted');
+    expect(decryptedMediaType('application/vnd.in-toto+json+encrypted')).toBe('application/vnd.in-toto+json');
+  });
+
+  test.each([
+    [DOCKER, true],
+    [`${DOCKER}.gzip+encrypted`, true],
+    ['application/vnd.docker.distribution.manifest.list.v2+json', true],
+    ['application/vnd.docker.container.image.v1+json', true],
+    ['application/vnd.docker.attestation.manifest.v1+json', false],
+    [OCI, false],
+  ])('%s is Docker’s own: %s', (mediaType, expected) => {
+    expect(isDockerType(mediaType)).toBe(expected);
   });
 });

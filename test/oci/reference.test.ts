@@ -53,6 +53,9 @@ describe('parseReference', () => {
     'x'.repeat(5000),
     'nginx\nevil',
     'user:password@host/app',
+    '999.1.1.1/app',
+    '1.2.3.4.5/app',
+    '[:::]/app',
   ])('%s is refused', (text) => {
     expect(() => parseReference(text)).toThrow(
       expect.objectContaining({ code: 'INPUT_REFERENCE_INVALID' }) as Error,

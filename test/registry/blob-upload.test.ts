@@ -116,4 +116,41 @@ describe('upload', () => {
     await write();
     expect(fake.current.registry.requests.some(({ method }) => method === 'POST')).toBe(false);
   });
+
+  const limitRequests = (maxBytes: number): string[] => {
+    const accepted: string[] = [];
+    fake.current.registry.misbehaviours.push(({ method, headers }, response, incoming) => {
+      if (method !== 'PATCH') return false;
+      if (Number(headers['content-length']) <= maxBytes) {
+        accepted.push(headers['content-range'] ?? '');
+        return false;
+      }
+      response.writeHead(413, { connection: 'close' }).end();
+      incoming.resume();
+      return true;
+    });
+    return accepted;
+  };
+
+  test('a blob that is too large for a proxy goes in pieces, and its content is read on, not again', async () => {
+    const accepted = limitRequests(800_000);
+    let opened = 0;
+    let movedBytes = 0;
+    const open = () => {
+      opened += 1;
+      return streamOf(CONTENT);
+    };
+    await fake.current.store.writeBlob(BLOB, open, { onBytes: (bytes) => (movedBytes += bytes) });
+    expect(fake.current.registry.blobs.get(BLOB_KEY)?.equals(CONTENT)).toBe(true);
+    expect(movedBytes).toBe(CONTENT.length);
+    expect(accepted).toEqual(['0-749999', '750000-1499999', '1500000-2249999', '2250000-2999999']);
+    // Once whole, once in halves, once in quarters.
+    expect(opened).toBeLessThanOrEqual(3);
+  });
+
+  test('a registry that takes no piece at all says so', async () => {
+    limitRequests(1000);
+    await expect(write()).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
+    expect(fake.current.registry.blobs.size).toBe(0);
+  });
 });

@@ -1,8 +1,8 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { dockerCredentials, type Credentials } from '#src/registry/credentials.ts';
+import { credentialFiles, storedCredentials, type Credentials } from '#src/registry/credentials.ts';
 
 const SECRET = 'hunter2:with-colon';
 
@@ -19,7 +19,7 @@ function base64(text: string): string {
 async function find(config: unknown, registry: string): Promise<Credentials | undefined> {
   const text = typeof config === 'string' ? config : JSON.stringify(config);
   await writeFile(join(directory, 'config.json'), text);
-  return dockerCredentials({ DOCKER_CONFIG: directory, PATH: `${directory}:${process.env['PATH'] ?? ''}` })(
+  return storedCredentials({ DOCKER_CONFIG: directory, PATH: `${directory}:${process.env['PATH'] ?? ''}` })(
     registry,
   );
 }
@@ -64,9 +64,9 @@ describe('auths', () => {
   });
 
   test('no file means no credentials', async () => {
-    expect(await dockerCredentials({ DOCKER_CONFIG: join(directory, 'none') })('h')).toBeUndefined();
-    expect(await dockerCredentials({ HOME: directory })('h')).toBeUndefined();
-    expect(await dockerCredentials({})('h')).toBeUndefined();
+    expect(await storedCredentials({ DOCKER_CONFIG: join(directory, 'none') })('h')).toBeUndefined();
+    expect(await storedCredentials({ HOME: directory })('h')).toBeUndefined();
+    expect(await storedCredentials({})('h')).toBeUndefined();
   });
 
   test.each([
@@ -123,5 +123,68 @@ describe('credential helpers', () => {
       message: expect.stringContaining(`docker-credential-${name}`) as string,
     });
     expect((error as Error).message).not.toContain('hunter2');
+  });
+});
+
+describe('where credentials are', () => {
+  const auths = (user: string, keys: readonly string[] = ['h']): string =>
+    JSON.stringify({
+      auths: Object.fromEntries(keys.map((key) => [key, { auth: base64(`${user}@${key}:p`) }])),
+    });
+
+  async function put(path: string, text: string): Promise<void> {
+    await mkdir(join(directory, path, '..'), { recursive: true });
+    await writeFile(join(directory, path), text);
+  }
+
+  test.each<[string, NodeJS.ProcessEnv]>([
+    ['run/containers/auth.json', { XDG_RUNTIME_DIR: 'run' }],
+    ['config/containers/auth.json', { XDG_CONFIG_HOME: 'config' }],
+    ['home/.config/containers/auth.json', { HOME: 'home' }],
+    ['home/.docker/config.json', { HOME: 'home' }],
+    ['docker/config.json', { DOCKER_CONFIG: 'docker' }],
+    ['auth.json', { REGISTRY_AUTH_FILE: 'auth.json' }],
+  ])('%s', async (path, environment) => {
+    await put(path, auths('me'));
+    const absolute = Object.entries(environment).map(([name, value]) => [name, join(directory, value ?? '')]);
+    const source = storedCredentials(Object.fromEntries(absolute) as NodeJS.ProcessEnv);
+    expect(await source('h')).toMatchObject({ username: 'me@h' });
+  });
+
+  test('podman comes before Docker, a missing entry falls through, and a named file stands alone', async () => {
+    await put('run/containers/auth.json', auths('runtime'));
+    await put('home/.config/containers/auth.json', auths('settings', ['h', 'i']));
+    await put('home/.docker/config.json', auths('docker', ['h', 'i', 'j']));
+    const environment = { XDG_RUNTIME_DIR: join(directory, 'run'), HOME: join(directory, 'home') };
+    const source = storedCredentials(environment);
+    expect(await source('h')).toMatchObject({ username: 'runtime@h' });
+    expect(await source('i')).toMatchObject({ username: 'settings@i' });
+    expect(await source('j')).toMatchObject({ username: 'docker@j' });
+    expect(await source('k')).toBeUndefined();
+    const named = storedCredentials({
+      ...environment,
+      REGISTRY_AUTH_FILE: join(directory, 'run/containers/auth.json'),
+    });
+    expect(await named('j')).toBeUndefined();
+    expect(credentialFiles({ ...environment, DOCKER_CONFIG: '/d', REGISTRY_AUTH_FILE: '' })).toEqual([
+      '/d/config.json',
+    ]);
+  });
+
+  test('the longest path that the repository is in counts', async () => {
+    const keys = ['h', 'h/team', 'h/team/app', 'h/teams', 'docker.io/library'];
+    await put('auth.json', auths('me', keys));
+    const source = storedCredentials({ REGISTRY_AUTH_FILE: join(directory, 'auth.json') });
+    const userOf = async (registry: string, repository: string): Promise<unknown> => {
+      const found = await source(registry, repository);
+      return found?.kind === 'password' ? found.username : undefined;
+    };
+    expect(await userOf('h', 'team/app')).toBe('me@h/team/app');
+    expect(await userOf('h', 'team/app/part')).toBe('me@h/team/app');
+    expect(await userOf('h', 'team/application')).toBe('me@h/team');
+    expect(await userOf('h', 'other/app')).toBe('me@h');
+    expect(await userOf('docker.io', 'library/nginx')).toBe('me@docker.io/library');
+    expect(await userOf('docker.io', 'acme/nginx')).toBeUndefined();
+    expect(await userOf('h', '__proto__')).toBe('me@h');
   });
 });

@@ -16,13 +16,17 @@ describe('manifests', () => {
 
   test('a manifest is looked for without reading it', async () => {
     const { registry, timing } = fake.current;
+    const { digest } = image.manifest.descriptor;
     registry.manifests.set(`${NAME}@v1`, { mediaType: 'text/plain', bytes: image.manifest.bytes });
+    registry.manifests.set(`${NAME}@other`, { mediaType: 'text/plain', bytes: fakeImage().manifest.bytes });
     const repository = openRepository(registry.host, NAME, {
       timing,
       credentials: () => Promise.resolve({ kind: 'password', username: 'u', password: 'p' }),
     });
-    expect(await hasManifest(repository, 'v1')).toBe(true);
-    expect(await hasManifest(repository, 'v2')).toBe(false);
+    expect(await hasManifest(repository, digest, 'v1')).toBe(true);
+    expect(await hasManifest(repository, digest, 'v2')).toBe(false);
+    expect(await hasManifest(repository, digest, 'other')).toBe(false);
+    expect(await hasManifest(repository, digest, undefined)).toBe(false);
     expect(registry.requests.every(({ method }) => method === 'HEAD')).toBe(true);
   });
 

@@ -6,6 +6,10 @@ import { parseLocation } from '#src/oci/location.ts';
 import { openLocation } from '#src/registry/open-location.ts';
 import { fakeImage, storeImage } from '../fakes/image.ts';
 
+const archives = {
+  temporaryDirectory: tmpdir(),
+  streams: { input: () => process.stdin, output: process.stdout },
+};
 const DIGEST = `sha256:${'d'.repeat(64)}`;
 
 test.each([
@@ -16,15 +20,18 @@ test.each([
   ['oci:dir', 'oci:dir', undefined, undefined],
   ['oci:dir:v1', 'oci:dir', 'v1', 'v1'],
   [`oci:dir@${DIGEST}`, 'oci:dir', DIGEST, undefined],
-])('%s', (text, location, reference, tag) => {
-  const opened = openLocation(parseLocation(text));
+  ['oci-archive:x.tar', 'oci-archive:x.tar', undefined, undefined],
+  ['oci-archive:-:v1', 'oci-archive:-', 'v1', 'v1'],
+  ['docker-archive:x.tar:a/b:1', 'docker-archive:x.tar', 'a/b:1', 'a/b:1'],
+])('%s', async (text, location, reference, tag) => {
+  const opened = await openLocation(parseLocation(text), { archives });
   expect([opened.store.location, opened.reference, opened.tag]).toEqual([location, reference, tag]);
 });
 
 test('a layout is opened for reading and writing', async () => {
   const root = await mkdtemp(join(tmpdir(), 'latchkey-location-'));
   try {
-    const { store, reference, tag } = openLocation(parseLocation(`oci:${root}:v1`));
+    const { store, reference, tag } = await openLocation(parseLocation(`oci:${root}:v1`), { archives });
     const image = fakeImage();
     await storeImage(store, image, tag);
     expect((await store.readManifest(reference)).descriptor).toEqual(image.manifest.descriptor);

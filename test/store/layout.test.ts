@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LAYOUT_LEFTOVER_AGE_MS } from '#src/base/limits.ts';
 import { digestHex } from '#src/oci/digest.ts';
 import { copyImage } from '#src/store/copy.ts';
+import { withLayoutLock } from '#src/store/layout-lock.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
 import { bytesOf, fakeImage, fakeIndex, storeImage, streamOf } from '../fakes/image.ts';
@@ -197,6 +198,15 @@ describe('crashes and company', () => {
     child.kill('SIGKILL');
     await writing;
     expect(await entries()).toHaveLength(2);
+  });
+
+  test('who waits for another can stop waiting', async () => {
+    const controller = new AbortController();
+    await withLayoutLock(root, async () => {
+      const waiting = withLayoutLock(root, () => Promise.resolve(), { signal: controller.signal });
+      controller.abort();
+      await expect(waiting).rejects.toThrow(code('INTERRUPTED'));
+    });
   });
 
   test('writers at once, in this process and others, lose no entry', async () => {

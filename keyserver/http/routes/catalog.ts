@@ -8,11 +8,13 @@ import {
   productSchema,
   releaseInputSchema,
   releaseSchema,
+  signedReleaseSchema,
 } from '#src/wire/admin-api.ts';
+import { MAX_RELEASE_BODY_BYTES } from '#src/base/limits.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { getOrganization } from '../../domain/organization.ts';
 import { createProduct, getProduct, listProducts } from '../../domain/products.ts';
-import { listReleases, registerRelease } from '../../domain/releases.ts';
+import { getRelease, listReleases, registerRelease, yankRelease } from '../../domain/releases.ts';
 import { ALSO_FOR_RELEASE } from '../authentication.ts';
 import type { AdminApp } from '../admin-app.ts';
 
@@ -64,10 +66,12 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
     '/v1/releases',
     {
       config: ALSO_FOR_RELEASE,
+      bodyLimit: MAX_RELEASE_BODY_BYTES,
       schema: {
-        summary: 'Register a release and its image key; repeating it is harmless',
+        summary:
+          'Register a release and its image key, and have its statement signed; repeating it is harmless',
         body: releaseInputSchema,
-        response: { 200: releaseSchema, 201: releaseSchema },
+        response: { 200: signedReleaseSchema, 201: signedReleaseSchema },
       },
     },
     async (request, reply) => {
@@ -85,5 +89,28 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
       },
     },
     (request) => listReleases(server, request.query),
+  );
+  app.get(
+    '/v1/releases/:id',
+    {
+      config: ALSO_FOR_RELEASE,
+      schema: {
+        summary: 'Show a release with its signed statement',
+        params: z.object({ id: z.string() }),
+        response: { 200: signedReleaseSchema },
+      },
+    },
+    (request) => getRelease(server, request.params.id),
+  );
+  app.post(
+    '/v1/releases/:id([^:]+)::yank',
+    {
+      schema: {
+        summary: 'Withdraw a release: no new lease for its images',
+        params: z.object({ id: z.string() }),
+        response: { 200: releaseSchema },
+      },
+    },
+    (request) => yankRelease(server, request.actor, request.params.id),
   );
 }

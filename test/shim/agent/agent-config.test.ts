@@ -106,3 +106,21 @@ describe('a wrong setting is named in one line', () => {
     },
   );
 });
+
+describe('the key provider', () => {
+  const withSocket = (socket: string) => `${document({})}\n[key_provider]\nsocket = ${socket}`;
+
+  test('is off unless it has a socket', () => {
+    expect(parseAgentConfig(document({}), 'node.toml').keyProviderSocket).toBeUndefined();
+    const config = parseAgentConfig(withSocket('"/run/latchkey/key-provider.sock"'), 'node.toml');
+    expect(config.keyProviderSocket).toBe('/run/latchkey/key-provider.sock');
+  });
+
+  test.each(['"relative.sock"', '""', '7', `"/${'x'.repeat(80)}"`])('has no socket like %s', (socket) => {
+    expect(refusal(withSocket(socket)).message).toContain('key_provider.socket');
+  });
+
+  test('has no settings but its socket', () => {
+    expect(refusal(`${withSocket('"/run/kp.sock"')}\nmode = "0666"`).message).toContain('mode');
+  });
+});

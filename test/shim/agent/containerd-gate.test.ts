@@ -2,12 +2,15 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { ContainerdGate } from '../../../shim/agent/containerd-gate.ts';
+import { ImageGuard } from '../../../shim/agent/image-guard.ts';
 import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
 import { LayerIndex } from '../../../shim/agent/layer-index.ts';
 import { LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
+import { nodePlatform } from '../../../shim/agent/node-platform.ts';
 import { FakeContentStore } from '../../fakes/content-store.ts';
 import { LeaseIssuer } from '../../fakes/lease-issuer.ts';
 import { manualClock } from '../../fakes/manual-clock.ts';
+import { randomImage, randomLayer, statementOf } from '../../fakes/release-statement.ts';
 import { fakeLayer, gateRecord } from '../../fakes/scripted-gate.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -40,10 +43,19 @@ beforeEach(async () => {
           : authority.keyServer.acquireLease(request),
     },
   });
+  const index = new LayerIndex(store.connection);
+  for (const { imageDigest, imageKeyId, blob } of [a, b, c]) {
+    const image = randomImage('amd64', imageKeyId);
+    const layers = [{ ...randomLayer(imageKeyId), ...blob }];
+    issuer.statements.set(
+      imageDigest,
+      statementOf([{ ...image, manifest: imageDigest, layers }], { imageKeyId }),
+    );
+  }
   gate = new ContainerdGate({
     containerd: store.connection,
-    index: new LayerIndex(store.connection),
-    leases,
+    index,
+    guard: new ImageGuard(leases, index, nodePlatform('x64')),
     ledger: new ExtractionLedger(),
     onRefusedLate: () => undefined,
     onKeepBlobFailed: () => undefined,

@@ -4,6 +4,7 @@ import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import { type HeldLease, LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
 import { LeaseRenewal } from '../../../shim/agent/lease-renewal.ts';
+import { ANY_IMAGE } from '../../../shim/agent/lease.ts';
 import { LEASE_DURATION_MS, LeaseIssuer } from '../../fakes/lease-issuer.ts';
 import { type ManualClock, manualClock } from '../../fakes/manual-clock.ts';
 
@@ -52,6 +53,18 @@ describe('leases', () => {
     await lease();
     await pass(LEASE_DURATION_MS / 3 - 1);
     expect(issuer.renewed).toBe(0);
+  });
+
+  test('of key provider calls are not prolonged: they lapse, and the next call asks anew', async () => {
+    const subject = { imageDigest: ANY_IMAGE, imageKeyId: 'key-1' } as const;
+    const held = await keeper.require(subject, undefined);
+    await pass(LEASE_DURATION_MS / 2);
+    expect(issuer.renewed).toBe(0);
+    expect(keeper.isGood(held)).toBe(true);
+    await pass(LEASE_DURATION_MS);
+    expect(held.imageKey.every((byte) => byte === 0)).toBe(true);
+    await keeper.require(subject, undefined);
+    expect(issuer.acquired).toBe(2);
   });
 
   test('are prolonged again and again', async () => {

@@ -12,6 +12,7 @@ const identity: NodeIdentity = {
   authorityPem: 'authority',
   certificateExpiresAtMs: 1_900_000_000_000,
   leaseVerificationJwk: '{}',
+  releaseVerificationJwk: '{}',
   licenses: [{ licenseId: 'lic-1', productCode: 'acme', contact: 'license@acme.example' }],
 };
 
@@ -65,6 +66,11 @@ describe('the identity', () => {
     await store.save({ ...identity, nodeId: 'node-0' });
     await store.save(identity);
     expect(await store.load()).toEqual(identity);
+  });
+
+  test('of a node activated before releases were signed is still read', async () => {
+    await store.save({ ...identity, releaseVerificationJwk: undefined } as unknown as NodeIdentity);
+    expect(await store.load()).toEqual({ ...identity, releaseVerificationJwk: '' });
   });
 
   test('and the key can be read by their owner only, and leave no other file', async () => {

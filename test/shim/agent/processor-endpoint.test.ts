@@ -7,9 +7,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { HELD_BACK_BYTES } from '#src/base/limits.ts';
 import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
-import { KeyGrantor } from '../../../shim/agent/key-grant.ts';
-import { LayerIndex } from '../../../shim/agent/layer-index.ts';
-import { LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
 import { type ProcessorEndpointParts, serveProcessors } from '../../../shim/agent/processor-endpoint.ts';
 import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
 import { processorProgram } from '../../../shim/processor/program.ts';
@@ -17,10 +14,12 @@ import { FakeContentStore } from '../../fakes/content-store.ts';
 import {
   type EncryptedImage,
   encryptedImage,
+  encryptedImageStatement,
   imgcryptPayload,
   layerIdentity,
   storeEncryptedImage,
 } from '../../fakes/encrypted-image.ts';
+import { keyGrantor } from '../../fakes/key-grantor.ts';
 import { LeaseIssuer } from '../../fakes/lease-issuer.ts';
 import { manualClock } from '../../fakes/manual-clock.ts';
 import { makePipe } from '../../fakes/pipe.ts';
@@ -49,12 +48,10 @@ beforeEach(async () => {
   ledger = new ExtractionLedger();
   pool = new WorkerPool(WORKER);
   outcomes = [];
-  const leases = new LeaseKeeper(issuer.clock, { onEnded: () => undefined });
-  leases.setAuthority(issuer.authority());
   await writeFile(path('processor'), processorProgram(path('processor.sock')), { mode: 0o755 });
   server = await serveProcessors(path('processor.sock'), {
     pool,
-    grantor: new KeyGrantor(ledger, new LayerIndex(store.connection), leases),
+    grantor: keyGrantor(ledger, store, issuer),
     programPath: path('processor'),
     onLayer: (outcome) => outcomes.push(outcome),
   });
@@ -69,6 +66,7 @@ afterEach(async () => {
 function pulledImage(plaintexts: readonly Buffer[]): EncryptedImage {
   const image = encryptedImage(plaintexts, { imageKeyId: `key-${issuer.imageKeys.size}` });
   issuer.imageKeys.set(image.imageKeyId, image.imageKey);
+  issuer.statements.set(image.manifestDigest, encryptedImageStatement(image));
   storeEncryptedImage(store, NAMESPACE, image);
   return image;
 }

@@ -33,15 +33,31 @@ describe.each(VERSIONS)('for containerd %s', (containerdVersion, configVersion) 
     });
     expect(config['stream_processors']).toEqual({
       'io.containerd.ocicrypt.decoder.v1.tar': {
-        accepts: ['application/vnd.oci.image.layer.v1.tar+encrypted'],
+        accepts: [
+          'application/vnd.oci.image.layer.v1.tar+encrypted',
+          'application/vnd.oci.image.layer.nondistributable.v1.tar+encrypted',
+        ],
         returns: 'application/vnd.oci.image.layer.v1.tar',
         path: gate.processor.path,
         args: [],
         env: [],
       },
       'io.containerd.ocicrypt.decoder.v1.tar.gzip': {
-        accepts: ['application/vnd.oci.image.layer.v1.tar+gzip+encrypted'],
+        accepts: [
+          'application/vnd.oci.image.layer.v1.tar+gzip+encrypted',
+          'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip+encrypted',
+        ],
         returns: 'application/vnd.oci.image.layer.v1.tar+gzip',
+        path: gate.processor.path,
+        args: [],
+        env: [],
+      },
+      'io.containerd.ocicrypt.decoder.v1.tar.zstd': {
+        accepts: [
+          'application/vnd.oci.image.layer.v1.tar+zstd+encrypted',
+          'application/vnd.oci.image.layer.nondistributable.v1.tar+zstd+encrypted',
+        ],
+        returns: 'application/vnd.oci.image.layer.v1.tar+zstd',
         path: gate.processor.path,
         args: [],
         env: [],

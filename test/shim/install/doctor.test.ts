@@ -62,7 +62,7 @@ describe('a finding', () => {
     [
       'that there is no configuration',
       { containerdConfig: undefined },
-      ['snapshotter', 'stream processor', 'stream processor', 'CRI'],
+      ['snapshotter', 'stream processor', 'stream processor', 'stream processor', 'CRI'],
     ],
     [
       'that the snapshotter is not there',
@@ -88,7 +88,7 @@ describe('a finding', () => {
     [
       'of anything in place of a table',
       { containerdConfig: { proxy_plugins: 7, plugins: 'x' } },
-      ['snapshotter', 'stream processor', 'stream processor', 'CRI'],
+      ['snapshotter', 'stream processor', 'stream processor', 'stream processor', 'CRI'],
     ],
   ];
 

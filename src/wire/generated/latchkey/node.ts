@@ -53,10 +53,15 @@ export interface ActivateResponse {
   contact: string;
   /** JSON Web Key of the Ed25519 key that signs leases. */
   leaseVerificationJwk: string;
+  /** JSON Web Key of the Ed25519 key that signs release statements. */
+  releaseVerificationJwk: string;
 }
 
 export interface AcquireLeaseRequest {
-  /** Digest of the image manifest as the node has it. */
+  /**
+   * Digest of the image manifest as the node has it. Empty where only the key is known (a key provider call): then
+   * the release of this key is decided, and the lease names one of its images.
+   */
   imageDigest: string;
   imageKeyId: string;
   /** 16 random bytes, once; a repeated nonce is refused. */
@@ -73,6 +78,8 @@ export interface AcquireLeaseResponse {
   revision: number;
   /** Receipt: the place of this decision in the audit log. */
   auditSequence: number;
+  /** Signed envelope (DSSE, JSON) of the statement that says what the release is; see src/image/statement.ts. */
+  statement: Buffer;
 }
 
 export interface RenewLeasesRequest {
@@ -224,6 +231,7 @@ function createBaseActivateResponse(): ActivateResponse {
     productCode: "",
     contact: "",
     leaseVerificationJwk: "",
+    releaseVerificationJwk: "",
   };
 }
 
@@ -252,6 +260,9 @@ export const ActivateResponse: MessageFns<ActivateResponse> = {
     }
     if (message.leaseVerificationJwk !== "") {
       writer.uint32(66).string(message.leaseVerificationJwk);
+    }
+    if (message.releaseVerificationJwk !== "") {
+      writer.uint32(74).string(message.releaseVerificationJwk);
     }
     return writer;
   },
@@ -333,6 +344,14 @@ export const ActivateResponse: MessageFns<ActivateResponse> = {
             message.leaseVerificationJwk = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.releaseVerificationJwk = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -358,6 +377,7 @@ export const ActivateResponse: MessageFns<ActivateResponse> = {
     message.productCode = object.productCode ?? "";
     message.contact = object.contact ?? "";
     message.leaseVerificationJwk = object.leaseVerificationJwk ?? "";
+    message.releaseVerificationJwk = object.releaseVerificationJwk ?? "";
     return message;
   },
 };
@@ -454,7 +474,7 @@ export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
 };
 
 function createBaseAcquireLeaseResponse(): AcquireLeaseResponse {
-  return { lease: "", imageKeyJwe: "", serverTimeMs: 0, revision: 0, auditSequence: 0 };
+  return { lease: "", imageKeyJwe: "", serverTimeMs: 0, revision: 0, auditSequence: 0, statement: Buffer.alloc(0) };
 }
 
 export const AcquireLeaseResponse: MessageFns<AcquireLeaseResponse> = {
@@ -473,6 +493,9 @@ export const AcquireLeaseResponse: MessageFns<AcquireLeaseResponse> = {
     }
     if (message.auditSequence !== 0) {
       writer.uint32(40).int64(message.auditSequence);
+    }
+    if (message.statement.length !== 0) {
+      writer.uint32(50).bytes(message.statement);
     }
     return writer;
   },
@@ -530,6 +553,14 @@ export const AcquireLeaseResponse: MessageFns<AcquireLeaseResponse> = {
             message.auditSequence = longToNumber(reader.int64());
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.statement = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -552,6 +583,7 @@ export const AcquireLeaseResponse: MessageFns<AcquireLeaseResponse> = {
     message.serverTimeMs = object.serverTimeMs ?? 0;
     message.revision = object.revision ?? 0;
     message.auditSequence = object.auditSequence ?? 0;
+    message.statement = object.statement ?? Buffer.alloc(0);
     return message;
   },
 };

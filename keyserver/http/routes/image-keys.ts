@@ -1,0 +1,40 @@
+/** Image keys that the key server makes itself, so that a release can take over layers of an earlier one. */
+import { z } from 'zod';
+import {
+  elementsInputSchema,
+  mintedImageKeyInputSchema,
+  mintedImageKeySchema,
+  wrappedElementsSchema,
+} from '#src/wire/admin-api.ts';
+import { mintImageKey, wrapElements } from '../../domain/image-keys.ts';
+import type { KeyServer } from '../../domain/key-server.ts';
+import type { AdminApp } from '../admin-app.ts';
+import { ALSO_FOR_RELEASE } from '../authentication.ts';
+
+export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
+  app.post(
+    '/v1/image-keys',
+    {
+      config: ALSO_FOR_RELEASE,
+      schema: {
+        summary: 'Make an image key that stays in the key server; it opens nothing until a release has it',
+        body: mintedImageKeyInputSchema,
+        response: { 201: mintedImageKeySchema },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await mintImageKey(server, request.actor, request.body)),
+  );
+  app.post(
+    '/v1/image-keys/:id/elements',
+    {
+      config: ALSO_FOR_RELEASE,
+      schema: {
+        summary: 'Wrap layer keys under an image key that has no release yet; none of them is shown',
+        params: z.object({ id: z.string() }),
+        body: elementsInputSchema,
+        response: { 200: wrappedElementsSchema },
+      },
+    },
+    (request) => wrapElements(server, request.actor, request.params.id, request.body),
+  );
+}

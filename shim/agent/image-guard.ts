@@ -1,0 +1,143 @@
+/**
+ * A lease says that an image may run; the release statement that comes with it says what that image is. Before a layer
+ * key leaves this agent and at every start, the image in containerd must be that one. Its documents are immutable under
+ * their digests, so each lease is compared once.
+ */
+import { LatchkeyError } from '#src/base/errors.ts';
+import { type FoundImage, imageAlterations } from '#src/image/statement-match.ts';
+import { chainIds } from '#src/oci/chain-id.ts';
+import type { Digest } from '#src/oci/digest.ts';
+import type { Platform } from '#src/oci/platform.ts';
+import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
+import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
+
+/** Where the images of this node can be looked at. */
+export interface ImageSource {
+  /** Undefined when the node no longer has the documents of the image. */
+  image(digest: Digest): Promise<FoundImage | undefined>;
+  /** The keys of the images of a namespace whose layers end with a chain ID: one record for each image and key. */
+  recordsOf(namespace: string, topChainId: Digest): Promise<readonly SnapshotGateRecord[]>;
+}
+
+type Verdict = LatchkeyError | 'as-released';
+
+export class ImageGuard {
+  readonly #leases: LeaseKeeper;
+  readonly #images: ImageSource;
+  readonly #platform: Pick<Platform, 'os' | 'architecture'>;
+  readonly #verdicts = new WeakMap<HeldLease, Promise<Verdict>>();
+  readonly #passed = new WeakSet<HeldLease>();
+  readonly #topChainIds = new WeakMap<HeldLease, Digest>();
+
+  /** @param platform of this node */
+  constructor(leases: LeaseKeeper, images: ImageSource, platform: Pick<Platform, 'os' | 'architecture'>) {
+    this.#leases = leases;
+    this.#images = images;
+    this.#platform = platform;
+  }
+
+  /** True when a start needs no question to anybody. */
+  isCleared(record: SnapshotGateRecord): boolean {
+    const lease = this.#leases.findGood(record);
+    return lease !== undefined && this.#passed.has(lease) && isLayerOf(lease, record);
+  }
+
+  /**
+   * A good lease for the record's image, which is as its vendor released it and holds the record's layer.
+   * @throws LatchkeyError DENIED_*
+   */
+  async require(record: SnapshotGateRecord): Promise<HeldLease> {
+    const lease = await this.#leases.require(record, record.contact);
+    const verdict = await this.#verdictOn(lease);
+    if (verdict !== 'as-released') throw verdict;
+    if (isLayerOf(lease, record)) return lease;
+    throw altered(lease.claims, `the layer ${record.blob.digest} is not of this release`);
+  }
+
+  /**
+   * Resolves when the chain is all the layers of a released image with a lease, no fewer and no others. A chain ID
+   * stands for everything below it, so the topmost one tells.
+   * @param records of the gated layers in the chain, which hold leases
+   * @throws LatchkeyError DENIED_IMAGE_ALTERED
+   */
+  async requireReleasedChain(
+    namespace: string,
+    topChainId: Digest,
+    records: readonly SnapshotGateRecord[],
+  ): Promise<void> {
+    const held = this.#leases.all().filter((lease) => this.#leases.isGood(lease) && this.#passed.has(lease));
+    if (held.some((lease) => this.#topChainIdOf(lease) === topChainId)) return;
+    // Gated layers may have come with another release; then nobody has asked for a lease for this one yet.
+    for (const record of await this.#images.recordsOf(namespace, topChainId)) {
+      const lease = await this.require(record).catch(() => undefined);
+      if (lease !== undefined && this.#topChainIdOf(lease) === topChainId) return;
+    }
+    const lease = records.map((record) => this.#leases.findGood(record)).find((found) => found !== undefined);
+    throw altered(lease?.claims, 'layers of it are missing, were replaced, or lie on top of it');
+  }
+
+  #topChainIdOf(lease: HeldLease): Digest | undefined {
+    const known = this.#topChainIds.get(lease);
+    if (known !== undefined) return known;
+    const image = lease.statement.images.find(({ manifest }) => manifest === lease.claims.imageDigest);
+    const diffIds = (image?.layers ?? []).flatMap(({ diffId }) => (diffId === undefined ? [] : [diffId]));
+    const topChainId = chainIds(diffIds).at(-1);
+    if (topChainId !== undefined) this.#topChainIds.set(lease, topChainId);
+    return topChainId;
+  }
+
+  async #verdictOn(lease: HeldLease): Promise<Verdict> {
+    const known = this.#verdicts.get(lease);
+    if (known !== undefined) return known;
+    const verdict = this.#compare(lease);
+    this.#verdicts.set(lease, verdict);
+    try {
+      if ((await verdict) === 'as-released') this.#passed.add(lease);
+    } catch (error) {
+      // containerd did not answer: that says nothing about the image.
+      this.#verdicts.delete(lease);
+      throw error;
+    }
+    return verdict;
+  }
+
+  async #compare(lease: HeldLease): Promise<Verdict> {
+    const { statement } = lease;
+    const { imageDigest } = lease.claims;
+    // Documents that containerd has collected were compared by their digest when the snapshot was made.
+    const image =
+      (await this.#images.image(imageDigest)) ??
+      statement.images.find(({ manifest }) => manifest === imageDigest);
+    const alteration =
+      image === undefined
+        ? `the manifest ${imageDigest} is not of this release`
+        : imageAlterations(statement, image, this.#platform).at(0)?.text;
+    if (alteration === undefined) return 'as-released';
+    const denial = altered(lease.claims, alteration);
+    // The image key has no business here; the next start asks for a lease, and with it for a statement, again.
+    this.#leases.end(lease, denial);
+    return denial;
+  }
+}
+
+/** True when the statement has the layer in the image of the lease, encrypted under the same key. */
+function isLayerOf({ statement, subject }: HeldLease, { blob, imageKeyId }: SnapshotGateRecord): boolean {
+  const image = statement.images.find(({ manifest }) => manifest === subject.imageDigest);
+  return (
+    image?.layers.some(
+      ({ digest, isEncrypted, imageKeyIds }) =>
+        digest === blob.digest && isEncrypted && imageKeyIds.includes(imageKeyId),
+    ) === true
+  );
+}
+
+function altered(
+  { licenseId, contact }: { readonly licenseId?: string; readonly contact?: string } = {},
+  reason: string,
+): LatchkeyError {
+  return new LatchkeyError('DENIED_IMAGE_ALTERED', `this is not the image that was released: ${reason}`, {
+    hint: 'pull it again from where its vendor publishes it',
+    licenseId,
+    contact,
+  });
+}

@@ -1,0 +1,128 @@
+/**
+ * What looks like a secret in the parts of an image that encryption of layers leaves readable: the configs of all
+ * platforms, and annotations. Pure, and it never gives a value, only where it is.
+ */
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { ExecutionConfig, ImageConfig } from '#src/oci/config.ts';
+import type { Descriptor } from '#src/oci/descriptor.ts';
+import type { ImageGraph } from './image-graph.ts';
+import { platformName } from './image-graph.ts';
+import { withoutHistory } from './rewrite-config.ts';
+import { type SecretSighting, secretsIn, secretsInPair } from './secret-shapes.ts';
+
+export interface LeakFinding {
+  /** `linux/amd64`, or `index`. */
+  readonly where: string;
+  /** `Env`, `Labels`, `history 3` ... */
+  readonly field: string;
+  /** Of the variable, label or flag, when it has one. */
+  readonly name?: string | undefined;
+  readonly reason: string;
+}
+
+type FieldSighting = SecretSighting & { readonly field: string };
+
+/**
+ * Looks at everything of an image that stays readable.
+ * @param isHistoryScrubbed true when the history will be empty
+ */
+export function lintImage(graph: ImageGraph, isHistoryScrubbed: boolean): LeakFinding[] {
+  return graph.nodes.flatMap((node): LeakFinding[] => {
+    switch (node.kind) {
+      case 'image': {
+        const config = isHistoryScrubbed ? withoutHistory(node.config) : node.config;
+        const { annotations, layers } = node.manifest;
+        const found = [
+          ...lintConfig(config),
+          ...lintAnnotations(annotations),
+          ...lintAnnotations(node.entry?.annotations),
+          ...layers.flatMap((layer) => lintAnnotations(layer.annotations)),
+        ];
+        return distinct(found, platformName(node));
+      }
+      case 'index':
+        return distinct(lintAnnotations(node.index.annotations), 'index');
+      case 'artifact':
+        return distinct(lintAnnotations(node.manifest.annotations), 'artifact');
+    }
+  });
+}
+
+/** Looks at one image config. */
+export function lintConfig(config: ImageConfig): FieldSighting[] {
+  const history = config.history ?? [];
+  return [
+    ...lintExecution(config.config, ''),
+    ...lintExecution(config.container_config, 'container_config.'),
+    ...lintText('comment', config.comment),
+    ...history.flatMap(({ created_by, comment, author }, at) =>
+      [created_by, comment, author].flatMap((text) => lintText(`history ${at}`, text)),
+    ),
+    ...lintText('moby.buildkit.buildinfo.v1', buildInfoOf(config)),
+  ];
+}
+
+/**
+ * Refuses an image that would show secrets.
+ * @throws LatchkeyError INPUT_SECRET_EXPOSED, naming where they are
+ */
+export function requireNoLeaks(leaks: readonly LeakFinding[]): void {
+  if (leaks.length === 0) return;
+  const shown = leaks.slice(0, MAX_SHOWN_LEAKS).map(leakText);
+  const more = leaks.length > shown.length ? [`and ${leaks.length - shown.length} more`] : [];
+  const isHistory = leaks.some(({ field }) => field.startsWith('history'));
+  const scrub = isHistory ? ', empty the history with --scrub-history' : '';
+  throw new LatchkeyError(
+    'INPUT_SECRET_EXPOSED',
+    `what looks like a secret would stay readable by anybody: ${[...shown, ...more].join('; ')}`,
+    {
+      hint: `give it at run time or as a build secret${scrub}, or go on with --allow-config-leak`,
+    },
+  );
+}
+
+/** An error is read in a terminal; the JSON of `--dry-run` has them all. */
+const MAX_SHOWN_LEAKS = 10;
+
+/** `linux/amd64 Env DB_PASSWORD (its name says it is a secret)` */
+export function leakText({ where, field, name, reason }: LeakFinding): string {
+  return `${[where, field, name].filter((part) => part !== undefined).join(' ')} (${reason})`;
+}
+
+function lintExecution(config: ExecutionConfig | null | undefined, prefix: string): FieldSighting[] {
+  if (config === null || config === undefined) return [];
+  const { Env, Labels, Cmd, Entrypoint, OnBuild, Shell, Healthcheck } = config;
+  const commands = { Cmd, Entrypoint, OnBuild, Shell, Healthcheck: Healthcheck?.Test };
+  return [
+    ...(Env ?? []).flatMap((entry) => {
+      const at = entry.indexOf('=');
+      return at < 0 ? [] : lintPair(`${prefix}Env`, entry.slice(0, at), entry.slice(at + 1));
+    }),
+    ...Object.entries(Labels ?? {}).flatMap(([name, value]) => lintPair(`${prefix}Labels`, name, value)),
+    ...Object.entries(commands).flatMap(([field, words]) => lintText(`${prefix}${field}`, words?.join(' '))),
+  ];
+}
+
+function lintAnnotations(annotations: Descriptor['annotations']): FieldSighting[] {
+  return Object.entries(annotations ?? {}).flatMap(([name, value]) => lintPair('annotation', name, value));
+}
+
+function lintPair(field: string, name: string, value: string): FieldSighting[] {
+  return secretsInPair(name, value).map((sighting) => ({ ...sighting, field }));
+}
+
+function lintText(field: string, text: string | undefined): FieldSighting[] {
+  return text === undefined ? [] : secretsIn(text).map((sighting) => ({ ...sighting, field }));
+}
+
+/** The record is JSON in base64; what is not, is looked at as it is. */
+function buildInfoOf(config: ImageConfig): string | undefined {
+  const value = config['moby.buildkit.buildinfo.v1'];
+  if (value === undefined) return undefined;
+  return typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : JSON.stringify(value);
+}
+
+function distinct(sightings: readonly FieldSighting[], where: string): LeakFinding[] {
+  const findings = sightings.map(({ field, name, reason }) => ({ where, field, name, reason }));
+  return [...new Map(findings.map((finding) => [leakText(finding), finding])).values()];
+}

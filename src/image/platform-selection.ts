@@ -1,0 +1,74 @@
+/** An image with only some of its platforms; pure. Attestations of platforms that go, go with them. */
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { Digest } from '#src/oci/digest.ts';
+import type { Platform } from '#src/oci/platform.ts';
+import { describeArtifact } from './attestations.ts';
+import { type ImageGraph, platformImages, platformName } from './image-graph.ts';
+
+/** A platform as people ask for it; without a variant, any. */
+export interface PlatformRequest {
+  readonly os: string;
+  readonly architecture: string;
+  readonly variant?: string | undefined;
+}
+
+const PLATFORM_PATTERN = /^([a-z0-9_.-]+)\/([a-z0-9_.-]+)(?:\/([a-z0-9_.-]+))?$/i;
+
+/**
+ * Reads `os/arch[/variant]`.
+ * @throws LatchkeyError USAGE_INVALID
+ */
+export function parsePlatform(text: string): PlatformRequest {
+  const [, os, architecture, variant] = PLATFORM_PATTERN.exec(text) ?? [];
+  if (os !== undefined && architecture !== undefined) return { os, architecture, variant };
+  throw new LatchkeyError('USAGE_INVALID', `${JSON.stringify(text.slice(0, 100))} is not a platform`, {
+    hint: 'write os/arch or os/arch/variant: linux/amd64, linux/arm/v7',
+  });
+}
+
+/**
+ * Leaves only the wanted platforms in an image. Indexes keep their other fields; one that is left empty goes.
+ * @throws LatchkeyError USAGE_INVALID naming the platforms there are
+ */
+export function selectPlatforms(graph: ImageGraph, wanted: readonly PlatformRequest[]): ImageGraph {
+  if (wanted.length === 0) return graph;
+  const images = platformImages(graph);
+  for (const request of wanted) {
+    if (images.some(({ platform }) => isWanted(platform, request))) continue;
+    const there = [...new Set(images.map(platformName))].join(', ');
+    throw new LatchkeyError('USAGE_INVALID', `the image has no platform ${requestName(request)}`, {
+      hint: `it has ${there}`,
+    });
+  }
+  const gone = new Set<Digest>(
+    images
+      .filter(({ platform }) => !wanted.some((request) => isWanted(platform, request)))
+      .map(({ blob }) => blob.descriptor.digest),
+  );
+  // Children come before the index that names them, and an artifact may come before what it is about.
+  const aboutGone = (digest: Digest | undefined) => digest !== undefined && gone.has(digest);
+  for (let before = -1; before < gone.size;) {
+    before = gone.size;
+    for (const node of graph.nodes) {
+      const isGone =
+        (node.kind === 'artifact' && aboutGone(describeArtifact(node).about)) ||
+        (node.kind === 'index' && node.index.manifests.every(({ digest }) => gone.has(digest)));
+      if (isGone) gone.add(node.blob.descriptor.digest);
+    }
+  }
+  return { ...graph, nodes: graph.nodes.filter(({ blob }) => !gone.has(blob.descriptor.digest)) };
+}
+
+function isWanted(platform: Platform, { os, architecture, variant }: PlatformRequest): boolean {
+  if (platform.os !== os || platform.architecture !== architecture) return false;
+  return variant === undefined || (platform.variant ?? defaultVariant(architecture)) === variant;
+}
+
+/** arm64 has one variant, which most builders leave out (OCI image spec, "Platform Variants"). */
+function defaultVariant(architecture: string): string | undefined {
+  return architecture === 'arm64' ? 'v8' : undefined;
+}
+
+function requestName({ os, architecture, variant }: PlatformRequest): string {
+  return [os, architecture, variant].filter((part) => part !== undefined).join('/');
+}

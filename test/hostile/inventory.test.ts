@@ -1,0 +1,86 @@
+/** No parser without a hostile test: what reads outside input is in one of the tables, or says where it is tested. */
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { IMAGE_PARSERS } from './image-parsers.ts';
+import { KEY_PARSERS } from './key-parsers.ts';
+import { SITE_PARSERS } from './site-parsers.ts';
+
+const ROOT = join(import.meta.dirname, '..', '..');
+const FOLDERS = ['src', 'cli', 'keyserver', 'shim'];
+/** Calls that turn text or bytes from somewhere into values. */
+const READS =
+  /\b(?:parseJson|JSON\.parse|parseDocument|checkDocument)\(|\.(?:safeParse|parse)\(|\bfrom(?:Der|BER)\(|\bX509Certificate\(|\bPkcs10CertificateRequest\(|\bcreate(?:Private|Public)Key\(|\bread(?:Keys|Message)\(|\bBinaryReader\(|\.decode\(|'(?:smol-toml|yaml|tar-stream)'/;
+const PARSER_NAME = /^export (?:async )?function (parse[A-Z]\w*)/gm;
+
+/** Files that read input and have their hostile tests somewhere else. */
+const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
+  'src/registry/credential-helper.ts': 'test/registry/credentials.test.ts',
+  'src/registry/credentials.ts': 'test/registry/credentials.test.ts',
+  'src/store/docker-archive.ts': 'test/store/hostile-archive.test.ts',
+  'src/store/layout-reader.ts': 'test/hostile/mutated-image.test.ts',
+  'src/store/tar-members.ts': 'test/store/hostile-archive.test.ts',
+  'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
+  'cli/image-key-file.ts': 'test/cli/key-provider-request.test.ts',
+  'shim/install/install.ts': 'test/shim/install/install.test.ts',
+};
+
+/** Files whose input is our own: written by us, in a place only we can write to, or no input at all. */
+const OWN_INPUT: Readonly<Record<string, string>> = {
+  'src/image/push-staging.ts': 'a file that an earlier push has left in the own cache',
+  'src/keywrap/pkcs11-token.ts': 'the public key of a token that is trusted with the private one',
+  'src/store/tar-writer.ts': 'writes only',
+  'cli/admin-client.ts': 'answers of the key server that the user has named and logs in to',
+  'cli/program.ts': 'the own package.json',
+  'cli/run-program.ts': 'the answer of a program of ours',
+  'keyserver/main.ts': 'the own package.json',
+  'keyserver/audit/list-events.ts': 'the own database',
+  'keyserver/custody/organization-keys.ts': 'keys from the own database, under the root key',
+  'keyserver/domain/acquire-lease.ts': 'a key that was checked when its node was activated',
+  'keyserver/domain/organization.ts': 'the own database',
+  'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
+  'shim/agent/activation.ts': 'the answer of the key server, by its own authority',
+  'shim/agent/main.ts': 'the own package.json',
+  'shim/agent/node-identity.ts': 'the own state directory',
+  'shim/snapshotter/journal.ts': 'the own state directory',
+};
+
+const sources = FOLDERS.flatMap((folder) =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts') && !name.startsWith('wire/generated'))
+    .map((name) => `${folder}/${name}`),
+);
+const parsers = [...IMAGE_PARSERS, ...KEY_PARSERS, ...SITE_PARSERS];
+const inTables = new Set(parsers.map(({ file }) => file));
+
+function read(path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8');
+}
+
+describe('parsers of outside input', () => {
+  test('are in a table of hostile tests, or name their own', () => {
+    const known = new Set([...inTables, ...Object.keys(TESTED_ELSEWHERE), ...Object.keys(OWN_INPUT)]);
+    const readers = sources.filter((path) => READS.test(read(path)));
+    expect(readers.length).toBeGreaterThan(40);
+    expect(readers.filter((path) => !known.has(path))).toEqual([]);
+  });
+
+  test('called parse... are all in a table by their name', () => {
+    const names = new Set(parsers.map(({ file, name }) => `${file} ${name.split(' ')[0] ?? ''}`));
+    const exported = sources.flatMap((path) =>
+      [...read(path).matchAll(PARSER_NAME)].map((match) => `${path} ${match[1] ?? ''}`),
+    );
+    const elsewhere = new Set([...Object.keys(TESTED_ELSEWHERE), ...Object.keys(OWN_INPUT)]);
+    const missing = exported.filter(
+      (entry) => !names.has(entry) && !elsewhere.has(entry.split(' ')[0] ?? ''),
+    );
+    expect(exported.length).toBeGreaterThan(30);
+    expect(missing).toEqual([]);
+  });
+
+  test('in the tables and lists exist', () => {
+    const files = [...inTables, ...Object.keys(TESTED_ELSEWHERE), ...Object.keys(OWN_INPUT)];
+    expect(files.filter((path) => !sources.includes(path))).toEqual([]);
+    expect(Object.values(TESTED_ELSEWHERE).filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+  });
+});

@@ -1,0 +1,46 @@
+/** Which of the statements attached to an image counts. */
+import { beforeAll, describe, expect, test } from 'vitest';
+import { describeGraph } from '#src/image/describe-image.ts';
+import { type ImageGraph, readImageGraph } from '#src/image/image-graph.ts';
+import { attachStatement } from '#src/image/statement-referrer.ts';
+import { verifyImage } from '#src/image/verify.ts';
+import { MEDIA_TYPE } from '#src/oci/media-types.ts';
+import type { BlobStore } from '#src/store/blob-store.ts';
+import { createMemoryStore } from '#src/store/memory.ts';
+import { randomImage, signedEnvelope, signingKeyPair, statementOf } from '../fakes/release-statement.ts';
+import { type RealLayer, realLayer, storeRealImage } from './real-image.ts';
+
+const vendor = signingKeyPair();
+const options = { publicKeys: [vendor.publicKey], readsBlobs: false };
+let layers: RealLayer[];
+
+beforeAll(async () => {
+  layers = [await realLayer(MEDIA_TYPE.ociLayerGzip)];
+});
+
+async function storedImage(): Promise<{ store: BlobStore; graph: ImageGraph }> {
+  const store = createMemoryStore();
+  await storeRealImage(store, layers, { tag: 'v1' });
+  return { store, graph: await readImageGraph(store, 'v1') };
+}
+
+describe('of several attached statements', () => {
+  test('a true one of another release, attached by a stranger, does not hide the one of this image', async () => {
+    const { store, graph } = await storedImage();
+    const root = graph.root.descriptor;
+    const elsewhere = signedEnvelope(statementOf([randomImage()]), vendor);
+    const own = signedEnvelope(describeGraph(graph), vendor);
+    await attachStatement(store, root, elsewhere);
+    await attachStatement(store, root, own);
+    const { statement } = await verifyImage(await readImageGraph(store, 'v1'), options);
+    expect(statement.root.digest).toBe(root.digest);
+  });
+
+  test('one that is of another release alone does not verify this image', async () => {
+    const { store, graph } = await storedImage();
+    await attachStatement(store, graph.root.descriptor, signedEnvelope(statementOf([randomImage()]), vendor));
+    await expect(verifyImage(await readImageGraph(store, 'v1'), options)).rejects.toMatchObject({
+      code: 'INPUT_STATEMENT_MISMATCH',
+    });
+  });
+});
