@@ -1,5 +1,5 @@
 /** Registers a release that another tool has encrypted with one of our image keys. */
-import { rm } from 'node:fs/promises';
+import { realpath, rm } from 'node:fs/promises';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { describeGraph } from '#src/image/describe-image.ts';
 import { type ImageGraph, platformImages, platformName, readImageGraph } from '#src/image/image-graph.ts';
@@ -58,7 +58,8 @@ export async function registerFromFile(
   });
   // The same command again would need the file, so it stays until all is done.
   await attach(registration, graph.root.descriptor, registered.statement);
-  if (!isKept) await rm(imageKeyPath, { force: true });
+  // Through a link it is the key that goes, not the link.
+  if (!isKept) await rm(await realpath(imageKeyPath), { force: true });
   return registered;
 }
 
