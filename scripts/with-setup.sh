@@ -106,6 +106,9 @@ fetch_node_headers() {
 }
 
 compile_pkcs11() {
+  for program in g++ make python3; do
+    command -v "$program" >/dev/null || return
+  done
   node_headers >/dev/null || fetch_node_headers || return
   say 'compiling the optional PKCS#11 support (pkcs11js)'
   npm rebuild pkcs11js --nodedir="$(node_headers)" --loglevel=error >/dev/null
