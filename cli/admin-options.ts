@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import type { AdminClient } from './admin-client.ts';
-import type { CommandContext } from './context.ts';
+import { type CommandContext, variable } from './context.ts';
 
 const DEFAULT_SERVER = 'http://127.0.0.1:7440';
 /** Where `latchkey serve` leaves the first token unless told otherwise. */
@@ -36,11 +36,6 @@ export async function adminClientOf(context: CommandContext, command: Command): 
   const token = await readToken(context, options);
   const { AdminClient } = await import('./admin-client.ts');
   return new AdminClient({ serverUrl, token, signal: context.signal });
-}
-
-/** A variable that is set to nothing counts as one that is not set, as a pipeline without the secret leaves it. */
-function variable({ env }: CommandContext, name: string): string | undefined {
-  return env[name] === '' ? undefined : env[name];
 }
 
 function isOrigin(text: string): boolean {

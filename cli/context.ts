@@ -31,6 +31,11 @@ export interface CommandContext {
   readonly signal: AbortSignal;
 }
 
+/** A variable that is set to nothing counts as one that is not set, as a pipeline without the secret leaves it. */
+export function variable({ env }: Pick<CommandContext, 'env'>, name: string): string | undefined {
+  return env[name] === '' ? undefined : env[name];
+}
+
 /** What a program of somebody else is started with: the token of the admin API is none of its business. */
 export function childEnvironment({ env }: Pick<CommandContext, 'env'>): NodeJS.ProcessEnv {
   return { ...env, LATCHKEY_TOKEN: undefined };

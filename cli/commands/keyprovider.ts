@@ -1,7 +1,7 @@
 /** `latchkey keyprovider`: one call of ocicrypt's key provider protocol, a document on stdin and one on stdout. */
 import type { Command } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { CommandContext } from '../context.ts';
+import { type CommandContext, variable } from '../context.ts';
 
 const DEFAULT_SOCKET = '/run/latchkey/key-provider.sock';
 
@@ -18,7 +18,7 @@ What these tools decrypt is plain on their disk, stays there after a revocation,
 Only starts on the latchkey snapshotter are gated.`;
 
 export function registerKeyProvider(program: Command, context: CommandContext): void {
-  const socket = context.env['LATCHKEY_KEY_PROVIDER_SOCKET'] ?? DEFAULT_SOCKET;
+  const socket = variable(context, 'LATCHKEY_KEY_PROVIDER_SOCKET') ?? DEFAULT_SOCKET;
   program
     .command('keyprovider')
     .description('be the key provider of skopeo, buildah, podman, CRI-O or nerdctl (ocicrypt protocol)')

@@ -1,7 +1,7 @@
 /** `latchkey node`: what the operator of a customer's machine does. */
 import type { Command } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { CommandContext } from '../context.ts';
+import { type CommandContext, variable } from '../context.ts';
 import { formatBytes, formatFields, formatTable, outputOf } from '../output.ts';
 import { becomeProgram, runJsonProgram } from '../run-program.ts';
 
@@ -187,7 +187,7 @@ function registerDoctor(node: Command, context: CommandContext): void {
 }
 
 function withSocket(command: Command, context: CommandContext): Command {
-  const fallback = context.env['LATCHKEY_AGENT_SOCKET'] ?? DEFAULT_AGENT_SOCKET;
+  const fallback = variable(context, 'LATCHKEY_AGENT_SOCKET') ?? DEFAULT_AGENT_SOCKET;
   return command.option('--socket <path>', "the agent's socket (LATCHKEY_AGENT_SOCKET)", fallback);
 }
 

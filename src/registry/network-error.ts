@@ -41,7 +41,7 @@ export function networkError(
       tlsCode === 'ERR_SSL_WRONG_VERSION_NUMBER' || tlsCode === 'ERR_SSL_PACKET_LENGTH_TOO_LONG';
     return new LatchkeyError('NET_TLS', `no trusted TLS connection to ${url.host} (${tlsCode})`, {
       hint: isPlain
-        ? 'the registry seems to speak plain HTTP; allow HTTP for it if its network is trusted'
+        ? 'the registry seems to speak plain HTTP; if its network is trusted, allow that with --allow-http'
         : 'give the registry a certificate this machine trusts (NODE_EXTRA_CA_CERTS adds an authority)',
       cause: error,
     });

@@ -173,7 +173,7 @@ describe('latchkey verify', () => {
   });
 
   test.each([
-    ['an RSA key', ['--type', 'rsa', 'rsa'], 'rsa.pem', /does not sign statements/],
+    ['an RSA key', ['--type', 'rsa', 'rsa'], 'rsa.pem', /signs no statements/],
     ['a public key', ['--type', 'ed25519', 'public'], 'public.pub.pem', /is not a private key/],
   ])('%s does not sign', async (_name, keygen, key, message) => {
     await succeed('keygen', ...keygen);
