@@ -2,7 +2,7 @@
  * An image key in a file, from `latchkey image-key create` to `latchkey release register`. Between the two it opens
  * every layer that was encrypted with it, so it is for its owner alone and removed when the key server has the key.
  */
-import { open, readFile, rm, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
@@ -10,6 +10,7 @@ import { MAX_IMAGE_KEY_FILE_BYTES } from '#src/base/limits.ts';
 import { decodeBase64, encodeBase64 } from '#src/crypto/base64.ts';
 import type { ImageKey } from '#src/image/registrar.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
+import { writeNewFile } from './new-file.ts';
 
 const OWNER_ONLY = 0o600;
 const GROUP_AND_WORLD = 0o077;
@@ -43,23 +44,10 @@ export async function writeImageKeyFile(path: string, content: ImageKeyFile): Pr
     imageKey: encodeBase64(imageKey),
     sealedImageKey,
   };
-  const file = await open(path, 'wx', OWNER_ONLY).catch((error: unknown) => {
-    if (systemErrorCode(error) !== 'EEXIST') throw error;
-    throw new LatchkeyError('STATE_CONFLICT', `${path} exists already and is not overwritten`, {
-      hint: 'choose another name; the image key in it may be in use',
-      cause: error,
-    });
+  await writeNewFile(path, `${JSON.stringify(document, null, 2)}\n`, {
+    mode: OWNER_ONLY,
+    hint: 'choose another name; the image key in it may be in use',
   });
-  try {
-    await file.writeFile(`${JSON.stringify(document, null, 2)}\n`);
-    await file.sync();
-  } catch (error) {
-    // Half a key file would be in the way of the next attempt.
-    await rm(path, { force: true });
-    throw error;
-  } finally {
-    await file.close();
-  }
 }
 
 /**

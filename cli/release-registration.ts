@@ -1,9 +1,9 @@
 /** Registers a release that another tool has encrypted with one of our image keys. */
 import { realpath, rm } from 'node:fs/promises';
-import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
 import { describeGraph } from '#src/image/describe-image.ts';
 import { type ImageGraph, platformImages, platformName, readImageGraph } from '#src/image/image-graph.ts';
-import { attachStatement } from '#src/image/statement-referrer.ts';
+import { attachReleaseStatement } from '#src/image/statement-referrer.ts';
 import { statementEnvelope } from '#src/image/statement.ts';
 import { unwrapLayerKey } from '#src/keywrap/annotations.ts';
 import { createLatchkeyUnwrapper } from '#src/keywrap/latchkey.ts';
@@ -69,16 +69,8 @@ async function attach(
   statement: string | null,
 ): Promise<void> {
   if (destination === undefined || statement === null) return;
-  try {
-    await attachStatement(destination, root, Buffer.from(statement), { signal });
-  } catch (error) {
-    const { code, message } = toLatchkeyError(error);
-    throw new LatchkeyError(
-      code,
-      `the release is registered and licensed nodes can run it, but its statement could not be attached: ${message}`,
-      { hint: 'run the same command again, so that others can verify the image', cause: error },
-    );
-  }
+  const envelope = Buffer.from(statement);
+  await attachReleaseStatement(destination, root, envelope, 'the release is registered', { signal });
 }
 
 /** Every encrypted layer must open with this key: a node has no other for it. */

@@ -1,14 +1,16 @@
 /** `latchkey keygen`: a key pair for a recipient, or for signing releases. */
 import type { KeyObject } from 'node:crypto';
 import type { Command } from 'commander';
-import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
 import type { CommandContext } from '../context.ts';
+import { writeNewFile } from '../new-file.ts';
 import { formatFields, outputOf } from '../output.ts';
 
 /** NIST SP 800-57: 3072 bits are as strong as P-256. */
 const RSA_BITS = 3072;
 const PRIVATE_FILE_MODE = 0o600;
 const PUBLIC_FILE_MODE = 0o644;
+const TAKEN_HINT = 'choose another name, or move the old key away';
 
 interface KeygenOptions {
   readonly type: string;
@@ -34,9 +36,15 @@ export function registerKeygen(program: Command, context: CommandContext): void 
       const { publicKey, privateKey } = await generate(options.type);
       const privatePath = `${name}.pem`;
       const publicPath = `${name}.pub.pem`;
-      await writeNew(privatePath, privateKey.export({ format: 'pem', type: 'pkcs8' }), PRIVATE_FILE_MODE);
+      await writeNewFile(privatePath, privateKey.export({ format: 'pem', type: 'pkcs8' }), {
+        mode: PRIVATE_FILE_MODE,
+        hint: TAKEN_HINT,
+      });
       try {
-        await writeNew(publicPath, publicKey.export({ format: 'pem', type: 'spki' }), PUBLIC_FILE_MODE);
+        await writeNewFile(publicPath, publicKey.export({ format: 'pem', type: 'spki' }), {
+          mode: PUBLIC_FILE_MODE,
+          hint: TAKEN_HINT,
+        });
       } catch (error) {
         // Half a pair would be in the way of the next attempt.
         const { rm } = await import('node:fs/promises');
@@ -66,26 +74,5 @@ async function generate(type: string): Promise<{ publicKey: KeyObject; privateKe
       throw new LatchkeyError('USAGE_INVALID', `--type ${JSON.stringify(type)} is not a key type`, {
         hint: 'use ec, rsa or ed25519',
       });
-  }
-}
-
-async function writeNew(path: string, content: string | Buffer, mode: number): Promise<void> {
-  const { open, rm } = await import('node:fs/promises');
-  const file = await open(path, 'wx', mode).catch((error: unknown) => {
-    if (systemErrorCode(error) !== 'EEXIST') throw error;
-    throw new LatchkeyError('STATE_CONFLICT', `${path} exists already and is not overwritten`, {
-      hint: 'choose another name, or move the old key away',
-      cause: error,
-    });
-  });
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } catch (error) {
-    // An empty key would be in the way of the next attempt.
-    await rm(path, { force: true });
-    throw error;
-  } finally {
-    await file.close();
   }
 }

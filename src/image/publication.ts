@@ -4,7 +4,6 @@
  */
 import type { KeyObject } from 'node:crypto';
 import type { Clock } from '#src/base/clock.ts';
-import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { keyThumbprint } from '#src/crypto/signing-key.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
@@ -17,7 +16,7 @@ import { type PushStaging, type StagedPush, withPushStaging } from './push-stagi
 import type { ImageKeyRegistrar, RegistrationTerms } from './registrar.ts';
 import type { ReusedLayer } from './reuse.ts';
 import { type RewrittenImage, writeImage } from './rewrite.ts';
-import { attachStatement } from './statement-referrer.ts';
+import { attachReleaseStatement } from './statement-referrer.ts';
 import { type ReleaseStatement, signStatement, statementEnvelope } from './statement.ts';
 
 export interface PublicationOptions extends TransferOptions {
@@ -235,16 +234,7 @@ async function attach(
   envelope: string | undefined,
 ): Promise<Digest | undefined> {
   if (envelope === undefined) return undefined;
-  try {
-    return await attachStatement(destination, root, Buffer.from(envelope), { signal });
-  } catch (error) {
-    const { code, message } = toLatchkeyError(error);
-    throw new LatchkeyError(
-      code,
-      `the image is pushed and licensed nodes can run it, but its statement could not be attached: ${message}`,
-      { hint: 'run the same command again, so that others can verify the image', cause: error },
-    );
-  }
+  return attachReleaseStatement(destination, root, Buffer.from(envelope), 'the image is pushed', { signal });
 }
 
 function digestsOf(image: RewrittenImage): Digest[] {

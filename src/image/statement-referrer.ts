@@ -2,7 +2,7 @@
  * Where the signed statement of a release is: beside the image, as a manifest that names the image's root as its subject
  * (OCI image spec, manifest.md "Guidelines for Artifact Usage"), so that it goes where the image goes.
  */
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { MAX_ATTACHED_STATEMENTS, MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
@@ -60,6 +60,30 @@ export async function attachStatement(
   const manifest = statementManifest(root, envelope);
   await destination.writeManifest(manifest, undefined, { signal });
   return manifest.descriptor.digest;
+}
+
+/**
+ * Attaches the statement of a release that is in force already: what fails now is repaired by a rerun.
+ * @param done what has been done, for the message: `the image is pushed`
+ * @throws LatchkeyError what the destination raises
+ */
+export async function attachReleaseStatement(
+  destination: BlobDestination,
+  root: Descriptor,
+  envelope: Uint8Array,
+  done: string,
+  options: TransferOptions = {},
+): Promise<Digest> {
+  try {
+    return await attachStatement(destination, root, envelope, options);
+  } catch (error) {
+    const { code, message } = toLatchkeyError(error);
+    throw new LatchkeyError(
+      code,
+      `${done} and licensed nodes can run it, but its statement could not be attached: ${message}`,
+      { hint: 'run the same command again, so that others can verify the image', cause: error },
+    );
+  }
 }
 
 /**
