@@ -1,5 +1,4 @@
 /** The options of `latchkey encrypt` that choose layers and platforms, and those about what stays readable. */
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,10 +11,10 @@ import { copyImage } from '#src/store/copy.ts';
 import { openRegistry } from '#src/registry/registry-store.ts';
 import { parseReference } from '#src/oci/reference.ts';
 import { dockerRegistrySkipReason, startDockerRegistry } from '../../lab/docker-registry.ts';
+import { runLatchkey } from '../fakes/command-line.ts';
 import { storeAttestedImage } from '../fakes/attested-image.ts';
 import { realLayer, storeRealImage } from '../image/real-image.ts';
 
-const LATCHKEY = join(import.meta.dirname, '..', '..', 'cli', 'latchkey.js');
 const skipReason = dockerRegistrySkipReason();
 
 interface Plan {
@@ -32,14 +31,7 @@ interface Plan {
 let directory: string;
 const at = (name: string) => join(directory, name);
 
-function latchkey(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-  const env = { ...process.env, XDG_CACHE_HOME: at('cache') };
-  return new Promise((resolve) => {
-    execFile(process.execPath, [LATCHKEY, ...args], { env, cwd: directory }, (error, stdout, stderr) => {
-      resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr });
-    });
-  });
-}
+const latchkey = (...args: string[]) => runLatchkey(args, { directory });
 
 const encrypt = (source: string, ...args: string[]) =>
   latchkey('encrypt', `oci:${source}:v1`, 'oci:out:v1', '--recipient', 'jwe:key.pub.pem', ...args);

@@ -1,5 +1,4 @@
 /** Images of a registry that are signed as they are found there: they are named by their digest. */
-import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,11 +6,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { runLatchkey } from '../fakes/command-line.ts';
 import { type FakeRegistry, startFakeRegistry } from '../fakes/registry.ts';
 import { adminClient } from '../fakes/sold-product.ts';
 import { realLayer, storeRealImage } from '../image/real-image.ts';
-
-const LATCHKEY = join(import.meta.dirname, '..', '..', 'cli', 'latchkey.js');
 
 let directory: string;
 let server: TestKeyServer;
@@ -22,18 +20,8 @@ let tagged: string;
 let pinned: string;
 
 function latchkey(...args: string[]) {
-  const env = {
-    ...process.env,
-    XDG_CACHE_HOME: join(directory, 'cache'),
-    LATCHKEY_SERVER: server.adminUrl,
-    LATCHKEY_TOKEN: token,
-  };
-  return new Promise<{ status: number; stdout: string; stderr: string }>((resolve) => {
-    const run = [LATCHKEY, ...args, '--json'];
-    execFile(process.execPath, run, { env, cwd: directory }, (error, stdout, stderr) =>
-      resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
+  const env = { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: token };
+  return runLatchkey([...args, '--json'], { directory, env });
 }
 
 beforeAll(async () => {

@@ -8,13 +8,13 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { runLatchkey } from '../fakes/command-line.ts';
 import { type FakeRegistry, startFakeRegistry } from '../fakes/registry.ts';
 import { adminClient } from '../fakes/sold-product.ts';
 import { realLayer, storeRealImage } from '../image/real-image.ts';
 
 const SKOPEO = '/usr/bin/skopeo';
 const reason = existsSync(SKOPEO) ? '' : ` (skipped: needs ${SKOPEO}: apt-get install skopeo)`;
-const LATCHKEY = join(import.meta.dirname, '..', '..', 'cli', 'latchkey.js');
 const NAMES = ['isv', 'one', 'two', 'new'] as const;
 
 let directory: string;
@@ -28,18 +28,8 @@ interface Listed {
 }
 
 function latchkey(...args: string[]) {
-  const env = {
-    ...process.env,
-    XDG_CACHE_HOME: join(directory, 'cache'),
-    LATCHKEY_SERVER: server.adminUrl,
-    LATCHKEY_TOKEN: token,
-  };
-  return new Promise<{ status: number; stdout: string; stderr: string }>((resolve) => {
-    const run = [LATCHKEY, ...args, '--json'];
-    execFile(process.execPath, run, { env, cwd: directory }, (error, stdout, stderr) =>
-      resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
+  const env = { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: token };
+  return runLatchkey([...args, '--json'], { directory, env });
 }
 
 async function done<Result>(...args: string[]): Promise<Result> {

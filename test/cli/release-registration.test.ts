@@ -1,5 +1,4 @@
 /** `latchkey release register`: what another tool has encrypted becomes a release that others can verify. */
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,10 +7,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { LATCHKEY, runLatchkey } from '../fakes/command-line.ts';
 import { adminClient } from '../fakes/sold-product.ts';
 import { realLayer, storeRealImage } from '../image/real-image.ts';
-
-const LATCHKEY = join(import.meta.dirname, '..', '..', 'cli', 'latchkey.js');
 
 let directory: string;
 let server: TestKeyServer;
@@ -19,17 +17,11 @@ let token: string;
 
 function latchkey(...args: string[]) {
   const env = {
-    ...process.env,
-    XDG_CACHE_HOME: join(directory, 'cache'),
     LATCHKEY_SERVER: server.adminUrl,
     LATCHKEY_TOKEN: token,
     OCICRYPT_KEYPROVIDER_CONFIG: 'providers.json',
   };
-  return new Promise<{ status: number; stdout: string; stderr: string }>((resolve) => {
-    execFile(process.execPath, [LATCHKEY, ...args], { env, cwd: directory }, (error, stdout, stderr) =>
-      resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
+  return runLatchkey(args, { directory, env });
 }
 
 beforeAll(async () => {

@@ -1,5 +1,4 @@
 /** `latchkey encrypt --reuse-from`: a second release of which customers download only what is new. */
-import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,11 +10,10 @@ import { parseReference } from '#src/oci/reference.ts';
 import { openRegistry } from '#src/registry/registry-store.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { runLatchkey } from '../fakes/command-line.ts';
 import { type FakeRegistry, startFakeRegistry } from '../fakes/registry.ts';
 import { adminClient } from '../fakes/sold-product.ts';
 import { type RealLayer, realLayer, storeRealImage } from '../image/real-image.ts';
-
-const LATCHKEY = join(import.meta.dirname, '..', '..', 'cli', 'latchkey.js');
 
 let directory: string;
 let server: TestKeyServer;
@@ -32,20 +30,8 @@ interface Summary {
 }
 
 function latchkey(...args: string[]) {
-  const env = {
-    ...process.env,
-    XDG_CACHE_HOME: join(directory, 'cache'),
-    LATCHKEY_SERVER: server.adminUrl,
-    LATCHKEY_TOKEN: token,
-  };
-  return new Promise<{ status: number; stdout: string; stderr: string }>((resolve) => {
-    execFile(
-      process.execPath,
-      [LATCHKEY, ...args, '--json'],
-      { env, cwd: directory },
-      (error, stdout, stderr) => resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
+  const env = { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: token };
+  return runLatchkey([...args, '--json'], { directory, env });
 }
 
 async function encrypt(...args: string[]): Promise<Summary> {

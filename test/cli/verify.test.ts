@@ -1,5 +1,4 @@
 /** `latchkey verify` and what it needs, as processes: a key server, Debian's registry, layouts, archives. */
-import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,27 +18,18 @@ import {
   startDockerRegistry,
 } from '../../lab/docker-registry.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { runLatchkey } from '../fakes/command-line.ts';
 import { realLayer, storeRealImage } from '../image/real-image.ts';
 
-const LATCHKEY = join(import.meta.dirname, '..', '..', 'cli', 'latchkey.js');
 const skipReason = dockerRegistrySkipReason();
 
 let directory: string;
 let server: TestKeyServer;
 const at = (name: string) => join(directory, name);
 
-function latchkey(...args: string[]): Promise<{ status: number; stdout: string; stderr: string }> {
-  const env = {
-    ...process.env,
-    XDG_CACHE_HOME: at('cache'),
-    LATCHKEY_SERVER: server.adminUrl,
-    LATCHKEY_TOKEN: server.adminToken,
-  };
-  return new Promise((resolve) => {
-    execFile(process.execPath, [LATCHKEY, ...args], { env, cwd: directory }, (error, stdout, stderr) =>
-      resolve({ status: error === null ? 0 : Number(error.code), stdout, stderr }),
-    );
-  });
+function latchkey(...args: string[]) {
+  const env = { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: server.adminToken };
+  return runLatchkey(args, { directory, env });
 }
 
 async function succeed(...args: string[]): Promise<string> {
