@@ -61,7 +61,7 @@ function collect(stream: NodeJS.ReadableStream, limitBytes: number, onExceeded: 
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
   stream.on('data', (chunk: Buffer) => {
-    if (sizeBytes >= limitBytes) return;
+    if (sizeBytes > limitBytes) return;
     sizeBytes += chunk.length;
     chunks.push(chunk);
     if (sizeBytes > limitBytes) onExceeded();

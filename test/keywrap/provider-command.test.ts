@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_PROVIDER_MESSAGE_BYTES } from '#src/base/limits.ts';
 import { encodeBase64 } from '#src/crypto/base64.ts';
 import { formatPrivateOptions } from '#src/crypto/layer-options.ts';
 import { digestOf } from '#src/oci/digest.ts';
@@ -103,6 +104,13 @@ describe('a program', () => {
     const failure = await failureOf(createProviderWrapper(provider('flood'), 'x').wrap(OPTIONS));
     expect(failure.message).toMatch(/answered with more than/);
     expect(process.memoryUsage.rss() - before).toBeLessThan(50 * 1024 * 1024);
+  });
+
+  test('that answers with one byte too many, after a pause, is stopped', async () => {
+    const args = ['-c', `head -c ${MAX_PROVIDER_MESSAGE_BYTES} /dev/zero; sleep 0.2; head -c 1 /dev/zero`];
+    const transport = { kind: 'command', path: '/bin/sh', args } as const;
+    const failure = await failureOf(createProviderWrapper(provider('', { transport }), 'x').wrap(OPTIONS));
+    expect(failure.message).toMatch(/answered with more than/);
   });
 
   test('that hangs is ended at the deadline', async () => {
