@@ -2,7 +2,7 @@
  * The admin API as functions. Answers are checked, problems come back as the LatchkeyError that the server
  * meant, and a server that cannot be reached says so in one line.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
 import {
   type ApiToken,

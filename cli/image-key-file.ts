@@ -3,7 +3,7 @@
  * every layer that was encrypted with it, so it is for its owner alone and removed when the key server has the key.
  */
 import { readFile, stat } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_IMAGE_KEY_FILE_BYTES } from '#src/base/limits.ts';

@@ -1,5 +1,5 @@
 /** Pure: what an image manifest and its config say about gated layers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LAYERS, MAX_WRAPPED_KEYS } from '#src/base/limits.ts';
 import { type JsonValue, parseJson } from '#src/base/json.ts';

@@ -6,7 +6,7 @@ import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
 import { createPrivateKey, generateKeyPair } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';

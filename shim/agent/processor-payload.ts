@@ -2,7 +2,7 @@
  * The payload that clients send with a layer: a protobuf Any around the JSON of imgcrypt's payload type. Only a
  * hint: which layer it is. Keys that a client may put into it are not looked at.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseJson } from '#src/base/json.ts';
 import { type Digest, isDigest } from '#src/oci/digest.ts';
 import { Any } from '#src/wire/generated/google/protobuf/any.ts';

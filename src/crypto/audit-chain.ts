@@ -4,7 +4,7 @@
  * tail; for that, compare the last sequence with a receipt (every lease answer carries one).
  */
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { canonicalJson } from '#src/base/json.ts';
 
 /** The previous hash of the first event. */

@@ -4,7 +4,7 @@
  * algorithm: it follows from the key. Ed25519, and ECDSA on P-256 with SHA-256, written in DER as cosign does.
  */
 import { type KeyObject, sign, verify } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import {

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { toLatchkeyError } from '#src/base/errors.ts';
 import { canonicalJson, parseJson } from '#src/base/json.ts';
 import { STAGED_PUSH_AGE_MS } from '#src/base/limits.ts';

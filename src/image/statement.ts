@@ -4,7 +4,7 @@
  * to its place in an image; this does. Pure.
  */
 import type { KeyObject } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { canonicalJson } from '#src/base/json.ts';
 import { MAX_GRAPH_MANIFESTS, MAX_LAYERS, MAX_STATEMENT_BYTES, MAX_WRAPPED_KEYS } from '#src/base/limits.ts';

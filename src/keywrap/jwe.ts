@@ -9,7 +9,7 @@ import type { FlattenedJWE } from 'jose';
 import { flattenedDecrypt } from 'jose/jwe/flattened/decrypt';
 import { FlattenedEncrypt } from 'jose/jwe/flattened/encrypt';
 import { GeneralEncrypt } from 'jose/jwe/general/encrypt';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_ANNOTATION_BYTES, MAX_WRAPPED_KEYS } from '#src/base/limits.ts';

@@ -3,7 +3,7 @@
  * an opaque key provider element; the node agent opens it with the image key that comes with a lease.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { canonicalJson, parseJson } from '#src/base/json.ts';
 import { type Digest, isDigest } from '#src/oci/digest.ts';

@@ -1,5 +1,5 @@
 /** The element of the pkcs11 scheme (ocicrypt crypto/pkcs11): JSON with one RSA-OAEP block per recipient. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_ANNOTATION_BYTES, MAX_WRAPPED_KEYS } from '#src/base/limits.ts';

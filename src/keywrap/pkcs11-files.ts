@@ -1,6 +1,6 @@
 /** The two YAML files of ocicrypt's PKCS#11 support: key files, and the configuration that says which modules may load. */
 import { parse } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type ErrorCode, LatchkeyError } from '#src/base/errors.ts';
 import { MAX_PKCS11_FILE_BYTES } from '#src/base/limits.ts';
 import { type Pkcs11Uri, parsePkcs11Uri } from './pkcs11-uri.ts';

@@ -3,7 +3,7 @@
  * file that OCICRYPT_KEYPROVIDER_CONFIG names. Read more strictly than peers do: they take a misspelt setting for an
  * absent one, and so a `grpc-tls` with a typo for plain text.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_PROVIDER_CONFIG_BYTES } from '#src/base/limits.ts';

@@ -5,7 +5,7 @@
  * options as they are. So requests are written like Go's, answers with number arrays, and every form is read.
  * Peers hand a provider the user's private keys and passwords; we neither send nor read them.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_PROVIDER_MESSAGE_BYTES } from '#src/base/limits.ts';

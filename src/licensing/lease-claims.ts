@@ -3,7 +3,7 @@
  * server signs it, the node verifies it offline. Times are milliseconds, unlike RFC 7519's seconds, because
  * tests and short leases need them; hence our own names and no `exp`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { isDigest } from '#src/oci/digest.ts';
 
 export const LEASE_TOKEN_TYPE = 'lease+jwt';

@@ -1,5 +1,5 @@
 /** Image configurations (OCI image spec, config.md); Docker's have the same shape. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_CONFIG_BYTES, MAX_LAYERS } from '#src/base/limits.ts';
 import type { Digest } from './digest.ts';

@@ -2,7 +2,7 @@
  * What all OCI JSON documents share: strict JSON, descriptors, and errors that name the field. Unknown fields are
  * kept, so that a rewritten document says everything its source said.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_ANNOTATION_BYTES, MAX_MEDIA_TYPE_CHARACTERS } from '#src/base/limits.ts';

@@ -2,7 +2,7 @@
  * A manifest or an index, told apart by media type. One document must not be readable as both, or two readers see two
  * images under one digest (CVE-2021-41190).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_MANIFEST_BYTES, MAX_MEDIA_TYPE_CHARACTERS } from '#src/base/limits.ts';
 import type { Descriptor } from './descriptor.ts';

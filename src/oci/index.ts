@@ -1,5 +1,5 @@
 /** Image indexes (OCI image spec, image-index.md) and Docker's manifest lists, which have the same shape. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_INDEX_ENTRIES } from '#src/base/limits.ts';
 import type { Descriptor } from './descriptor.ts';

@@ -1,5 +1,5 @@
 /** Image manifests (OCI image spec, manifest.md) and Docker's schema 2 manifests, which have the same shape. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LAYERS } from '#src/base/limits.ts';
 import type { Descriptor } from './descriptor.ts';

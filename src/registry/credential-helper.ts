@@ -1,6 +1,6 @@
 /** Docker's credential helpers (docker-credential-helpers protocol): the server name goes in on stdin, JSON comes out. */
 import { spawn } from 'node:child_process';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { CREDENTIAL_HELPER_TIMEOUT_MS, MAX_REGISTRY_ERROR_BYTES } from '#src/base/limits.ts';

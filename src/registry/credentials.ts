@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_DOCKER_CONFIG_BYTES } from '#src/base/limits.ts';

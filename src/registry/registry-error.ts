@@ -1,5 +1,5 @@
 /** Error answers of registries (distribution spec, "Error Codes") as LatchkeyErrors. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson, type JsonValue } from '#src/base/json.ts';
 import type { RegistryResponse } from './transport.ts';

@@ -2,7 +2,7 @@
  * Bearer tokens (distribution, "Token Authentication" and "OAuth2 Token Authentication"): a registry names a token server,
  * which gives a short-lived token for some repositories.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';

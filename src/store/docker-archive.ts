@@ -3,7 +3,7 @@
  * buildah and skopeo. It is read as an OCI image: the config keeps its bytes and digest; the manifest is made here, always
  * the same from the same archive.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_CONFIG_BYTES, MAX_INDEX_ENTRIES, MAX_LAYERS, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
 import { parseConfig } from '#src/oci/config.ts';

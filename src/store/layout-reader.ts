@@ -1,7 +1,7 @@
 /**
  * Reads an image layout (OCI image spec, image-layout.md), wherever its files are: in a directory or in an archive.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LAYOUT_ENTRIES, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';

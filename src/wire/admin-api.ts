@@ -2,7 +2,7 @@
  * What the admin API (`/v1`, JSON over HTTP) takes and gives. The key server checks requests and filters
  * answers with these schemas, the client checks answers with them. Times are epoch milliseconds.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { auditEventSchema } from '#src/crypto/audit-chain.ts';
 import {
   DEFAULT_LEASE_DURATION_MS,

@@ -3,7 +3,7 @@
  * the person at the far end reads the same line; causes stay on the side where they happened.
  */
 import { Metadata, type ServiceError, type StatusObject, status as grpcStatus } from '@grpc/grpc-js';
-import { z } from 'zod';
+import * as z from 'zod';
 import { ERROR_TABLE, LatchkeyError, isErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 

@@ -1,5 +1,5 @@
 /** The audit log and API tokens. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   apiTokenSchema,
   auditPageSchema,

@@ -1,5 +1,5 @@
 /** The organization, its products and its releases: the part of the API that CI uses too. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   organizationSchema,
   pageQuerySchema,

@@ -1,5 +1,5 @@
 /** Customers. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { customerInputSchema, customerSchema, pageQuerySchema, pageSchema } from '#src/wire/admin-api.ts';
 import { createCustomer, listCustomers, setCustomerState } from '../../domain/customers.ts';
 import type { KeyServer } from '../../domain/key-server.ts';

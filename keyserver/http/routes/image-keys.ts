@@ -1,5 +1,5 @@
 /** Image keys that the key server makes itself, so that a release can take over layers of an earlier one. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   elementsInputSchema,
   mintedImageKeyInputSchema,

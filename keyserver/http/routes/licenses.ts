@@ -1,5 +1,5 @@
 /** Licenses and the leases cut from them. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   createdLicenseSchema,
   leaseSchema,

@@ -1,5 +1,5 @@
 /** Nodes. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { nodeSchema, pageQuerySchema, pageSchema } from '#src/wire/admin-api.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { listNodes, setNodeState } from '../../domain/nodes.ts';
