@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 const MAX_FILE_LINES = 300;
 
 export default tseslint.config(
-  { ignores: ['node_modules/', 'src/wire/generated/', '.cache/', 'coverage/'] },
+  { ignores: ['node_modules/', 'src/wire/generated/', '.cache/', 'coverage/', 'dist/'] },
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],

@@ -1,7 +1,11 @@
 /** The encrypting side's handle on the hash thread. Started when a layer is large enough to pay for it. */
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { CiphertextDigests } from './ciphertext-hasher.ts';
 import { LayerRing, createRingMemory } from './layer-ring.ts';
+
+/** Beside this file, in the sources and in the bundle. */
+const WORKER_FILE = import.meta.filename.endsWith('.ts') ? 'hash-worker.ts' : 'hash-worker.cjs';
 
 export interface HashRequest {
   readonly symmetricKey: Uint8Array;
@@ -15,7 +19,7 @@ export class HashThread {
   constructor() {
     const memory = createRingMemory();
     this.#ring = new LayerRing(memory);
-    this.#worker = new Worker(new URL('./hash-worker.ts', import.meta.url), {
+    this.#worker = new Worker(join(import.meta.dirname, WORKER_FILE), {
       workerData: memory,
       // Else the main thread would open its own stdio for the worker and make a pipe there non-blocking.
       stdout: true,
