@@ -84,9 +84,9 @@ function platformNode(inspection: PlatformInspection, sink: TextSink): TreeNode 
 }
 
 function artifactNode(artifact: ArtifactInspection, sink: TextSink): TreeNode {
-  const { isAttestation, contents, digest, aboutPlatform, documents } = artifact;
+  const { isAttestation, isAttached, contents, digest, aboutPlatform, documents } = artifact;
   const about = aboutPlatform === undefined ? '' : ` of ${aboutPlatform}`;
-  const title = `${isAttestation ? 'attestation' : 'artifact'}: ${contents.join(', ')}${about}`;
+  const title = `${isAttestation ? 'attestation' : 'artifact'}: ${contents.join(', ')}${about}${isAttached ? ' (attached)' : ''}`;
   return { text: `${styled(sink, 'bold', line(title))}  ${digest}`, children: blobNodes(documents, sink) };
 }
 

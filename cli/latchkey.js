@@ -25,7 +25,9 @@ function start(module, fs, root) {
 
   var args = process.argv.slice(2);
   if (isBundleCurrent(fs, root)) {
-    module.createRequire(import.meta.url)(root + 'dist/latchkey.cjs').main(args);
+    module
+      .createRequire(import.meta.url)(root + 'dist/latchkey.cjs')
+      .main(args);
     return;
   }
   import('./main.ts').then(function (entry) {

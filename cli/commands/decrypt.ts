@@ -1,6 +1,8 @@
 /** `latchkey decrypt`: from an encrypted image to a plain one, with a recipient's private key. */
 import type { Command } from 'commander';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import type { ImageGraph } from '#src/image/image-graph.ts';
+import type { KeyUnwrapper } from '#src/keywrap/key-wrapper.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage, requireWritable } from '../image-location.ts';
 import { formatFields, outputOf } from '../output.ts';
@@ -67,10 +69,12 @@ async function decrypt(
     });
   }
   const unwrappers = await readDecryptionKeys(context, output, options.key);
-  const graph = await readImageGraph(source.store, source.reference, { signal });
+  const image = await readImageGraph(source.store, source.reference, { signal });
+  const { graph, notes } = await withAttestations(image, unwrappers, signal);
+  notes.forEach((note) => output.note(`note: ${note}`));
   const progress = createProgress(context, output);
   try {
-    const image = await decryptImage({
+    const decrypted = await decryptImage({
       source: source.store,
       graph,
       destination: Object.assign(store, { staging }),
@@ -81,10 +85,10 @@ async function decrypt(
         progress.start(`decrypting ${count === 1 ? 'one layer' : `${count} layers`}`, totalBytes),
       onLayersDone: () => progress.finish(),
     });
-    await copyBlobs(source.store, store, image.keptLayers, { signal });
-    await writeImage(store, image, destination.tag, { signal });
+    await copyBlobs(source.store, store, decrypted.keptLayers, { signal });
+    await writeImage(store, decrypted, destination.tag, { signal });
     await destination.finish(signal);
-    const { digest } = image.root.descriptor;
+    const { digest } = decrypted.root.descriptor;
     output.result({ destination: destinationText, digest }, () =>
       formatFields([
         ['decrypted', destinationText],
@@ -95,6 +99,28 @@ async function decrypt(
     progress.clear();
     await destination.discard();
     throw error;
+  }
+}
+
+/** Attestations that were encrypted with the image and are attached to it come back too. */
+async function withAttestations(
+  image: ImageGraph,
+  unwrappers: readonly KeyUnwrapper[],
+  signal: AbortSignal,
+): Promise<{ graph: ImageGraph; notes: readonly string[] }> {
+  const { leftBehindNotes, openableAttestations, readAttachedArtifacts, withAttached } =
+    await import('#src/image/attached-artifacts.ts');
+  try {
+    const { attestations, others } = await readAttachedArtifacts(image, { signal });
+    const openable = await openableAttestations(attestations, unwrappers);
+    const left = attestations
+      .filter((node) => !openable.includes(node))
+      .map(({ manifest }) => ({ artifactType: manifest.artifactType }));
+    return { graph: withAttached(image, openable), notes: leftBehindNotes([...others, ...left]) };
+  } catch (error) {
+    const { code, message } = toLatchkeyError(error);
+    if (code === 'INTERRUPTED') throw error;
+    return { graph: image, notes: [`what is attached to the image cannot be listed: ${message}`] };
   }
 }
 

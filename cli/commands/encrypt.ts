@@ -1,7 +1,8 @@
 /** `latchkey encrypt`: from a plain image to one that runs only with a license or a recipient's key. */
 import { type Command, Option } from 'commander';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { AttestationChoice } from '#src/image/attestation-plan.ts';
+import type { ImageGraph } from '#src/image/image-graph.ts';
 import type { EncryptionPlan } from '#src/image/plan.ts';
 import { type AdminOptions, adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
@@ -103,7 +104,11 @@ async function encrypt(
   const registrar =
     options.dryRun === true ? undefined : await registrarFor(context, command, options.product);
   const whole = await readImageGraph(source.store, source.reference, { signal });
-  const graph = await chosenPlatforms(whole, options);
+  const { graph, notes: attachedNotes } = await withAttestations(
+    await chosenPlatforms(whole, options),
+    options,
+    signal,
+  );
   const { selection, notes: selectionNotes } = await layerSelection(context, options, graph);
   const isSalted = options.keepDiffIds !== true;
   const earlier = await readEarlierRelease(context, output, options);
@@ -116,8 +121,7 @@ async function encrypt(
       ? decided
       : await previewReuse(decided, earlier, { isDry: options.dryRun === true, isSalted });
   const { planJson, planText, summaryText } = await import('../encryption-plan.ts');
-  const { leftBehindNotes } = await import('#src/image/left-behind.ts');
-  const notes = [...selectionNotes, ...plan.notes, ...(await leftBehindNotes(graph, { signal }))];
+  const notes = [...selectionNotes, ...plan.notes, ...attachedNotes];
   notes.forEach((note) => output.note(`note: ${note}`));
   if (options.dryRun === true) {
     output.result({ dryRun: true, ...planJson(plan, notes) }, () => planText(plan));
@@ -157,6 +161,7 @@ async function encrypt(
       digest: result.root,
       imageDigests: result.imageDigests,
       imageKeyId: result.imageKeyId,
+      attached: result.attached,
       statement: result.statement,
       product: options.product,
       resumed: result.isResumed,
@@ -167,6 +172,28 @@ async function encrypt(
     progress.clear();
     await destination.discard();
     throw error;
+  }
+}
+
+/** Takes attestations that were attached after the build for a part of the image, so that the same is asked of them. */
+async function withAttestations(
+  graph: ImageGraph,
+  { attestations: choice }: EncryptOptions,
+  signal: AbortSignal,
+): Promise<{ graph: ImageGraph; notes: readonly string[] }> {
+  const { leftBehindNotes, readAttachedArtifacts, withAttached } =
+    await import('#src/image/attached-artifacts.ts');
+  try {
+    const { attestations, others } = await readAttachedArtifacts(graph, { signal });
+    return { graph: withAttached(graph, attestations), notes: leftBehindNotes(others) };
+  } catch (error) {
+    const { code, message } = toLatchkeyError(error);
+    // What is not taken along stays where it is; only who wants it taken along has to know before the run.
+    if (code === 'INTERRUPTED' || choice === 'keep' || choice === 'encrypt') throw error;
+    return {
+      graph,
+      notes: [`what is attached to the image cannot be listed, and is left with it: ${message}`],
+    };
   }
 }
 

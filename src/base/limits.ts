@@ -56,6 +56,8 @@ export const MAX_GRAPH_MANIFESTS = 1024;
  * (measured: 60 platforms of 6 MiB each took 850 MB). Those of real images have a few hundred kibibytes together.
  */
 export const MAX_GRAPH_BYTES = 64 * MEBIBYTE;
+/** Attestations attached to one image: an SBOM and a provenance for each platform, from a few tools. */
+export const MAX_ATTACHED_ATTESTATIONS = 64;
 /** Manifests of one image, the root and its platforms, whose referrers are asked for before it is encrypted. */
 export const MAX_REFERRER_LOOKUPS = 16;
 /** Base images that one image may note: one per platform, and some have several platforms with one each. */

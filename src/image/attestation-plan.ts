@@ -11,7 +11,7 @@ export type AttestationChoice = 'keep' | 'drop' | 'encrypt';
 export interface ArtifactPlan {
   readonly node: ArtifactNode;
   readonly isAttestation: boolean;
-  /** `SBOM, provenance of linux/amd64` */
+  /** `SBOM, provenance of linux/amd64`, with `(attached)` for one from outside the image */
   readonly title: string;
   /** `undecided`: an attestation in clear for which nothing was chosen. */
   readonly action: AttestationChoice | 'undecided';
@@ -35,12 +35,17 @@ export function planArtifacts(graph: ImageGraph, choice: AttestationChoice | und
       {
         node,
         isAttestation,
-        title: platform === undefined ? contents : `${contents} of ${platform}`,
+        title: titleOf(contents, platform, node),
         action,
         documents: action === 'encrypt' ? documentsOf(node) : [],
       },
     ];
   });
+}
+
+function titleOf(contents: string, platform: string | undefined, { isAttached }: ArtifactNode): string {
+  const title = platform === undefined ? contents : `${contents} of ${platform}`;
+  return isAttached === true ? `${title} (attached)` : title;
 }
 
 function documentsOf({ manifest }: ArtifactNode): EncryptedLayerPlan[] {

@@ -36,7 +36,7 @@ export function describeArtifact({ entry, manifest }: ArtifactNode): ArtifactDes
     entry?.annotations?.[REFERENCE_TYPE_ANNOTATION] === ATTESTATION_MANIFEST ||
     types.some((type) => type !== undefined && ATTESTATION_TYPE.test(type));
   const contents = manifest.layers.map(({ annotations, mediaType }) =>
-    contentName(annotations?.[PREDICATE_TYPE_ANNOTATION] ?? mediaType),
+    contentName(annotations?.[PREDICATE_TYPE_ANNOTATION] ?? tellingType(mediaType, manifest.artifactType)),
   );
   const named = entry?.annotations?.[REFERENCE_DIGEST_ANNOTATION];
   return {
@@ -45,6 +45,12 @@ export function describeArtifact({ entry, manifest }: ArtifactNode): ArtifactDes
     about: manifest.subject?.digest ?? (isDigest(named) ? named : undefined),
     contents: [...new Set(contents.length === 0 ? [manifest.artifactType ?? 'empty'] : contents)],
   };
+}
+
+/** Tools that give a document a general type, such as JSON, say what it is in the artifact's. */
+function tellingType(mediaType: string, artifactType: string | undefined): string {
+  const isSaidAbove = artifactType !== undefined && ATTESTATION_TYPE.test(artifactType);
+  return isSaidAbove && !ATTESTATION_TYPE.test(mediaType) ? artifactType : mediaType;
 }
 
 function contentName(type: string): string {

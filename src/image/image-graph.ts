@@ -38,6 +38,8 @@ export interface ArtifactNode {
   readonly blob: ManifestBlob;
   readonly entry: Descriptor | undefined;
   readonly manifest: ImageManifest;
+  /** True for one that no index of the image names: it refers to the image from outside. */
+  readonly isAttached?: boolean | undefined;
 }
 
 export interface ImageGraph {

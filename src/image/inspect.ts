@@ -6,6 +6,7 @@ import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { isEncrypted } from '#src/oci/media-types.ts';
 import type { TransferOptions } from '#src/store/blob-store.ts';
+import { readAttachedArtifacts } from './attached-artifacts.ts';
 import { describeArtifact } from './attestations.ts';
 import { type LeakFinding, lintImage } from './config-lint.ts';
 import {
@@ -56,6 +57,8 @@ export interface PlatformInspection {
 export interface ArtifactInspection {
   readonly digest: Digest;
   readonly isAttestation: boolean;
+  /** True for one that refers to the image from outside. */
+  readonly isAttached: boolean;
   /** `SBOM`, `provenance`, or media types. */
   readonly contents: readonly string[];
   readonly aboutDigest?: Digest | undefined;
@@ -88,7 +91,8 @@ export async function inspectImage(
 ): Promise<ImageInspection> {
   const root = graph.nodes.at(-1);
   const images = platformImages(graph);
-  const artifacts = graph.nodes.filter((node) => node.kind === 'artifact');
+  const attached = await readAttachedArtifacts(graph, options);
+  const artifacts = graph.nodes.filter((node) => node.kind === 'artifact').concat(attached.attestations);
   return {
     location: graph.source.location,
     digest: graph.root.descriptor.digest,
@@ -133,6 +137,7 @@ async function inspectArtifact(
   return {
     digest: node.blob.descriptor.digest,
     isAttestation,
+    isAttached: node.isAttached === true,
     contents,
     aboutDigest: about,
     aboutPlatform: image === undefined ? undefined : platformName(image),

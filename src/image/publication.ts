@@ -67,6 +67,8 @@ export interface ImageProduction {
 export interface PublicationResult {
   readonly root: Digest;
   readonly imageDigests: readonly Digest[];
+  /** Attestations that refer to the image from outside. */
+  readonly attached: readonly Digest[];
   readonly imageKeyId?: string | undefined;
   /** The manifest that carries the signed statement; undefined when nobody signed one, so nobody can verify the image. */
   readonly statement?: Digest | undefined;
@@ -150,6 +152,9 @@ async function publishStaged(
       if (kind === 'manifest') manifests.push(descriptor.digest);
     },
   });
+  for (const reference of push.attached) {
+    await copyImage(store, options.destination, { reference, signal, onBytes });
+  }
   const statement = await attach(options, root, envelope);
   await staging.remove();
   return { ...resultOf(push, manifests), statement, isResumed: staging.earlier !== undefined };
@@ -189,7 +194,8 @@ function stagedPush(options: PublicationOptions, production: ImageProduction, ma
   const { image, imageKey, keptLayers, reused } = made;
   const { statementKey, registrar } = options;
   const root = image.root.descriptor.digest;
-  const push = { root, keptLayers, reused };
+  const attached = image.attached.map(({ descriptor }) => descriptor.digest);
+  const push = { root, attached, keptLayers, reused };
   if (imageKey === undefined || registrar === undefined) {
     if (statementKey === undefined) return push;
     return { ...push, statement: statementText(options, production, image, {}) };
@@ -242,17 +248,19 @@ function digestsOf(image: RewrittenImage): Digest[] {
 }
 
 function resultOf(
-  { root, reused, registration }: StagedPush,
+  { root, attached, reused, registration }: StagedPush,
   imageDigests: readonly Digest[],
 ): Omit<PublicationResult, 'statement' | 'isResumed'> {
-  return { root, imageDigests, imageKeyId: registration?.imageKeyId, reused };
+  return { root, imageDigests, attached, imageKeyId: registration?.imageKeyId, reused };
 }
 
 /** The layers that wait in the staging layout. */
 async function layersOf(store: StagedStore, push: StagedPush): Promise<Descriptor[]> {
   const layers: Descriptor[] = [];
-  for await (const { document } of walkGraph(store, await store.readManifest(push.root))) {
-    if (document.kind === 'manifest') layers.push(...document.manifest.layers);
+  for (const top of [push.root, ...push.attached]) {
+    for await (const { document } of walkGraph(store, await store.readManifest(top))) {
+      if (document.kind === 'manifest') layers.push(...document.manifest.layers);
+    }
   }
   const elsewhere = [...push.keptLayers, ...push.reused.map(({ descriptor }) => descriptor)];
   const digests = new Set(elsewhere.map(({ digest }) => digest));

@@ -27,6 +27,8 @@ const LAYOUT_DIRECTORY = 'layout';
 /** What a rerun needs to know; written when all ciphertext is there. */
 export interface StagedPush {
   readonly root: Digest;
+  /** Manifests that refer to the image from outside. */
+  readonly attached: readonly Digest[];
   readonly keptLayers: readonly Descriptor[];
   readonly reused: readonly ReusedLayer[];
   /** Undefined when no key server is involved; with one, its statement is to be signed there. */
@@ -38,6 +40,7 @@ export interface StagedPush {
 const digestSchema = z.custom<Digest>(isDigest, 'not a sha256 digest');
 const stateSchema = z.object({
   root: digestSchema,
+  attached: z.array(digestSchema),
   keptLayers: z.array(descriptorSchema),
   reused: z.array(
     z.object({ sourceDiffId: digestSchema, diffId: digestSchema, descriptor: descriptorSchema }),

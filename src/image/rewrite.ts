@@ -35,6 +35,8 @@ export interface RewriteOptions {
 export interface RewrittenImage {
   /** Children before the index that names them; the root is the last. */
   readonly manifests: readonly ManifestBlob[];
+  /** Artifacts that refer to the image from outside. */
+  readonly attached: readonly ManifestBlob[];
   readonly root: ManifestBlob;
   readonly configs: readonly RewrittenConfig[];
   /** Layers, and blobs of artifacts, taken over from the source as they are. */
@@ -94,7 +96,19 @@ export function rewriteImage(
   graph.nodes.forEach((node) => resolve(node.blob.descriptor.digest));
   const root = rewritten.get(graph.root.descriptor.digest);
   if (root === undefined) throw new TypeError('the graph lacks its root');
-  return { manifests: [...rewritten.values()], root, configs, keptLayers };
+  const outside = new Set(graph.nodes.filter(isAttached).map(({ blob }) => blob.descriptor.digest));
+  const all = [...rewritten].map(([old, blob]) => ({ blob, isOutside: outside.has(old) }));
+  return {
+    manifests: all.filter(({ isOutside }) => !isOutside).map(({ blob }) => blob),
+    attached: all.filter(({ isOutside }) => isOutside).map(({ blob }) => blob),
+    root,
+    configs,
+    keptLayers,
+  };
+}
+
+function isAttached(node: ImageGraph['nodes'][number]): boolean {
+  return node.kind === 'artifact' && node.isAttached === true;
 }
 
 type Resolve = (digest: Digest) => ManifestBlob | undefined;
@@ -152,7 +166,8 @@ function renewedReference(
 }
 
 /**
- * Writes configs and manifests; the tag moves with the last one, so the image is visible whole or not at all.
+ * Writes configs and manifests; the tag moves with the last one, so the image is visible whole or not at all. What is
+ * attached to it follows, when there is something to be attached to.
  * The layers must be in the destination already.
  * @throws LatchkeyError what the destination raises
  */
@@ -171,6 +186,7 @@ export async function writeImage(
     const isChild = manifest !== image.root;
     await destination.writeManifest(manifest, isChild ? undefined : tag, { signal, isChild });
   }
+  for (const manifest of image.attached) await destination.writeManifest(manifest, undefined, { signal });
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {

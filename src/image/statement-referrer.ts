@@ -7,7 +7,7 @@ import { MAX_ATTACHED_STATEMENTS, MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
 import { encodeImageDocument } from '#src/oci/document.ts';
-import { parseManifest } from '#src/oci/manifest.ts';
+import { type ImageManifest, parseManifest } from '#src/oci/manifest.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import type { BlobDestination, BlobSource, ManifestBlob, TransferOptions } from '#src/store/blob-store.ts';
 import { collectBytes } from '#src/store/verified-stream.ts';
@@ -34,6 +34,11 @@ export function statementManifest(root: Descriptor, envelope: Uint8Array): Manif
     subject: { mediaType, digest, size },
     annotations: { [PREDICATE_TYPE_ANNOTATION]: RELEASE_PREDICATE_TYPE },
   });
+}
+
+/** Whether a manifest carries the statement of a release, by what it says of itself. */
+export function isStatementManifest({ annotations }: Pick<ImageManifest, 'annotations'>): boolean {
+  return annotations?.[PREDICATE_TYPE_ANNOTATION] === RELEASE_PREDICATE_TYPE;
 }
 
 /**
