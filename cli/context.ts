@@ -1,5 +1,6 @@
 /** What the world gives a command; passed in, so that a command can be run by a test without a process. */
 import type { Clock } from '#src/base/clock.ts';
+import type { HostLimit } from '#src/registry/host-limit.ts';
 
 /** The part of a standard stream that commands use. */
 export interface TextSink {
@@ -27,6 +28,8 @@ export interface CommandContext {
   readonly pipes?: CommandPipes | undefined;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
+  /** Of requests to registries, for all images that the command opens. */
+  readonly hostLimit: HostLimit;
   /** Aborted on SIGINT or SIGTERM; commands end cleanly and leave nothing half-written. */
   readonly signal: AbortSignal;
 }

@@ -35,7 +35,8 @@ export async function openImage(
   const location = parseLocation(text);
   const credentials = storedCredentials(childEnvironment(context));
   const archives = { temporaryDirectory: temporaryDirectory(context), streams: standardStreams(context) };
-  const options = allowHttp === true ? { credentials, archives, allowHttp } : { credentials, archives };
+  const { hostLimit } = context;
+  const options = { credentials, archives, hostLimit, ...(allowHttp === true ? { allowHttp } : {}) };
   const isPiped = location.kind === 'oci-archive' && location.file === STANDARD_STREAM;
   const claimOutput = (): void => {
     if (!isPiped) return;

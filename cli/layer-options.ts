@@ -77,7 +77,7 @@ export async function layerSelection(
   const openBase = async (name: ImageReference): Promise<BlobSource> => {
     const { openRegistry } = await import('#src/registry/registry-store.ts');
     // Nobody's credentials: what only this user can read is not public.
-    return openRegistry(name, { allowHttp });
+    return openRegistry(name, { allowHttp, hostLimit: context.hostLimit });
   };
   const { bases, notes } = await readNotedBases(graph, openBase, { signal });
   return { selection: bases.length === 0 ? { kind: 'default' } : { kind: 'base', bases }, notes };

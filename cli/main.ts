@@ -3,6 +3,8 @@ import { addAbortSignal } from 'node:stream';
 import { CommanderError } from 'commander';
 import { systemClock } from '#src/base/clock.ts';
 import { ERROR_TABLE, LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import { MAX_REQUESTS_PER_HOST } from '#src/base/limits.ts';
+import { HostLimit } from '#src/registry/host-limit.ts';
 import type { CommandContext } from './context.ts';
 import { escapeLine } from './output.ts';
 import { createProgram } from './program.ts';
@@ -57,6 +59,7 @@ export async function main(args: readonly string[]): Promise<void> {
     stderr: process.stderr,
     env: process.env,
     clock: systemClock,
+    hostLimit: new HostLimit(MAX_REQUESTS_PER_HOST),
     signal: controller.signal,
   };
   process.exit(await run(args, context));

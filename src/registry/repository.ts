@@ -4,7 +4,7 @@ import { MAX_REQUESTS_PER_HOST, REGISTRY_STALL_TIMEOUT_MS } from '#src/base/limi
 import { withAuthorization } from './authorization.ts';
 import type { Credentials, CredentialSource } from './credentials.ts';
 import { registryOrigin, type EndpointOptions } from './endpoint.ts';
-import { withHostLimit } from './host-limit.ts';
+import { HostLimit } from './host-limit.ts';
 import { systemResolveHost, withinZone, type ResolveHost } from './network-zone.ts';
 import { withRedirects } from './redirect.ts';
 import { registryError } from './registry-error.ts';
@@ -18,6 +18,8 @@ export interface RegistryOptions extends EndpointOptions {
   readonly credentials?: CredentialSource | undefined;
   /** Addresses of a name; the system's resolver when left out. */
   readonly resolveHost?: ResolveHost | undefined;
+  /** Shared by all repositories of a command; one of its own, of {@link MAX_REQUESTS_PER_HOST}, when left out. */
+  readonly hostLimit?: HostLimit | undefined;
   /** How long a download may be silent; {@link REGISTRY_STALL_TIMEOUT_MS} when left out. */
   readonly stallTimeoutMs?: number | undefined;
   /** Time and chance of retries; the system's when left out. */
@@ -85,7 +87,8 @@ function stackTransport(registry: string, name: string, origin: URL, options: Re
   const source = options.credentials;
   const credentials = (): Promise<Credentials | undefined> =>
     source === undefined ? Promise.resolve(undefined) : source(registry, name);
-  const limited = withHostLimit(exchange, MAX_REQUESTS_PER_HOST);
+  const limit = options.hostLimit ?? new HostLimit(MAX_REQUESTS_PER_HOST);
+  const limited = limit.around(exchange);
   const transport = withinZone(limited, origin, options.resolveHost ?? systemResolveHost);
   const tokens = createTokenSource(registry, origin, withRetries(transport, timing), timing.clock);
   const authorized = withAuthorization(withRedirects(transport), {

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
+import { HostLimit } from '#src/registry/host-limit.ts';
 import { writeAuditExport } from '../../cli/audit-export.ts';
 import { run } from '../../cli/main.ts';
 import { parseInstant } from '../../cli/time-arguments.ts';
@@ -37,6 +38,7 @@ async function latchkey(args: readonly string[], env: Record<string, string> = {
     stderr: { write: (text) => (written.stderr += text) },
     env: { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: server.adminToken, ...env },
     clock: systemClock,
+    hostLimit: new HostLimit(1),
     signal: new AbortController().signal,
   });
   return { status, ...written };

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
+import { HostLimit } from '#src/registry/host-limit.ts';
 import type { CommandContext } from '../../cli/context.ts';
 import { createProgram } from '../../cli/program.ts';
 
@@ -8,6 +9,7 @@ const context: CommandContext = {
   stderr: { write: () => true },
   env: {},
   clock: systemClock,
+  hostLimit: new HostLimit(1),
   signal: new AbortController().signal,
 };
 const whole = await createProgram(context);

@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
 import { ERROR_TABLE, isErrorCode } from '#src/base/errors.ts';
 import { AUDIT_GENESIS_HASH, type AuditEvent, auditHash } from '#src/crypto/audit-chain.ts';
+import { HostLimit } from '#src/registry/host-limit.ts';
 import { createProgram } from '../../cli/program.ts';
 import { parseAgentConfig } from '../../shim/agent/agent-config.ts';
 import { commandLineFault, commandLines, fencedBlocks, hasOption, inlineCode } from './command-lines.ts';
@@ -33,6 +34,7 @@ function newProgram(): Promise<Command> {
     stderr: { write: () => true },
     env: {},
     clock: systemClock,
+    hostLimit: new HostLimit(1),
     signal: new AbortController().signal,
   });
 }

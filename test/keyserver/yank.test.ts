@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
 import { leaseClaimsSchema } from '#src/licensing/lease-claims.ts';
+import { HostLimit } from '#src/registry/host-limit.ts';
 import { run } from '../../cli/main.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
@@ -28,6 +29,7 @@ async function latchkey(...args: string[]) {
     stderr: { write: (text) => (written.stderr += text) },
     env: { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: server.adminToken },
     clock: systemClock,
+    hostLimit: new HostLimit(1),
     signal: new AbortController().signal,
   });
   return { status, ...written };
