@@ -4,11 +4,11 @@
  */
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { ExecutionConfig, ImageConfig } from '#src/oci/config.ts';
-import type { Descriptor } from '#src/oci/descriptor.ts';
+import { type DocumentPath, type FieldSighting, lintDocument } from './document-lint.ts';
 import type { ImageGraph } from './image-graph.ts';
 import { platformName } from './image-graph.ts';
 import { withoutHistory } from './rewrite-config.ts';
-import { type SecretSighting, secretsIn, secretsInPair } from './secret-shapes.ts';
+import { secretsIn, secretsInPair, unnamedSecretsIn } from './secret-shapes.ts';
 
 export interface LeakFinding {
   /** `linux/amd64`, or `index`. */
@@ -20,8 +20,6 @@ export interface LeakFinding {
   readonly reason: string;
 }
 
-type FieldSighting = SecretSighting & { readonly field: string };
-
 /**
  * Looks at everything of an image that stays readable.
  * @param isHistoryScrubbed true when the history will be empty
@@ -31,24 +29,17 @@ export function lintImage(graph: ImageGraph, isHistoryScrubbed: boolean): LeakFi
     switch (node.kind) {
       case 'image': {
         const config = isHistoryScrubbed ? withoutHistory(node.config) : node.config;
-        const { annotations, layers } = node.manifest;
-        const found = [
-          ...lintConfig(config),
-          ...lintAnnotations(annotations),
-          ...lintAnnotations(node.entry?.annotations),
-          ...layers.flatMap((layer) => lintAnnotations(layer.annotations)),
-        ];
-        return distinct(found, platformName(node));
+        return distinct([...lintConfig(config), ...lintDocument(node.manifest)], platformName(node));
       }
       case 'index':
-        return distinct(lintAnnotations(node.index.annotations), 'index');
+        return distinct(lintDocument(node.index), 'index');
       case 'artifact':
-        return distinct(lintAnnotations(node.manifest.annotations), 'artifact');
+        return distinct(lintDocument(node.manifest), 'artifact');
     }
   });
 }
 
-/** Looks at one image config. */
+/** Looks at one image config: at known fields as what they are, at all others as texts. */
 export function lintConfig(config: ImageConfig): FieldSighting[] {
   const history = config.history ?? [];
   return [
@@ -58,8 +49,21 @@ export function lintConfig(config: ImageConfig): FieldSighting[] {
     ...history.flatMap(({ created_by, comment, author }, at) =>
       [created_by, comment, author].flatMap((text) => lintText(`history ${at}`, text)),
     ),
-    ...lintText('moby.buildkit.buildinfo.v1', buildInfoOf(config)),
+    ...lintText(BUILD_INFO, buildInfoOf(config)),
+    ...lintDocument(config, isKnownField),
   ];
+}
+
+const BUILD_INFO = 'moby.buildkit.buildinfo.v1';
+const COMMAND_FIELDS = ['Cmd', 'Entrypoint', 'OnBuild', 'Shell', 'Healthcheck', 'Env'];
+const HISTORY_FIELDS = ['created_by', 'comment', 'author'];
+
+/** What the named rules above look at. */
+function isKnownField([top = '', second = '', third = '']: DocumentPath): boolean {
+  if (top === 'comment' || top === BUILD_INFO) return true;
+  if (top === 'history') return HISTORY_FIELDS.includes(third);
+  if (top !== 'config' && top !== 'container_config') return false;
+  return COMMAND_FIELDS.includes(second) || (second === 'Labels' && third !== '');
 }
 
 /**
@@ -95,16 +99,16 @@ function lintExecution(config: ExecutionConfig | null | undefined, prefix: strin
   const commands = { Cmd, Entrypoint, OnBuild, Shell, Healthcheck: Healthcheck?.Test };
   return [
     ...(Env ?? []).flatMap((entry) => {
-      const at = entry.indexOf('=');
-      return at < 0 ? [] : lintPair(`${prefix}Env`, entry.slice(0, at), entry.slice(at + 1));
+      const [name = '', ...value] = entry.split('=');
+      if (value.length === 0) return lintText(`${prefix}Env`, entry);
+      return [
+        ...unnamedSecretsIn(name).map((sighting) => ({ ...sighting, field: `${prefix}Env` })),
+        ...lintPair(`${prefix}Env`, name, value.join('=')),
+      ];
     }),
     ...Object.entries(Labels ?? {}).flatMap(([name, value]) => lintPair(`${prefix}Labels`, name, value)),
     ...Object.entries(commands).flatMap(([field, words]) => lintText(`${prefix}${field}`, words?.join(' '))),
   ];
-}
-
-function lintAnnotations(annotations: Descriptor['annotations']): FieldSighting[] {
-  return Object.entries(annotations ?? {}).flatMap(([name, value]) => lintPair('annotation', name, value));
 }
 
 function lintPair(field: string, name: string, value: string): FieldSighting[] {
@@ -117,7 +121,7 @@ function lintText(field: string, text: string | undefined): FieldSighting[] {
 
 /** The record is JSON in base64; what is not, is looked at as it is. */
 function buildInfoOf(config: ImageConfig): string | undefined {
-  const value = config['moby.buildkit.buildinfo.v1'];
+  const value = config[BUILD_INFO];
   if (value === undefined) return undefined;
   return typeof value === 'string' ? Buffer.from(value, 'base64').toString('utf8') : JSON.stringify(value);
 }

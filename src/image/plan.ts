@@ -2,7 +2,7 @@
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
-import { isDockerType } from '#src/oci/media-types.ts';
+import { MEDIA_TYPE, isDockerType } from '#src/oci/media-types.ts';
 import {
   type ArtifactPlan,
   type AttestationChoice,
@@ -58,9 +58,9 @@ export function planEncryption(
       hint: 'choose layers with --layer or --all-layers; `latchkey inspect` lists them',
     });
   }
-  requireNoPlainCopy(platforms);
   const isHistoryScrubbed = options.isHistoryScrubbed === true;
   const artifacts = planArtifacts(graph, options.attestations);
+  requireNoPlainCopy(platforms, artifacts);
   return {
     platforms,
     artifacts,
@@ -70,13 +70,29 @@ export function planEncryption(
   };
 }
 
-/** A layer that is encrypted at one place and plain at another one is readable by anybody. */
-function requireNoPlainCopy(platforms: readonly PlatformPlan[]): void {
+/** What is encrypted at one place and plain at another one is readable by anybody. */
+function requireNoPlainCopy(platforms: readonly PlatformPlan[], artifacts: readonly ArtifactPlan[]): void {
   const layers = platforms.flatMap((plan) =>
     plan.layers.map((layer) => ({ layer, platform: plan.platform })),
   );
-  const chosen = layers.filter(({ layer }) => layer.isEncrypted);
-  const digests = new Set(chosen.flatMap(({ layer }) => [layer.descriptor.digest, layer.diffId]));
+  const chosen = layers.map(({ layer }) => layer).filter((layer) => layer.isEncrypted);
+  const documents = artifacts
+    .flatMap((artifact) => artifact.documents)
+    .filter(({ descriptor }) => descriptor.mediaType !== MEDIA_TYPE.ociEmpty);
+  const digests = new Set<Digest | undefined>(
+    [...chosen, ...documents].flatMap((layer) => [layer.descriptor.digest, layer.diffId]),
+  );
+  const kept = artifacts.filter(({ action }) => action === 'keep');
+  const shown = kept.find(({ node: { manifest } }) =>
+    [manifest.config, ...manifest.layers].some(({ digest }) => digests.has(digest)),
+  );
+  if (shown !== undefined) {
+    throw new LatchkeyError(
+      'USAGE_INVALID',
+      `the artifact ${shown.node.blob.descriptor.digest} (${shown.title}) would stay plain, but has a copy of what is to be encrypted in it`,
+      { hint: 'take it out of the image, such as a build cache that was exported into it' },
+    );
+  }
   const copy = layers.find(
     ({ layer }) => !layer.isEncrypted && (digests.has(layer.descriptor.digest) || digests.has(layer.diffId)),
   );

@@ -49,6 +49,8 @@ export function rewriteConfig(
 export function withoutHistory(config: ImageConfig): ImageConfig {
   const kept: ImageConfig = {
     ...config,
+    author: undefined,
+    comment: undefined,
     container_config: undefined,
     'moby.buildkit.buildinfo.v1': undefined,
   };

@@ -67,20 +67,32 @@ function wordsOf(name: string): string[] {
 }
 
 const PLACEHOLDER =
-  /^(?:|true|false|yes|no|on|off|none|null|nil|undefined|unset|disabled|enabled|required|optional|change[-_ ]?(?:me|it)|replace[-_ ]?me|redacted|placeholder|dummy|todo|x{3,}|\*+|\.{3,}|-+|your[-_ ].*|<.*>|\[.*\]|\{\{.*|%\w+%|[$`].*|\\?"?\$.*|(?:vault|ssm|op|arn|file|env|secret|secretref|ref\+\w+|projects):.*|(?:id|type|src|source|target)=.*)$/is;
+  /^(?:|true|false|yes|no|on|off|none|null|nil|undefined|unset|disabled|enabled|required|optional|change[-_ ]?(?:me|it)|replace[-_ ]?me|redacted|placeholder|dummy|todo|x{3,}|\*+|\.{3,}|-+|your[-_ ].*|<.*>|\[.*\]|\{\{.*|%\w+%|(?:vault|ssm|op|arn|file|env|secret|secretref|ref\+\w+|projects):.*)$/is;
+
+/** In a script, what a shell puts in when it runs, and the options of a secret mount. */
+const SCRIPT_REFERENCE = /^(?:[$`].*|\\?"?\$.*|(?:id|type|src|source|target)=.*)$/is;
+/** In a value that nobody expands any more, only what is nothing but a reference. */
+const LITERAL_REFERENCE = /^(?:\$[A-Z_][A-Z0-9_]*|\$\{[^{}]*\}|\$\([^()]*\)|`[^`]*`)$/;
 
 /** One path segment that no person would name a file. */
 const RANDOM_SEGMENT = /^(?=.*[A-Z])(?=.*[a-z])(?=.*\d)[\w+=-]{20,}$/;
 
-/** True for a value that holds no secret: empty, a placeholder, a reference to where the secret is, or a path. */
-export function isHarmlessValue(value: string): boolean {
+/**
+ * True for a value that holds no secret: empty, a placeholder, a reference to where the secret is, or a path.
+ * @param from a script is still to be expanded; a literal, such as an environment variable in a config, is what it says
+ */
+export function isHarmlessValue(value: string, from: 'script' | 'literal' = 'script'): boolean {
   const bare = value
     .trim()
     .replace(/^(["'])(.*)\1$/s, '$2')
     .trim();
-  if (PLACEHOLDER.test(bare)) return true;
+  const reference = from === 'script' ? SCRIPT_REFERENCE : LITERAL_REFERENCE;
+  if (PLACEHOLDER.test(bare) || reference.test(bare)) return true;
   if (!/^(?:~?\/|\.{1,2}\/|[A-Za-z]:\\)/.test(bare) || /\s/.test(bare)) return false;
-  return !bare.split(/[/\\]/).some((segment) => RANDOM_SEGMENT.test(segment));
+  const segments = bare.split(/[/\\]/);
+  // A password may well begin with a slash; a path that is worth naming leads somewhere.
+  if (from === 'literal' && segments.filter((segment) => segment !== '').length < 2) return false;
+  return !segments.some((segment) => RANDOM_SEGMENT.test(segment));
 }
 
 /** Tokens that say by their own shape what they are. */
@@ -153,19 +165,24 @@ export function secretsIn(text: string): SecretSighting[] {
       found.set(name, { name, reason: isBuildArgument(text, name) ? 'a build argument' : reason });
     }
   }
+  return [...found.values(), ...unnamedSecretsIn(text)];
+}
+
+/** Looks for what is a secret whatever it is called. */
+export function unnamedSecretsIn(text: string): SecretSighting[] {
   const shape = tokenShapeIn(text);
-  const unnamed = [
+  const reasons = [
     shape === undefined ? undefined : `${shape} by its shape`,
     hasRealMatch(text, URL_WITH_PASSWORD) ? 'a URL with a password' : undefined,
     hasRealMatch(text, CURL_USER) ? 'a user and a password on a command line' : undefined,
     hasRealMatch(text, AUTHORIZATION) ? 'an Authorization header' : undefined,
   ];
-  return [...found.values(), ...unnamed.flatMap((reason) => (reason === undefined ? [] : [{ reason }]))];
+  return reasons.flatMap((reason) => (reason === undefined ? [] : [{ reason }]));
 }
 
 /** Looks at a value with a name of its own, such as an environment variable. */
 export function secretsInPair(name: string, value: string): SecretSighting[] {
-  if (isSecretName(name) && !isHarmlessValue(value)) return [{ name, reason: BY_NAME }];
+  if (isSecretName(name) && !isHarmlessValue(value, 'literal')) return [{ name, reason: BY_NAME }];
   return secretsIn(value).map((sighting) => ({
     name,
     reason: sighting.name === undefined ? sighting.reason : `in it, ${sighting.name}: ${sighting.reason}`,

@@ -3,6 +3,7 @@ import { readImageGraph } from '#src/image/image-graph.ts';
 import type { LayerSelection } from '#src/image/layer-selection.ts';
 import { type PlanOptions, planEncryption, planIdentity, planTotals } from '#src/image/plan.ts';
 import { digestOf } from '#src/oci/digest.ts';
+import { encodeImageDocument } from '#src/oci/document.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
 import { fakeIndex } from '../fakes/image.ts';
@@ -63,6 +64,32 @@ describe('a plan', () => {
     const graph = await readImageGraph(store, 'v1');
     expect(() => planEncryption(graph, top)).toThrow(refused);
   });
+
+  test.each(['layer', 'config'] as const)(
+    'refuses a copy of a layer as the %s of an artifact',
+    async (place) => {
+      const store = createMemoryStore();
+      const layer = await realLayer(GZIP);
+      const image = await storeRealImage(store, [layer], { isChild: true });
+      const empty = { mediaType: MEDIA_TYPE.ociEmpty, digest: digestOf('{}'), size: 2 };
+      const artifact = encodeImageDocument({
+        schemaVersion: 2,
+        mediaType: MEDIA_TYPE.ociManifest,
+        artifactType: 'application/vnd.acme.cache',
+        config: place === 'config' ? layer.descriptor : empty,
+        layers: [place === 'config' ? empty : layer.descriptor],
+      });
+      await store.writeManifest(artifact, undefined, { isChild: true });
+      await store.writeManifest(fakeIndex([image, artifact]), 'v1');
+      const graph = await readImageGraph(store, 'v1');
+      expect(() => planEncryption(graph, { kind: 'all' })).toThrow(
+        expect.objectContaining({
+          code: 'USAGE_INVALID',
+          message: expect.stringContaining(artifact.descriptor.digest) as string,
+        }) as Error,
+      );
+    },
+  );
 
   test.each([3, -4])('refuses layer %i of three', async (position) => {
     await expect(chosen(await threeLayers(), { kind: 'layers', positions: [position] })).rejects.toThrow(

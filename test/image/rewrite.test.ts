@@ -167,6 +167,8 @@ describe('a scrubbed history', () => {
   test('keeps the number of entries, their times, and which made a layer', async () => {
     const config = {
       history,
+      author: 'secret-step author',
+      comment: 'secret-step comment',
       container_config: { Cmd: ['secret-step'] },
       'moby.buildkit.buildinfo.v1': 'c2VjcmV0LXN0ZXA=',
     };
