@@ -1,7 +1,9 @@
 /** Which key server a command talks to and with which token: options, environment, defaults. */
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { readBoundedFile } from '#src/base/bounded-file.ts';
+import { MAX_TOKEN_FILE_BYTES } from '#src/base/limits.ts';
+import { isLoopbackHost } from '#src/registry/endpoint.ts';
 import type { AdminClient } from './admin-client.ts';
 import { type CommandContext, variable } from './context.ts';
 
@@ -33,9 +35,18 @@ export async function adminClientOf(context: CommandContext, command: Command): 
       hint: `give one like ${DEFAULT_SERVER}, without a path`,
     });
   }
+  requireSecrecy(new URL(serverUrl));
   const token = await readToken(context, options);
   const { AdminClient } = await import('./admin-client.ts');
   return new AdminClient({ serverUrl, token, signal: context.signal });
+}
+
+/** The server itself answers beyond loopback only with TLS. */
+function requireSecrecy({ protocol, hostname, host }: URL): void {
+  if (protocol === 'https:' || isLoopbackHost(hostname)) return;
+  throw new LatchkeyError('USAGE_INVALID', `the API token would go to ${host} without encryption`, {
+    hint: `give the key server as https://${host}; it needs --admin-tls-cert and --admin-tls-key for that`,
+  });
 }
 
 function isOrigin(text: string): boolean {
@@ -62,7 +73,8 @@ function checkToken(token: string, source: string): string {
 
 async function readTokenFile(path: string): Promise<string> {
   try {
-    return checkToken((await readFile(path, 'utf8')).trim(), path);
+    const bytes = await readBoundedFile(path, MAX_TOKEN_FILE_BYTES);
+    return checkToken((bytes ?? '').toString().trim(), path);
   } catch (error) {
     if (!['ENOENT', 'EACCES', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('AUTH_REQUIRED', `there is no API token in ${path}`, {

@@ -41,5 +41,5 @@ export function variable({ env }: Pick<CommandContext, 'env'>, name: string): st
 
 /** What a program of somebody else is started with: the token of the admin API is none of its business. */
 export function childEnvironment({ env }: Pick<CommandContext, 'env'>): NodeJS.ProcessEnv {
-  return { ...env, LATCHKEY_TOKEN: undefined };
+  return { ...env, LATCHKEY_TOKEN: undefined, NODE_COMPILE_CACHE: undefined };
 }

@@ -1,8 +1,9 @@
 /** External key providers, as the configuration that all ocicrypt tools share names them. */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readBoundedFile } from '#src/base/bounded-file.ts';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { MAX_PROVIDER_CONFIG_BYTES } from '#src/base/limits.ts';
 import type { KeyUnwrapper, KeyWrapper } from '#src/keywrap/key-wrapper.ts';
 import { type ProviderConfig, parseProviderConfig } from '#src/keywrap/provider-config.ts';
 import { type KeyProvider, createProviderUnwrapper, createProviderWrapper } from '#src/keywrap/provider.ts';
@@ -80,9 +81,9 @@ async function readConfig(context: CommandContext): Promise<ProviderConfig> {
       hint: `${CONFIG_VARIABLE}=FILE names their configuration, as for skopeo`,
     });
   }
-  let bytes: Uint8Array;
+  let bytes: Uint8Array | undefined;
   try {
-    bytes = await readFile(path);
+    bytes = await readBoundedFile(path, MAX_PROVIDER_CONFIG_BYTES);
   } catch (error) {
     if (!['ENOENT', 'EACCES', 'EISDIR', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('CONFIG_INVALID', `the key provider configuration ${path} cannot be read`, {
@@ -90,7 +91,12 @@ async function readConfig(context: CommandContext): Promise<ProviderConfig> {
       cause: error,
     });
   }
-  return parseProviderConfig(bytes, path);
+  if (bytes !== undefined) return parseProviderConfig(bytes, path);
+  throw new LatchkeyError(
+    'CONFIG_INVALID',
+    `the key provider configuration ${path} is larger than ${MAX_PROVIDER_CONFIG_BYTES} bytes`,
+    { hint: `mend ${CONFIG_VARIABLE}, or unset it` },
+  );
 }
 
 function configPath(context: CommandContext): string | undefined {

@@ -1,6 +1,6 @@
 /** Key files and their passwords, as commands are told where to find them. */
-import { createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { createReadStream, fstatSync } from 'node:fs';
+import { readBounded, readBoundedFile } from '#src/base/bounded-file.ts';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { MAX_KEY_FILE_BYTES, MAX_PASSWORD_BYTES } from '#src/base/limits.ts';
 import type { PasswordSource } from '#src/keywrap/recipient.ts';
@@ -10,23 +10,33 @@ import type { PasswordSource } from '#src/keywrap/recipient.ts';
  * @throws LatchkeyError STATE_NOT_FOUND, KEY_INVALID when it is too large to be one, STORAGE_FAILED
  */
 export async function readKeyFile(path: string): Promise<Buffer> {
-  const file = await open(path).catch((error: unknown) => {
+  return readNamedFile(path, 'key file', MAX_KEY_FILE_BYTES);
+}
+
+/**
+ * Reads a small file that the user has named.
+ * @param what it should be, for messages: `key file`
+ * @throws LatchkeyError STATE_NOT_FOUND, KEY_INVALID when it cannot be one, STORAGE_FAILED
+ */
+export async function readNamedFile(path: string, what: string, limitBytes: number): Promise<Buffer> {
+  const hint = `name the file of a ${what.replace(/ file$/, '')}`;
+  let bytes: Buffer | undefined;
+  try {
+    bytes = await readBoundedFile(path, limitBytes);
+  } catch (error) {
+    if (systemErrorCode(error) === 'EISDIR') {
+      throw new LatchkeyError('KEY_INVALID', `${path} is a directory`, { hint, cause: error });
+    }
     if (systemErrorCode(error) !== 'ENOENT') throw error;
-    throw new LatchkeyError('STATE_NOT_FOUND', `there is no key file ${path}`, {
+    throw new LatchkeyError('STATE_NOT_FOUND', `there is no ${what} ${path}`, {
       hint: 'check the path',
       cause: error,
     });
-  });
-  const bytes = await readAtMost(file.createReadStream(), MAX_KEY_FILE_BYTES).catch((error: unknown) => {
-    if (systemErrorCode(error) !== 'EISDIR') throw error;
-    throw new LatchkeyError('KEY_INVALID', `${path} is a directory`, { hint: 'name the file of a key' });
-  });
+  }
   if (bytes !== undefined) return bytes;
-  throw new LatchkeyError(
-    'KEY_INVALID',
-    `${path} is larger than ${MAX_KEY_FILE_BYTES} bytes: it is no key file`,
-    { hint: 'name the file of a key' },
-  );
+  throw new LatchkeyError('KEY_INVALID', `${path} is larger than ${limitBytes} bytes: it is no ${what}`, {
+    hint,
+  });
 }
 
 /**
@@ -36,14 +46,14 @@ export async function readKeyFile(path: string): Promise<Buffer> {
 export async function readPassword(source: PasswordSource): Promise<string> {
   if (source.kind === 'text') return source.text;
   const where = source.kind === 'file' ? `the password file ${source.path}` : `fd=${source.descriptor}`;
-  const stream =
-    source.kind === 'file' ? createReadStream(source.path) : createReadStream('', { fd: source.descriptor });
   try {
-    const bytes = await readAtMost(stream, MAX_PASSWORD_BYTES);
+    const bytes =
+      source.kind === 'file'
+        ? await readBoundedFile(source.path, MAX_PASSWORD_BYTES)
+        : await readDescriptor(source.descriptor);
     if (bytes !== undefined) return bytes.toString().replace(/\r?\n$/, '');
   } catch (error) {
-    const code = systemErrorCode(error);
-    if (code !== 'ENOENT' && code !== 'EBADF' && code !== 'EAGAIN') throw error;
+    if (!UNREADABLE.includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('STATE_NOT_FOUND', `${where} cannot be read`, {
       hint: 'for example: --key key.pem:fd=3 3<password.txt',
       cause: error,
@@ -54,13 +64,13 @@ export async function readPassword(source: PasswordSource): Promise<string> {
   });
 }
 
-async function readAtMost(stream: AsyncIterable<Buffer>, limitBytes: number): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  let sizeBytes = 0;
-  for await (const chunk of stream) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > limitBytes) return undefined;
-    chunks.push(chunk);
+const UNREADABLE = ['ENOENT', 'EBADF', 'EAGAIN', 'EINVAL', 'EISDIR'];
+
+/** Reads what the caller of this process has opened; the runtime has descriptors of its own, which are none of these. */
+async function readDescriptor(descriptor: number): Promise<Buffer | undefined> {
+  const found = fstatSync(descriptor);
+  if (!found.isFIFO() && !found.isFile() && !found.isSocket() && !found.isCharacterDevice()) {
+    throw Object.assign(new Error('not a pipe, file or terminal'), { code: 'EBADF' });
   }
-  return Buffer.concat(chunks);
+  return readBounded(createReadStream('', { fd: descriptor, autoClose: false }), MAX_PASSWORD_BYTES);
 }

@@ -17,11 +17,10 @@ start(
 );
 
 function start(module, fs, root) {
-  var home = process.env.XDG_CACHE_HOME || (process.env.HOME && process.env.HOME + '/.cache');
-  // Compiled code is trusted when it is read back, so it is kept in the user's own directory, never in /tmp.
-  // Through the environment, because worker threads look there.
-  if (home && !process.env.NODE_COMPILE_CACHE) process.env.NODE_COMPILE_CACHE = home + '/latchkey/compiled';
-  if (process.env.NODE_COMPILE_CACHE) module.enableCompileCache(process.env.NODE_COMPILE_CACHE);
+  // Compiled code runs when it is read back, so it lies with the code: who can write here needs no such detour.
+  // Through the environment, because worker threads and other programs of Latchkey look there.
+  if (!process.env.NODE_COMPILE_CACHE) process.env.NODE_COMPILE_CACHE = root + 'dist/compiled';
+  module.enableCompileCache(process.env.NODE_COMPILE_CACHE);
 
   var args = process.argv.slice(2);
   if (isBundleCurrent(fs, root)) {

@@ -42,7 +42,7 @@ function ensureNewline(text: string): string {
  * a name cannot steer the terminal it is shown on.
  */
 export function escapeLine(text: string): string {
-  return text.replaceAll(/[\p{Cc}\u2028\u2029]/gu, (character) => {
+  return text.replaceAll(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });
 }

@@ -1,11 +1,11 @@
 /** Starts a key server: data directory, database, keys, listeners. Stops them in the opposite order. */
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { SHUTDOWN_GRACE_MS } from '#src/base/limits.ts';
+import { makeDirectory } from '#src/base/make-directory.ts';
 import { type ServeOptions, parseListen } from './arguments.ts';
 import { openOrganizationKeys } from './custody/organization-keys.ts';
 import { createRootKeyFile, openRootKeyFile } from './custody/root-key-file.ts';
@@ -113,7 +113,7 @@ async function writeOwnerFile(options: ServeOptions, name: string, text: string)
 
 async function makeDataDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true, mode: OWNER_ONLY_DIRECTORY });
+    await makeDirectory(path, OWNER_ONLY_DIRECTORY);
   } catch (error) {
     if (!['EEXIST', 'ENOTDIR', 'EACCES'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('CONFIG_INVALID', `the data directory ${path} cannot be made`, {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { VerifiedImage } from '#src/image/verify.ts';
 import type { StatementImage } from '#src/image/statement.ts';
+import { MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base/limits.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage } from '../image-location.ts';
 import { append } from '../layer-options.ts';
@@ -49,16 +50,24 @@ async function verify(
       hint: "give the vendor's with --key FILE; `latchkey organization release-key` prints the key server's",
     });
   }
-  const [{ readImageGraph }, { verifyImage }, { keyThumbprint }, { readExisting, readVerificationKeys }] =
-    await Promise.all([
-      import('#src/image/image-graph.ts'),
-      import('#src/image/verify.ts'),
-      import('#src/crypto/signing-key.ts'),
-      import('../signing-keys.ts'),
-    ]);
+  const [
+    { readImageGraph },
+    { verifyImage },
+    { keyThumbprint },
+    { readNamedFile },
+    { readVerificationKeys },
+  ] = await Promise.all([
+    import('#src/image/image-graph.ts'),
+    import('#src/image/verify.ts'),
+    import('#src/crypto/signing-key.ts'),
+    import('../key-source.ts'),
+    import('../signing-keys.ts'),
+  ]);
   const publicKeys = await readVerificationKeys(options.key);
   const envelope =
-    options.statement === undefined ? undefined : await readExisting(options.statement, 'statement');
+    options.statement === undefined
+      ? undefined
+      : await readNamedFile(options.statement, 'statement', MAX_STATEMENT_ENVELOPE_BYTES);
   const { signal } = context;
   const opened = await openImage(context, image, options.allowHttp);
   const progress = createProgress(context, output);

@@ -1,7 +1,7 @@
 /** The agent as a process: sockets, store and signals around `Agent`. */
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
-import { chmod, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -9,6 +9,7 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { type Logger, destination, pino } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
 import { ERROR_TABLE, LatchkeyError, isDeniedCode, toLatchkeyError } from '#src/base/errors.ts';
+import { makeDirectory } from '#src/base/make-directory.ts';
 import { SnapshotsService } from '#src/wire/generated/containerd/snapshots.ts';
 import { AgentService } from '#src/wire/generated/latchkey/agent.ts';
 import { processorProgram } from '../processor/program.ts';
@@ -130,8 +131,7 @@ async function prepareDirectories(paths: AgentPaths): Promise<void> {
     paths.identityDirectory,
     paths.runtimeDirectory,
   ];
-  for (const directory of directories)
-    await mkdir(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+  for (const directory of directories) await makeDirectory(directory, PRIVATE_DIRECTORY_MODE);
   // Sockets follow the umask; the directory is what keeps others out.
   await chmod(paths.runtimeDirectory, PRIVATE_DIRECTORY_MODE);
 }

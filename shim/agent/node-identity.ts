@@ -2,7 +2,7 @@
  * Who this node is: its private key, its certificate and the key server it belongs to, in a directory only
  * root can read. Written whole or not at all; the license key that bought it is not kept.
  */
-import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { open, readFile, rename, writeFile } from 'node:fs/promises';
 import { createPrivateKey, generateKeyPair } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -10,6 +10,7 @@ import * as z from 'zod';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
+import { makeDirectory } from '#src/base/make-directory.ts';
 
 const PRIVATE_FILE_MODE = 0o600;
 const PRIVATE_DIRECTORY_MODE = 0o700;
@@ -79,7 +80,7 @@ export class IdentityStore {
   }
 
   async #write(path: string, text: string): Promise<void> {
-    await mkdir(this.#directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+    await makeDirectory(this.#directory, PRIVATE_DIRECTORY_MODE);
     const temporary = `${path}.new`;
     await writeFile(temporary, text, { mode: PRIVATE_FILE_MODE, flush: true });
     await rename(temporary, path);

@@ -1,10 +1,11 @@
 /** Writes containerd's configuration with Latchkey in it, keeping what was there beside it. */
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse, stringify } from 'smol-toml';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { makeDirectory } from '#src/base/make-directory.ts';
 import type { AgentPaths } from '../agent/agent-config.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import { type TomlTable, withLatchkey } from './containerd-config.ts';
@@ -54,7 +55,7 @@ export async function installIntoContainerd(options: InstallOptions): Promise<In
   const changed = stringify(before.table) !== stringify(after);
   const backupPath = before.exists && changed ? `${configPath}.before-latchkey` : undefined;
   if (changed && !dryRun) {
-    await mkdir(dirname(configPath), { recursive: true });
+    await makeDirectory(dirname(configPath));
     if (backupPath !== undefined && !(await exists(backupPath))) await copyFile(configPath, backupPath);
     // The file may hold registry passwords: whoever could not read it before cannot read it now.
     const { mode } = before.exists ? await stat(configPath) : { mode: NEW_CONFIGURATION_MODE };
@@ -74,7 +75,7 @@ async function createStatisticsDirectory(configuration: TomlTable, containerdVer
   if (!/^v?1\.6\b/.test(containerdVersion)) return;
   const root = typeof configuration['root'] === 'string' ? configuration['root'] : DEFAULT_CONTAINERD_ROOT;
   const directory = join(root, `io.containerd.snapshotter.v1.${SNAPSHOTTER_NAME}`);
-  await mkdir(directory, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+  await makeDirectory(directory, PRIVATE_DIRECTORY_MODE);
 }
 
 /** The configuration file as a table; empty when there is none. */

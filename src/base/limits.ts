@@ -22,6 +22,8 @@ export const MAX_WRAPPED_KEYS = 32;
 export const MAX_KEY_FILE_BYTES = MEBIBYTE;
 /** A PKCS#11 key file or ocicrypt.conf: a few lines; the check for equal keys grows with the square of their number. */
 export const MAX_PKCS11_FILE_BYTES = 16 * KIBIBYTE;
+/** A file with an API token alone, and perhaps a line end. */
+export const MAX_TOKEN_FILE_BYTES = 4 * KIBIBYTE;
 /** A password; peers read at most 64 bytes from a file descriptor. */
 export const MAX_PASSWORD_BYTES = 4 * KIBIBYTE;
 /** Layers per image: overlayfs refuses more than 500 lower directories, containerd images stay below 128. */

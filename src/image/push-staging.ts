@@ -5,12 +5,13 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, readdir, realpath, rm, stat } from 'node:fs/promises';
+import { readFile, readdir, realpath, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { toLatchkeyError } from '#src/base/errors.ts';
 import { canonicalJson, parseJson } from '#src/base/json.ts';
 import { STAGED_PUSH_AGE_MS } from '#src/base/limits.ts';
+import { makeDirectory } from '#src/base/make-directory.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { type Digest, isDigest } from '#src/oci/digest.ts';
 import { descriptorSchema } from '#src/oci/document-schema.ts';
@@ -21,6 +22,7 @@ import type { StagedStore } from './encrypt-layer.ts';
 import type { ImageKeyRegistration } from './registrar.ts';
 import type { ReusedLayer } from './reuse.ts';
 
+const OWNER_ONLY = 0o700;
 const STATE_FILE = 'push.json';
 const LAYOUT_DIRECTORY = 'layout';
 
@@ -83,11 +85,12 @@ export async function withPushStaging<Result>(
   const parent = join(cacheDirectory, 'push');
   const directory = join(parent, createHash('sha256').update(canonicalJson(identity)).digest('hex'));
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDirectory(parent, OWNER_ONLY);
+    await removeOld(parent, directory, nowMs);
+    await makeDirectory(directory, OWNER_ONLY);
   } catch (error) {
     throw toLatchkeyError(error);
   }
-  await removeOld(parent, nowMs);
   const others = 'another program has been at the same push for a while';
   const run = async (): Promise<Result> => {
     const earlier = await readState(directory);
@@ -116,10 +119,11 @@ async function readState(directory: string): Promise<StagedPush | undefined> {
   }
 }
 
-/** Ciphertext of pushes that nobody came back for. */
-async function removeOld(parent: string, nowMs: number): Promise<void> {
+/** Ciphertext of pushes that nobody came back for; somebody has come back for this one. */
+async function removeOld(parent: string, current: string, nowMs: number): Promise<void> {
   for (const name of await readdir(parent)) {
     const path = join(parent, name);
+    if (path === current) continue;
     const found = await stat(path).catch(() => undefined);
     if (found !== undefined && nowMs - found.mtimeMs > STAGED_PUSH_AGE_MS) {
       await rm(path, { recursive: true, force: true });

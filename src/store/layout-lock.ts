@@ -51,7 +51,8 @@ export async function withLayoutLock<Result>(
 
 function tryLock(name: string): Promise<Server | undefined> {
   return new Promise((resolve, reject) => {
-    const server = createServer();
+    // Whoever connects would keep the lock from being given up.
+    const server = createServer((socket) => socket.destroy());
     server.once('error', (error) => {
       if (systemErrorCode(error) === 'EADDRINUSE') resolve(undefined);
       else reject(error);

@@ -12,7 +12,7 @@ import { parseIndex, type ImageIndex } from '#src/oci/index.ts';
 import { isIndex, isManifest } from '#src/oci/media-types.ts';
 import type { BlobSource, ManifestBlob, TransferOptions } from './blob-store.ts';
 import { chooseInLayout, findInLayout, referenceName } from './layout-index.ts';
-import { isReferrersTag, referrerIn, referrersTag, selectReferrers } from './referrers.ts';
+import { type Referrer, isReferrersTag, referrerIn, referrersTag, selectReferrers } from './referrers.ts';
 import { truncated, throwIfAborted, verifiedStream, wrongContent } from './verified-stream.ts';
 
 export const LAYOUT_FILE = 'oci-layout';
@@ -42,6 +42,9 @@ export function blobName(digest: Digest): string {
 export class LayoutReader implements BlobSource {
   readonly location: string;
   readonly #files: LayoutFiles;
+  /** By digest, so they hold for ever. */
+  readonly #referrers = new Map<string, { readonly referrer: Referrer | undefined }>();
+  #index: { readonly bytes: Uint8Array; readonly index: ImageIndex } | undefined;
 
   constructor(location: string, files: LayoutFiles) {
     this.location = location;
@@ -81,13 +84,12 @@ export class LayoutReader implements BlobSource {
     const { manifests } = await this.readIndex();
     for (const entry of manifests) {
       throwIfAborted(options.signal);
-      const manifest = await this.#readPresentEntry(entry);
-      if (manifest === undefined) continue;
-      const referrer = referrerIn(manifest);
+      const referrer = await this.#referrerAt(entry);
       if (referrer?.subject === subject) found.push(referrer.descriptor);
       // A list made by a client of a registry without the referrers API, copied here with its tag.
       const isList = isIndex(entry.mediaType) && referenceName(entry) === referrersTag(subject);
-      if (isList) found.push(...parseIndex(manifest.bytes).manifests);
+      const list = isList ? await this.#readPresentEntry(entry) : undefined;
+      if (list !== undefined) found.push(...parseIndex(list.bytes).manifests);
     }
     return selectReferrers(found, artifactType);
   }
@@ -95,7 +97,11 @@ export class LayoutReader implements BlobSource {
   /** @throws LatchkeyError INPUT_NOT_AN_IMAGE, STATE_NOT_FOUND, INPUT_MALFORMED, LIMIT_EXCEEDED */
   async readIndex(): Promise<ImageIndex> {
     await this.checkVersion();
-    return parseIndex(await this.#readOwnFile(INDEX_FILE), MAX_LAYOUT_ENTRIES);
+    const bytes = await this.#readOwnFile(INDEX_FILE);
+    if (this.#index === undefined || Buffer.compare(this.#index.bytes, bytes) !== 0) {
+      this.#index = { bytes, index: parseIndex(bytes, MAX_LAYOUT_ENTRIES) };
+    }
+    return this.#index.index;
   }
 
   /** @throws LatchkeyError INPUT_NOT_AN_IMAGE, STATE_NOT_FOUND, INPUT_MALFORMED */
@@ -115,8 +121,19 @@ export class LayoutReader implements BlobSource {
   async #isReferrer(entry: Descriptor): Promise<boolean> {
     const tag = referenceName(entry);
     if (tag !== undefined) return isReferrersTag(tag);
+    return (await this.#referrerAt(entry)) !== undefined;
+  }
+
+  /** What an entry refers to. Read once: an image with many referrers is asked for them again and again. */
+  async #referrerAt(entry: Descriptor): Promise<Referrer | undefined> {
+    const key = `${entry.digest} ${entry.mediaType} ${entry.size}`;
+    const known = this.#referrers.get(key);
+    if (known !== undefined) return known.referrer;
     const manifest = await this.#readPresentEntry(entry);
-    return manifest !== undefined && referrerIn(manifest) !== undefined;
+    if (manifest === undefined) return undefined;
+    const referrer = referrerIn(manifest);
+    this.#referrers.set(key, { referrer });
+    return referrer;
   }
 
   /** Undefined for what is no manifest, and for a manifest that a partial layout leaves out. */

@@ -3,10 +3,11 @@
  * index.json last, so a crash leaves at most files that nobody refers to.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, realpath } from 'node:fs/promises';
+import { readdir, readFile, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { LAYOUT_LEFTOVER_AGE_MS } from '#src/base/limits.ts';
+import { makeDirectory } from '#src/base/make-directory.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { ImageIndex } from '#src/oci/index.ts';
@@ -171,7 +172,7 @@ class Layout implements BlobStore {
 
   async #createOrCheck(): Promise<void> {
     await refuseOtherDirectory(this.#directory, this.location);
-    await mkdir(join(this.#directory, BLOB_DIRECTORY), { recursive: true });
+    await makeDirectory(join(this.#directory, BLOB_DIRECTORY));
     await withLayoutLock(await realpath(this.#directory), async () => {
       await this.#createFile(INDEX_FILE, JSON.stringify(EMPTY_LAYOUT_INDEX));
       await this.#createFile(LAYOUT_FILE, JSON.stringify({ imageLayoutVersion: LAYOUT_VERSION }));

@@ -55,4 +55,6 @@ test.each([
   const seen = await readFile(join(directory, name), 'utf8');
   expect(seen).toContain('DOCKER_CONFIG=');
   expect(seen).not.toContain(TOKEN);
+  // Code would be run from there.
+  expect(seen).not.toContain('NODE_COMPILE_CACHE');
 });

@@ -34,6 +34,8 @@ describe('text output', () => {
 
   test('shows control characters and newlines instead of obeying them', () => {
     expect(escapeLine('a\u001b[2Jb\nc\u009bd\u2028ü株')).toBe(String.raw`a\u001b[2Jb\u000ac\u009bd\u2028ü株`);
+    // These turn the direction of what follows, so that a name reads as another one.
+    expect(escapeLine('a\u202eb\u2066c')).toBe(String.raw`a\u202eb\u2066c`);
     expect(formatTable(['A', 'B'], [['\u001b', 'x']])).toBe(String.raw`A       B
 \u001b  x
 `);

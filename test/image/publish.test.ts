@@ -1,10 +1,11 @@
 import { type KeyObject, generateKeyPairSync, randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { STAGED_PUSH_AGE_MS } from '#src/base/limits.ts';
 import { openEnvelope } from '#src/crypto/envelope.ts';
 import { platformImages, readImageGraph } from '#src/image/image-graph.ts';
 import { inspectImage } from '#src/image/inspect.ts';
@@ -163,6 +164,21 @@ describe('publishing', () => {
     await expect(publish(registry, refusing)).rejects.toThrow('the key server is down');
     await expect(registry.readManifest('v2')).rejects.toThrow();
     expect((await publish(registry, recordingRegistrar())).isResumed).toBe(true);
+  });
+
+  test('is gone on with also after weeks, when others would be cleared away', async () => {
+    const destination = createMemoryStore();
+    const failing = {
+      ...recordingRegistrar(),
+      register: async () => {
+        throw new LatchkeyError('NET_UNREACHABLE', 'the key server does not answer');
+      },
+    };
+    await expect(publish(destination, failing)).rejects.toMatchObject({ code: 'NET_UNREACHABLE' });
+    const pushes = join(directory, 'cache', 'push');
+    const long = new Date(Date.now() - 10 * STAGED_PUSH_AGE_MS);
+    for (const name of await readdir(pushes)) await utimes(join(pushes, name), long, long);
+    expect((await publish(destination, recordingRegistrar())).isResumed).toBe(true);
   });
 
   test('does not use ciphertext made for another key server', async () => {

@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, readFile, readdir, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -182,6 +185,17 @@ describe('crashes and company', () => {
     const names = await readdir(directory);
     expect(names).not.toContain(name('1'));
     expect(names).toContain(name('2'));
+  });
+
+  test('a stranger who holds on to the lock does not keep it from being given up', async () => {
+    const name = `\0latchkey-layout-${createHash('sha256').update(directory).digest('hex')}`;
+    const stranger = await withLayoutLock(directory, async () => {
+      const socket = connect(name);
+      await once(socket, 'connect');
+      return socket;
+    });
+    await withLayoutLock(directory, async () => undefined);
+    stranger.destroy();
   });
 
   test('a writer killed while it has the lock leaves no lock behind', async () => {
