@@ -1,7 +1,9 @@
 /** Opens the images that a command line names, with this user's registry credentials. */
+import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { LatchkeyError } from '#src/base/errors.ts';
+import type { Digest } from '#src/oci/digest.ts';
 import type { ImageLocation } from '#src/oci/location.ts';
 import type { OpenedImage } from '#src/registry/open-location.ts';
 import type { StandardStreams } from '#src/store/archive-store.ts';
@@ -66,6 +68,11 @@ export function requireWritable(destination: OpenedLocation, text: string): void
       },
     );
   }
+  if (location.kind === 'oci-archive' && isDirectory(location.file)) {
+    throw new LatchkeyError('INPUT_REFERENCE_INVALID', `${text} cannot be written: it is a directory`, {
+      hint: 'name a file for the archive, or write oci:DIRECTORY for an image layout',
+    });
+  }
   const isPinned =
     location.kind === 'registry'
       ? location.reference.digest !== undefined
@@ -76,6 +83,26 @@ export function requireWritable(destination: OpenedLocation, text: string): void
     });
   }
   destination.claimOutput();
+}
+
+/** Said of what was made without anybody's signature. */
+export const NOBODY_VERIFIES = 'nobody can verify this image; with --sign-key its statement would be signed';
+
+/**
+ * What is said when the old image stays where the new one was made.
+ * @param state what it is still: `in plaintext`
+ */
+export function leftInPlaceNotes(
+  source: { readonly location: string },
+  destination: { readonly location: string },
+  digest: Digest,
+  state: string,
+): string[] {
+  const { location } = destination;
+  if (source.location !== location) return [];
+  return [
+    `the image as it was is still in ${location}, ${state}: delete ${digest} there before you give it out`,
+  ];
 }
 
 /** Large files are not for /tmp, which often is memory; the choice is skopeo's. */
@@ -95,6 +122,10 @@ function standardStreams({ pipes }: CommandContext): StandardStreams {
       return none();
     },
   };
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /** How the key server lists the image. */

@@ -15,7 +15,7 @@ export interface Progress {
   /** Begins a step; `totalBytes` 0 means unknown. */
   start(label: string, totalBytes: number): void;
   advance(deltaBytes: number): void;
-  /** Ends the current step and leaves one line about it. */
+  /** Ends the current step, if there is one, and leaves one line about it. */
   finish(): void;
   /** Takes an unfinished bar off the terminal, so that an error starts on its own line. */
   clear(): void;
@@ -45,6 +45,7 @@ class TextProgress implements Progress {
   #doneBytes = 0;
   #startedMs = 0;
   #drawnMs = 0;
+  #isRunning = false;
 
   constructor(sink: TextSink, clock: Clock) {
     this.#sink = sink;
@@ -57,6 +58,7 @@ class TextProgress implements Progress {
     this.#doneBytes = 0;
     this.#startedMs = this.#clock.monotonicMs();
     this.#drawnMs = this.#startedMs;
+    this.#isRunning = true;
     if (this.#sink.isTTY === true) this.#sink.write(CLEAR_LINE + this.#bar());
   }
 
@@ -70,6 +72,7 @@ class TextProgress implements Progress {
   }
 
   finish(): void {
+    if (!this.#isRunning) return;
     const seconds = (this.#clock.monotonicMs() - this.#startedMs) / 1000;
     const mark = styled(this.#sink, 'green', 'done');
     this.clear();
@@ -77,6 +80,7 @@ class TextProgress implements Progress {
   }
 
   clear(): void {
+    this.#isRunning = false;
     if (this.#sink.isTTY === true) this.#sink.write(CLEAR_LINE);
   }
 

@@ -15,7 +15,14 @@ import { type AdminOptions, adminClientOf } from './admin-options.ts';
 import { createAdminRegistrar } from './admin-registrar.ts';
 import type { CommandContext } from './context.ts';
 import { readDecryptionKeys } from './decryption-keys.ts';
-import { cacheDirectory, openImage, repositoryName, requireWritable } from './image-location.ts';
+import {
+  NOBODY_VERIFIES,
+  cacheDirectory,
+  leftInPlaceNotes,
+  openImage,
+  repositoryName,
+  requireWritable,
+} from './image-location.ts';
 import { formatFields, outputOf } from './output.ts';
 import { requirePinned } from './pinned-image.ts';
 import { createProgress } from './progress.ts';
@@ -164,7 +171,7 @@ async function change(
   graph: ImageGraph,
   recipientChange: RecipientChange,
   identity: Readonly<Record<string, unknown>>,
-  notes: readonly string[] = [],
+  changeNotes: readonly string[] = [],
 ): Promise<void> {
   const { context, command, destinationText } = run;
   const { signal } = context;
@@ -202,6 +209,7 @@ async function change(
   )
     .then(async (published) => {
       await destination.finish(signal);
+      progress.finish();
       return published;
     })
     .finally(async () => {
@@ -209,6 +217,16 @@ async function change(
       await destination.discard();
     });
   const { root, imageKeyId, statement, imageDigests } = result;
+  const notes = [
+    ...changeNotes,
+    ...(statement === undefined ? [NOBODY_VERIFIES] : []),
+    ...leftInPlaceNotes(
+      graph.source,
+      destination.store,
+      graph.root.descriptor.digest,
+      'for those it was for',
+    ),
+  ];
   const summary = {
     destination: destinationText,
     digest: root,

@@ -8,7 +8,9 @@ import { type AdminOptions, adminClientOf, withAdminOptions } from '../admin-opt
 import type { CommandContext } from '../context.ts';
 import {
   LOCATION_HELP,
+  NOBODY_VERIFIES,
   cacheDirectory,
+  leftInPlaceNotes,
   openImage,
   repositoryName,
   requireWritable,
@@ -42,8 +44,6 @@ interface EncryptOptions extends AdminOptions, LayerOptions, ReuseOptions {
   readonly signKey?: string;
   readonly dryRun?: boolean;
 }
-
-const NOBODY_VERIFIES = 'nobody can verify this image; with --sign-key its statement would be signed';
 
 export function registerEncrypt(program: Command, context: CommandContext): void {
   withReuseOptions(withLayerOptions(withAdminOptions(program.command('encrypt'))))
@@ -153,9 +153,13 @@ async function encrypt(
       onPush: (totalBytes) => progress.start('pushing', totalBytes),
     });
     await destination.finish(signal);
-    progress.clear();
+    progress.finish();
     const isVerifiable = result.statement !== undefined;
-    if (!isVerifiable) output.note(`note: ${NOBODY_VERIFIES}`);
+    const doneNotes = [
+      ...(isVerifiable ? [] : [NOBODY_VERIFIES]),
+      ...leftInPlaceNotes(source.store, destination.store, graph.root.descriptor.digest, 'in plaintext'),
+    ];
+    doneNotes.forEach((note) => output.note(`note: ${note}`));
     const summary = {
       destination: destinationText,
       digest: result.root,
@@ -165,7 +169,7 @@ async function encrypt(
       statement: result.statement,
       product: options.product,
       resumed: result.isResumed,
-      ...planJson(result.plan, isVerifiable ? notes : [...notes, NOBODY_VERIFIES]),
+      ...planJson(result.plan, [...notes, ...doneNotes]),
     };
     output.result(summary, () => summaryText(summary, result.plan));
   } catch (error) {
@@ -227,11 +231,12 @@ async function requireNothingExposed(
   options: EncryptOptions,
   output: Output,
 ): Promise<void> {
-  const [{ requireAttestationChoice }, { leakText, requireNoLeaks }] = await Promise.all([
+  const [{ requireAttestationChoice, requireKeptLayers }, { leakText, requireNoLeaks }] = await Promise.all([
     import('#src/image/attestation-plan.ts'),
     import('#src/image/config-lint.ts'),
   ]);
   requireAttestationChoice(plan.artifacts);
+  requireKeptLayers(plan.platforms, options.attestations);
   if (options.allowConfigLeak !== true) requireNoLeaks(plan.leaks);
   plan.leaks.forEach((leak) => output.note(`note: stays readable: ${leakText(leak)}`));
 }

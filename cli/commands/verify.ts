@@ -4,6 +4,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import type { VerifiedImage } from '#src/image/verify.ts';
 import type { StatementImage } from '#src/image/statement.ts';
 import { MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base/limits.ts';
+import { isDigest } from '#src/oci/digest.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage } from '../image-location.ts';
 import { append } from '../layer-options.ts';
@@ -76,6 +77,7 @@ async function verify(
     const verified = await verifyImage(graph, {
       publicKeys,
       envelope,
+      isPinned: isDigest(opened.reference),
       readsBlobs: options.blobs === true,
       signal,
       onBlob: (sizeBytes, number, total) => progress.start(`reading layer ${number} of ${total}`, sizeBytes),

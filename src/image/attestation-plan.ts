@@ -1,9 +1,9 @@
 /** What becomes of attestations and other artifacts of an image that is encrypted; pure. */
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
-import { describeArtifact } from './attestations.ts';
+import { describeArtifact, isAttestationType } from './attestations.ts';
 import { type ArtifactNode, type ImageGraph, platformImages, platformName } from './image-graph.ts';
-import type { EncryptedLayerPlan } from './layer-plan.ts';
+import type { EncryptedLayerPlan, LayerPlan } from './layer-plan.ts';
 
 /** What the ISV wants done with documents that tell what is in the plain image. */
 export type AttestationChoice = 'keep' | 'drop' | 'encrypt';
@@ -76,6 +76,26 @@ export function requireAttestationChoice(artifacts: readonly ArtifactPlan[]): vo
       hint: 'choose --attestations drop (leave them out), encrypt (for those who can decrypt the image) or keep (for anybody)',
     },
   );
+}
+
+/**
+ * Refuses attestations in clear that are layers of an image: there they can neither be left out nor be encrypted.
+ * @throws LatchkeyError USAGE_INVALID unless they are to be kept
+ */
+export function requireKeptLayers(
+  platforms: readonly { readonly platform: string; readonly layers: readonly LayerPlan[] }[],
+  choice: AttestationChoice | undefined,
+): void {
+  if (choice === 'keep') return;
+  for (const { platform, layers } of platforms) {
+    const found = layers.find((layer) => !layer.isEncrypted && isAttestationType(layer.descriptor.mediaType));
+    if (found === undefined) continue;
+    throw new LatchkeyError(
+      'USAGE_INVALID',
+      `layer ${found.position} of ${platform} is an attestation in clear, which tells what is in the image: ${found.descriptor.mediaType}`,
+      { hint: 'as a layer it can only stay: build without it, or choose --attestations keep (for anybody)' },
+    );
+  }
 }
 
 /** What is said about artifacts before the run. */

@@ -47,6 +47,11 @@ export function describeArtifact({ entry, manifest }: ArtifactNode): ArtifactDes
   };
 }
 
+/** True for the media type of a document that tells what is in an image or how it was built. */
+export function isAttestationType(mediaType: string): boolean {
+  return ATTESTATION_TYPE.test(mediaType);
+}
+
 /** Tools that give a document a general type, such as JSON, say what it is in the artifact's. */
 function tellingType(mediaType: string, artifactType: string | undefined): string {
   const isSaidAbove = artifactType !== undefined && ATTESTATION_TYPE.test(artifactType);

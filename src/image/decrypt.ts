@@ -57,7 +57,9 @@ type PlainBlob = Pick<Descriptor, 'mediaType' | 'digest' | 'size'>;
  */
 export async function decryptImage(options: DecryptionOptions): Promise<RewrittenImage> {
   const opened = await openLayers(options.graph, options.unwrappers);
+  const { destination } = options;
   const decrypted = new Map<Digest, PlainBlob>();
+  const made: Digest[] = [];
   options.onLayers?.(
     opened.length,
     opened.reduce((sum, { descriptor }) => sum + descriptor.size, 0),
@@ -65,10 +67,19 @@ export async function decryptImage(options: DecryptionOptions): Promise<Rewritte
   const works = opened.map((layer): LayerWork => ({
     sizeBytes: layer.descriptor.size,
     run: async (signal, thread) => {
-      decrypted.set(layer.descriptor.digest, await decryptLayer(layer, { ...options, signal }, thread));
+      const { blob, isNew } = await decryptLayer(layer, { ...options, signal }, thread);
+      decrypted.set(layer.descriptor.digest, blob);
+      if (isNew) made.push(blob.digest);
     },
   }));
-  await runLayers(works, LARGE_LAYERS_AT_A_TIME, options.signal);
+  try {
+    await runLayers(works, LARGE_LAYERS_AT_A_TIME, options.signal);
+  } catch (error) {
+    // Plaintext that belongs to no image; nobody would look for it.
+    const paths = made.flatMap((digest) => destination.localPath?.(digest) ?? []);
+    await Promise.all(paths.map((path) => rm(path, { force: true })));
+    throw error;
+  }
   options.onLayersDone?.();
   const plainOf = (layer: Descriptor | undefined): Descriptor | undefined => {
     if (layer === undefined || !isEncrypted(layer.mediaType)) return undefined;
@@ -158,7 +169,7 @@ async function decryptLayer(
   layer: OpenedLayer,
   options: DecryptionOptions,
   thread: () => HashThread,
-): Promise<PlainBlob> {
+): Promise<{ readonly blob: PlainBlob; readonly isNew: boolean }> {
   const { descriptor, privateOptions, evidence } = layer;
   const { mac } = publicOptionsOf(descriptor.annotations);
   const mediaType = decryptedMediaType(descriptor.mediaType);
@@ -187,8 +198,9 @@ async function decryptLayer(
       verifyDiffId(diffIdSha256 === undefined ? digest : digestFromHex(diffIdSha256), layer.diffIds);
     }
     const plain: PlainBlob = { mediaType, digest, size: result.sizeBytes };
+    const isNew = !(await options.destination.hasBlob(plain));
     await options.destination.staging.adopt(plain, path);
-    return plain;
+    return { blob: plain, isNew };
   } catch (error) {
     await rm(path, { force: true });
     throw error;

@@ -54,7 +54,9 @@ export function planEncryption(
     return { image, platform: platformName(image), layers };
   });
   if (!platforms.some(({ layers }) => layers.some((layer) => layer.isEncrypted))) {
-    throw new LatchkeyError('USAGE_INVALID', 'no layer is left to encrypt', {
+    const reasons = [...new Set(platforms.flatMap(({ layers }) => layers.map(({ reason }) => reason)))];
+    const why = reasons.slice(0, MAX_SHOWN_REASONS).join('; ');
+    throw new LatchkeyError('USAGE_INVALID', `no layer is left to encrypt: ${why}`, {
       hint: 'choose layers with --layer or --all-layers; `latchkey inspect` lists them',
     });
   }
@@ -69,6 +71,9 @@ export function planEncryption(
     notes: [...formatNotes(graph), ...passedNotes(platforms), ...attestationNotes(artifacts)],
   };
 }
+
+/** Of as many layers; the dry run of a plan that works shows all. */
+const MAX_SHOWN_REASONS = 3;
 
 /** What is encrypted at one place and plain at another one is readable by anybody. */
 function requireNoPlainCopy(platforms: readonly PlatformPlan[], artifacts: readonly ArtifactPlan[]): void {

@@ -17,6 +17,8 @@ export interface VerifyOptions extends TransferOptions {
   readonly publicKeys: readonly KeyObject[];
   /** The envelope; without it, the one attached to the image that a key verifies. */
   readonly envelope?: Uint8Array | undefined;
+  /** True when the image was named by its digest, so that one platform of a release may be meant. */
+  readonly isPinned?: boolean | undefined;
   /** True reads and hashes every layer too. */
   readonly readsBlobs: boolean;
   /** A layer begins to be read. */
@@ -53,6 +55,7 @@ export async function verifyImage(graph: ImageGraph, options: VerifyOptions): Pr
   const isPart = found.root.digest === onlyImage?.manifest && statement.root.digest !== onlyImage.manifest;
   const alterations = isPart ? imageAlterations(statement, onlyImage) : releaseAlterations(statement, found);
   if (alterations.length > 0) throw mismatch(graph, alterations);
+  if (isPart && options.isPinned !== true) throw notWhole(graph);
   const blobCount = options.readsBlobs ? await readBlobs(graph, options) : 0;
   return { statement, key, images: found.images, isWholeRelease: !isPart, blobCount };
 }
@@ -89,6 +92,15 @@ async function attachedStatement(
     'CRYPTO_AUTHENTICATION_FAILED',
     `the key has not signed ${count} attached to ${graph.source.location}@${digest}`,
     { hint: 'is it the right key? the vendor prints it with `latchkey organization release-key`' },
+  );
+}
+
+/** A tag of a release names all of it; one that names a part may have been turned to the wrong one. */
+function notWhole(graph: ImageGraph): LatchkeyError {
+  return new LatchkeyError(
+    'INPUT_STATEMENT_MISMATCH',
+    `${graph.source.location} is not what was released: the tag names the manifest of one platform`,
+    { hint: `to verify that platform alone, name it by its digest, ${graph.root.descriptor.digest}` },
   );
 }
 

@@ -68,6 +68,17 @@ describe('progress', () => {
     expect(written[1]).toBe('pushing: done, 100 B in 6.0 s\n');
   });
 
+  test('says once that a step has ended, and nothing of one that never began', () => {
+    const { written, sink } = recorder(false);
+    const progress = createProgress({ stderr: sink, clock: clockAt() }, { json: false, quiet: false });
+    progress.finish();
+    progress.start('pushing', 100);
+    progress.advance(100);
+    progress.finish();
+    progress.finish();
+    expect(written).toEqual(['pushing: done, 100 B in 0.0 s\n']);
+  });
+
   test('is a bar on a terminal, taken away before anything else is said', () => {
     const { written, sink } = recorder(true);
     const clock = clockAt();

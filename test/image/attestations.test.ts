@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { requireAttestationChoice } from '#src/image/attestation-plan.ts';
+import { requireAttestationChoice, requireKeptLayers } from '#src/image/attestation-plan.ts';
 import { describeArtifact } from '#src/image/attestations.ts';
 import {
   type ArtifactNode,
@@ -156,6 +156,23 @@ describe('BuildKit attestations', () => {
       expect(plan.artifacts).toMatchObject([{ action: 'undecided', title: 'SBOM, provenance' }]);
     }
   });
+});
+
+test('an attestation that is a layer of the image can only be kept', async () => {
+  const gzip = await realLayer(MEDIA_TYPE.ociLayerGzip);
+  const odd = { ...gzip, descriptor: { ...gzip.descriptor, mediaType: IN_TOTO } };
+  const layers = [odd, await realLayer(MEDIA_TYPE.ociLayerGzip)];
+  await storeRealImage(trip.source, layers, { tag: 'v1' });
+  const { platforms } = planEncryption(await readImageGraph(trip.source, 'v1'), { kind: 'all' });
+  for (const choice of [undefined, 'drop', 'encrypt'] as const) {
+    expect(() => requireKeptLayers(platforms, choice)).toThrow(
+      expect.objectContaining({
+        code: 'USAGE_INVALID',
+        message: expect.stringMatching(/^layer 0 of linux\/amd64 is an attestation .*in-toto/) as string,
+      }),
+    );
+  }
+  expect(() => requireKeptLayers(platforms, 'keep')).not.toThrow();
 });
 
 describe('artifacts with a subject', () => {

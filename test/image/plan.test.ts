@@ -116,7 +116,7 @@ describe('a plan', () => {
     const layers = await threeLayers();
     const base = await graphOf(layers);
     await expect(chosen(layers, { kind: 'base', bases: [{ name: 'itself', graph: base }] })).rejects.toThrow(
-      /no layer is left/,
+      /no layer is left to encrypt: shared with itself/,
     );
   });
 

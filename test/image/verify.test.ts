@@ -7,6 +7,7 @@ import { verifyImage } from '#src/image/verify.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import type { BlobStore } from '#src/store/blob-store.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
+import { fakeIndex } from '../fakes/image.ts';
 import { randomImage, signedEnvelope, signingKeyPair, statementOf } from '../fakes/release-statement.ts';
 import { type RealLayer, realLayer, storeRealImage } from './real-image.ts';
 
@@ -43,4 +44,26 @@ describe('of several attached statements', () => {
       code: 'INPUT_STATEMENT_MISMATCH',
     });
   });
+});
+
+test('a tag that was turned to one platform of a release is not that release; the platform alone verifies by digest', async () => {
+  const store = createMemoryStore();
+  const platforms = await Promise.all(
+    ['amd64', 'arm64'].map(async (architecture) => ({
+      ...(await storeRealImage(store, layers, { architecture, isChild: true })),
+      architecture,
+    })),
+  );
+  const index = fakeIndex(platforms);
+  await store.writeManifest(index, 'v1');
+  const envelope = signedEnvelope(describeGraph(await readImageGraph(store, 'v1')), vendor);
+  const [, other] = platforms;
+  await store.writeManifest(other!, 'v1');
+  await attachStatement(store, other!.descriptor, envelope);
+  const turned = await readImageGraph(store, 'v1');
+  await expect(verifyImage(turned, options)).rejects.toMatchObject({
+    code: 'INPUT_STATEMENT_MISMATCH',
+    hint: expect.stringContaining(other!.descriptor.digest) as string,
+  });
+  expect(await verifyImage(turned, { ...options, isPinned: true })).toMatchObject({ isWholeRelease: false });
 });
