@@ -25,7 +25,7 @@ export interface NotedBase {
 /** The bases that manifests, indexes and their entries name, each once; names that are no references are skipped. */
 export function notedBases(graph: ImageGraph): NotedBase[] {
   const found = graph.nodes.flatMap((node) => {
-    if (node.kind === 'artifact') return [];
+    if (node.kind === 'artifact' || node.kind === 'opaque') return [];
     const document = node.kind === 'index' ? node.index : node.manifest;
     return [document.annotations, node.entry?.annotations].flatMap(notedBase);
   });

@@ -100,7 +100,7 @@ export async function decryptImage(options: DecryptionOptions): Promise<Rewritte
 async function openLayers(graph: ImageGraph, unwrappers: readonly KeyUnwrapper[]): Promise<OpenedLayer[]> {
   const opened = new Map<Digest, OpenedLayer>();
   for (const node of graph.nodes) {
-    if (node.kind === 'index') continue;
+    if (node.kind === 'index' || node.kind === 'opaque') continue;
     for (const [position, descriptor] of node.manifest.layers.entries()) {
       if (!isEncrypted(descriptor.mediaType)) continue;
       const layer = opened.get(descriptor.digest) ?? (await openLayer(descriptor, position, unwrappers));

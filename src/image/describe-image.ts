@@ -7,7 +7,7 @@ import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { parseImageDocument } from '#src/oci/document.ts';
 import type { ImageManifest } from '#src/oci/manifest.ts';
-import { isEncrypted, isImageConfig, isLayer } from '#src/oci/media-types.ts';
+import { isEncrypted, isImageConfig, isLayer, isUnknownDocument } from '#src/oci/media-types.ts';
 import type { Platform } from '#src/oci/platform.ts';
 import type { ManifestBlob } from '#src/store/blob-store.ts';
 import type { ImageGraph } from './image-graph.ts';
@@ -41,10 +41,12 @@ function describe(
   manifests: readonly ManifestBlob[],
   configs: ReadonlyMap<Digest, Uint8Array>,
 ): ImageDescription {
-  const documents = manifests.map(({ bytes, descriptor }) => ({
-    digest: descriptor.digest,
-    document: parseImageDocument(bytes, descriptor.mediaType),
-  }));
+  const documents = manifests
+    .filter(({ descriptor }) => !isUnknownDocument(descriptor.mediaType))
+    .map(({ bytes, descriptor }) => ({
+      digest: descriptor.digest,
+      document: parseImageDocument(bytes, descriptor.mediaType),
+    }));
   const platforms = new Map<Digest, Platform>();
   for (const { document } of documents) {
     if (document.kind !== 'index') continue;
@@ -64,7 +66,11 @@ function describe(
     return [describePlatform(digest, manifest, configBytes, platforms.get(digest))];
   });
   const { digest, mediaType } = root.descriptor;
-  return { root: { digest, mediaType }, manifests: documents.map((entry) => entry.digest), images };
+  return {
+    root: { digest, mediaType },
+    manifests: manifests.map((manifest) => manifest.descriptor.digest),
+    images,
+  };
 }
 
 function describePlatform(

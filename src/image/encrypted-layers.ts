@@ -25,7 +25,7 @@ export interface EncryptedBlob {
  */
 export function encryptedBlobs(graph: ImageGraph): EncryptedBlob[] {
   const blobs = graph.nodes.flatMap((node): EncryptedBlob[] => {
-    if (node.kind === 'index') return [];
+    if (node.kind === 'index' || node.kind === 'opaque') return [];
     const where = node.kind === 'image' ? platformName(node) : node.blob.descriptor.digest;
     return node.manifest.layers.flatMap((descriptor, position) => {
       if (!isEncrypted(descriptor.mediaType)) return [];

@@ -42,11 +42,18 @@ export interface ArtifactNode {
   readonly isAttached?: boolean | undefined;
 }
 
+/** What an index names by a type that we do not know. */
+export interface OpaqueNode {
+  readonly kind: 'opaque';
+  readonly blob: ManifestBlob;
+  readonly entry: Descriptor | undefined;
+}
+
 export interface ImageGraph {
   readonly source: BlobSource;
   readonly root: ManifestBlob;
   /** Children before the index that names them; the root is the last. */
-  readonly nodes: readonly (PlatformImage | IndexNode | ArtifactNode)[];
+  readonly nodes: readonly (PlatformImage | IndexNode | ArtifactNode | OpaqueNode)[];
 }
 
 /**
@@ -64,6 +71,7 @@ export async function readImageGraph(
   let sizeBytes = 0;
   for await (const { manifest: blob, document, entry } of walkGraph(source, root, options)) {
     if (document.kind === 'index') nodes.push({ kind: 'index', blob, entry, index: document.index });
+    else if (document.kind === 'opaque') nodes.push({ kind: 'opaque', blob, entry });
     else nodes.push(await readPlatformImage(source, blob, entry, document.manifest, options));
     sizeBytes += sizeInMemory(nodes.at(-1));
     if (sizeBytes > MAX_GRAPH_BYTES) {

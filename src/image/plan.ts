@@ -68,7 +68,12 @@ export function planEncryption(
     artifacts,
     leaks: lintImage(graph, isHistoryScrubbed),
     isHistoryScrubbed,
-    notes: [...formatNotes(graph), ...passedNotes(platforms), ...attestationNotes(artifacts)],
+    notes: [
+      ...formatNotes(graph),
+      ...unknownNotes(graph),
+      ...passedNotes(platforms),
+      ...attestationNotes(artifacts),
+    ],
   };
 }
 
@@ -160,6 +165,13 @@ function formatNotes(graph: ImageGraph): string[] {
   return isDocker
     ? ["the image is in Docker's format; the result is in OCI format, which can be encrypted"]
     : [];
+}
+
+function unknownNotes({ nodes }: ImageGraph): string[] {
+  const types = nodes.flatMap(({ kind, blob }) => (kind === 'opaque' ? [blob.descriptor.mediaType] : []));
+  return [...new Set(types)].map(
+    (type) => `what the index names as ${type} passes through untouched, readable by anybody`,
+  );
 }
 
 function passedNotes(platforms: readonly PlatformPlan[]): string[] {

@@ -90,6 +90,8 @@ export function rewriteImage(
       }
       case 'index':
         return rewriteIndex(node, resolve);
+      case 'opaque':
+        return node.blob;
     }
   }
 

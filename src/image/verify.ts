@@ -116,7 +116,9 @@ function mismatch(graph: ImageGraph, alterations: readonly Alteration[]): Latchk
 
 /** Each blob once: the store checks length and digest while it flows. */
 async function readBlobs({ source, nodes }: ImageGraph, options: VerifyOptions): Promise<number> {
-  const layers = nodes.flatMap((node) => (node.kind === 'index' ? [] : node.manifest.layers));
+  const layers = nodes.flatMap((node) =>
+    node.kind === 'index' || node.kind === 'opaque' ? [] : node.manifest.layers,
+  );
   // Layers with URLs live elsewhere, under their digest.
   const own = layers.filter(({ urls }) => urls === undefined || urls.length === 0);
   const blobs = [...new Map(own.map((layer) => [layer.digest, layer])).values()];

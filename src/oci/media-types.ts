@@ -156,3 +156,8 @@ export function ociMediaType(mediaType: string): string {
   const compressed = layer.compression === 'none' ? base : `${base}+${layer.compression}`;
   return layer.isEncrypted ? `${compressed}${ENCRYPTED_SUFFIX}` : compressed;
 }
+
+/** True for what an index may name without being a manifest or an index that anybody here knows. */
+export function isUnknownDocument(mediaType: string | undefined): mediaType is string {
+  return mediaType !== undefined && !isManifest(mediaType) && !isIndex(mediaType) && !isSchema1(mediaType);
+}

@@ -3,8 +3,8 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
 import { digestOf, isDigest, type Digest } from '#src/oci/digest.ts';
 import { sniffMediaType } from '#src/oci/document.ts';
-import { MEDIA_TYPE, isIndex, isManifest, isSchema1 } from '#src/oci/media-types.ts';
-import type { ManifestBlob } from '#src/store/blob-store.ts';
+import { MEDIA_TYPE, isIndex, isManifest, isSchema1, isUnknownDocument } from '#src/oci/media-types.ts';
+import type { ManifestBlob, ReadManifestOptions } from '#src/store/blob-store.ts';
 import type { Repository } from './repository.ts';
 
 const ACCEPT = [
@@ -22,13 +22,14 @@ const ACCEPT = [
 export async function getManifest(
   repository: Repository,
   reference: string,
-  signal?: AbortSignal,
+  { signal, mediaType }: ReadManifestOptions = {},
 ): Promise<ManifestBlob> {
+  const isUnknown = isUnknownDocument(mediaType);
   const response = await repository.send(
     {
       method: 'GET',
       url: repository.url(`manifests/${reference}`),
-      headers: { accept: ACCEPT },
+      headers: { accept: isUnknown ? mediaType : ACCEPT },
       answer: MAX_MANIFEST_BYTES,
       signal,
     },
@@ -46,10 +47,8 @@ export async function getManifest(
       { hint: 'the registry or something on the way changed it; do not use the image' },
     );
   }
-  return {
-    descriptor: { mediaType: mediaTypeOf(response.headers, bytes), digest, size: bytes.length },
-    bytes,
-  };
+  const type = isUnknown ? mediaType : mediaTypeOf(response.headers, bytes);
+  return { descriptor: { mediaType: type, digest, size: bytes.length }, bytes };
 }
 
 /**

@@ -109,7 +109,7 @@ async function readTag(
 ): Promise<ImageIndex> {
   const tag = referrersTag(subject);
   try {
-    const { bytes, descriptor } = await getManifest(repository, tag, signal);
+    const { bytes, descriptor } = await getManifest(repository, tag, { signal });
     if (isIndex(descriptor.mediaType)) return parseIndex(bytes, MAX_REFERRERS);
   } catch (error) {
     if (error instanceof LatchkeyError && error.code === 'STATE_NOT_FOUND') {

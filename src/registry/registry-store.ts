@@ -6,6 +6,7 @@ import type {
   BlobSource,
   BlobStore,
   ManifestBlob,
+  ReadManifestOptions,
   TransferOptions,
   WriteManifestOptions,
 } from '#src/store/blob-store.ts';
@@ -36,8 +37,8 @@ class RegistryStore implements BlobStore {
     this.location = this.#repository.location;
   }
 
-  readManifest(reference?: string, options: TransferOptions = {}): Promise<ManifestBlob> {
-    return getManifest(this.#repository, reference ?? referenceTarget(this.#reference), options.signal);
+  readManifest(reference?: string, options: ReadManifestOptions = {}): Promise<ManifestBlob> {
+    return getManifest(this.#repository, reference ?? referenceTarget(this.#reference), options);
   }
 
   openBlob(descriptor: Descriptor, options: TransferOptions = {}): AsyncIterable<Uint8Array> {

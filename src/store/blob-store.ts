@@ -18,6 +18,11 @@ export interface TransferOptions {
   readonly onBytes?: ((deltaBytes: number) => void) | undefined;
 }
 
+export interface ReadManifestOptions extends TransferOptions {
+  /** What an index says that the document is. A type that is neither manifest nor index is taken as it is, unread. */
+  readonly mediaType?: string | undefined;
+}
+
 export interface BlobSource {
   /** Where this is, for messages, without secrets: `oci:/path`, `docker://host/name`. */
   readonly location: string;
@@ -25,7 +30,7 @@ export interface BlobSource {
    * Reads a manifest or index by tag or digest; without one, the only or the default one.
    * @throws LatchkeyError STATE_NOT_FOUND, INPUT_NOT_AN_IMAGE, INPUT_DIGEST_MISMATCH, LIMIT_EXCEEDED, NET_*
    */
-  readManifest(reference?: string, options?: TransferOptions): Promise<ManifestBlob>;
+  readManifest(reference?: string, options?: ReadManifestOptions): Promise<ManifestBlob>;
   /**
    * Streams a blob. Length and digest are checked while it flows; the last chunk is only given when both
    * are right, so a consumer that sees the end has seen the true content.

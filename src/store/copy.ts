@@ -7,7 +7,7 @@ import { MAX_PARALLEL_BLOBS } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { BlobDestination, BlobSource, TransferOptions } from './blob-store.ts';
-import { walkGraph } from './graph.ts';
+import { type GraphNode, walkGraph } from './graph.ts';
 import { throwIfAborted } from './verified-stream.ts';
 
 export interface CopyEvent {
@@ -46,7 +46,7 @@ export async function copyImage(
     const { signal } = options;
     const isChild = depth > 0;
     const tag = isChild ? undefined : options.tag;
-    const { subject } = document.kind === 'index' ? document.index : document.manifest;
+    const subject = subjectOf(document);
     // What refers to another manifest is written again, so that a list of referrers that lacks it is mended.
     const isThere =
       subject === undefined &&
@@ -57,6 +57,17 @@ export async function copyImage(
     options.onEvent?.({ kind: 'manifest', descriptor: manifest.descriptor });
   }
   return root.descriptor;
+}
+
+function subjectOf(document: GraphNode['document']): Descriptor | undefined {
+  switch (document.kind) {
+    case 'index':
+      return document.index.subject;
+    case 'manifest':
+      return document.manifest.subject;
+    case 'opaque':
+      return undefined;
+  }
 }
 
 /** Copies blobs, {@link MAX_PARALLEL_BLOBS} at once; the first failure stops the others and is raised. */

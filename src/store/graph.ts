@@ -3,12 +3,18 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_GRAPH_MANIFESTS, MAX_INDEX_DEPTH } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
+import { isUnknownDocument } from '#src/oci/media-types.ts';
 import { parseImageDocument, type ImageDocument } from '#src/oci/document.ts';
 import type { BlobSource, ManifestBlob, TransferOptions } from './blob-store.ts';
 
+/** What an index names by a type that we do not know: passed on as it is (OCI image spec, image-index.md "manifests"). */
+export interface OpaqueDocument {
+  readonly kind: 'opaque';
+}
+
 export interface GraphNode {
   readonly manifest: ManifestBlob;
-  readonly document: ImageDocument;
+  readonly document: ImageDocument | OpaqueDocument;
   /** The entry of the index above that names it, with its platform; undefined for the root. */
   readonly entry: Descriptor | undefined;
   /** 0 for the root. */
@@ -36,7 +42,12 @@ export async function* walkGraph(
     if (visited.size > MAX_GRAPH_MANIFESTS) {
       throw new LatchkeyError('LIMIT_EXCEEDED', `the image has more than ${MAX_GRAPH_MANIFESTS} manifests`);
     }
-    const document = parseImageDocument(manifest.bytes, manifest.descriptor.mediaType);
+    const { mediaType } = manifest.descriptor;
+    if (entry !== undefined && isUnknownDocument(mediaType)) {
+      yield { manifest, document: { kind: 'opaque' }, entry, depth };
+      return;
+    }
+    const document = parseImageDocument(manifest.bytes, mediaType);
     if (document.kind === 'index') {
       if (depth >= MAX_INDEX_DEPTH) {
         throw new LatchkeyError('LIMIT_EXCEEDED', `image indexes are nested deeper than ${MAX_INDEX_DEPTH}`);
@@ -57,7 +68,7 @@ async function readChild(
   entry: Descriptor,
   options: TransferOptions,
 ): Promise<ManifestBlob> {
-  const manifest = await source.readManifest(entry.digest, options);
+  const manifest = await source.readManifest(entry.digest, { ...options, mediaType: entry.mediaType });
   const { descriptor } = manifest;
   if (descriptor.size !== entry.size || descriptor.mediaType !== entry.mediaType) {
     throw new LatchkeyError(

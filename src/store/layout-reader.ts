@@ -9,8 +9,8 @@ import { digestHex, digestOf, isDigest, parseDigest, type Digest } from '#src/oc
 import { parseDocument } from '#src/oci/document-schema.ts';
 import { sniffMediaType } from '#src/oci/document.ts';
 import { parseIndex, type ImageIndex } from '#src/oci/index.ts';
-import { isIndex, isManifest } from '#src/oci/media-types.ts';
-import type { BlobSource, ManifestBlob, TransferOptions } from './blob-store.ts';
+import { isIndex, isManifest, isUnknownDocument } from '#src/oci/media-types.ts';
+import type { BlobSource, ManifestBlob, ReadManifestOptions, TransferOptions } from './blob-store.ts';
 import { chooseInLayout, findInLayout, referenceName } from './layout-index.ts';
 import { type Referrer, isReferrersTag, referrerIn, referrersTag, selectReferrers } from './referrers.ts';
 import { truncated, throwIfAborted, verifiedStream, wrongContent } from './verified-stream.ts';
@@ -51,8 +51,14 @@ export class LayoutReader implements BlobSource {
     this.#files = files;
   }
 
-  async readManifest(reference?: string, options: TransferOptions = {}): Promise<ManifestBlob> {
+  async readManifest(reference?: string, options: ReadManifestOptions = {}): Promise<ManifestBlob> {
     throwIfAborted(options.signal);
+    if (isDigest(reference) && isUnknownDocument(options.mediaType)) {
+      const bytes = await this.#readManifestBytes(reference);
+      const descriptor = { mediaType: options.mediaType, digest: reference, size: bytes.length };
+      if (digestOf(bytes) !== reference) throw wrongContent(descriptor, this.location);
+      return { descriptor, bytes };
+    }
     const index = await this.readIndex();
     const entry =
       reference === undefined

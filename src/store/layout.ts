@@ -24,6 +24,7 @@ import type {
   BlobStaging,
   BlobStore,
   ManifestBlob,
+  ReadManifestOptions,
   TransferOptions,
   WriteManifestOptions,
 } from './blob-store.ts';
@@ -75,7 +76,7 @@ class Layout implements BlobStore {
     };
   }
 
-  readManifest(reference?: string, options?: TransferOptions): Promise<ManifestBlob> {
+  readManifest(reference?: string, options?: ReadManifestOptions): Promise<ManifestBlob> {
     return this.#reader.readManifest(reference, options);
   }
 

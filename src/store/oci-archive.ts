@@ -18,6 +18,7 @@ import type {
   BlobStaging,
   BlobStore,
   ManifestBlob,
+  ReadManifestOptions,
   TransferOptions,
   WriteManifestOptions,
 } from './blob-store.ts';
@@ -64,7 +65,7 @@ class OciArchive implements ArchiveStore {
     };
   }
 
-  async readManifest(reference?: string, options?: TransferOptions): Promise<ManifestBlob> {
+  async readManifest(reference?: string, options?: ReadManifestOptions): Promise<ManifestBlob> {
     return (await this.#readable(options?.signal)).readManifest(reference, options);
   }
 
