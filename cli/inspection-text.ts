@@ -69,6 +69,7 @@ function platformNode(inspection: PlatformInspection, sink: TextSink): TreeNode 
           ...branch('entrypoint', wordsLine(visible.entrypoint)),
           ...branch('cmd', wordsLine(visible.cmd)),
           ...pairs('labels', visible.labels),
+          ...pairs('other fields of the config', visible.other),
           ...pairs('annotations', annotations),
           ...branch(
             'history',
@@ -98,7 +99,10 @@ function blobNodes(blobs: readonly BlobInspection[], sink: TextSink): TreeNode[]
     const size = (sizes[at] ?? '').padStart(width);
     return {
       text: `${blob.position}  ${size}  ${state}  ${blob.digest}  ${line(blob.mediaType)}`,
-      children: readersOf(blob).map((text) => ({ text: line(text) })),
+      children: [
+        ...readersOf(blob).map((text) => ({ text: line(text) })),
+        ...pairs('annotations', blob.annotations),
+      ],
     };
   });
 }

@@ -1,7 +1,7 @@
 /** What an image shows to anybody: its platforms and layers, which are encrypted and for whom, and what stays in the clear. */
 import { toLatchkeyError } from '#src/base/errors.ts';
-import { publicOptionsOf } from '#src/keywrap/annotations.ts';
-import type { HistoryEntry } from '#src/oci/config.ts';
+import { publicOptionsOf, withoutEncryption } from '#src/keywrap/annotations.ts';
+import type { HistoryEntry, ImageConfig } from '#src/oci/config.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { isEncrypted } from '#src/oci/media-types.ts';
@@ -25,6 +25,8 @@ export interface BlobInspection {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly isEncrypted: boolean;
+  /** Without those of the encryption. */
+  readonly annotations: Readonly<Record<string, string>>;
   readonly recipients: readonly LayerRecipient[];
   /** Why nobody will be able to decrypt it, when that can be seen. */
   readonly problem?: string | undefined;
@@ -51,6 +53,8 @@ export interface PlatformInspection {
     readonly cmd: readonly string[];
     readonly labels: Readonly<Record<string, string>>;
     readonly history: readonly HistoryEntry[];
+    /** All other fields of the config, as JSON. */
+    readonly other: Readonly<Record<string, string>>;
   };
 }
 
@@ -111,7 +115,7 @@ async function inspectPlatform(image: PlatformImage): Promise<PlatformInspection
     platform: platformName(image),
     digest: image.blob.descriptor.digest,
     configDigest: image.manifest.config.digest,
-    annotations: image.manifest.annotations ?? {},
+    annotations: { ...image.entry?.annotations, ...image.manifest.annotations },
     layers: await Promise.all(
       image.manifest.layers.map(async (layer, position) => ({
         ...(await inspectBlob(layer, position)),
@@ -124,8 +128,22 @@ async function inspectPlatform(image: PlatformImage): Promise<PlatformInspection
       cmd: config?.Cmd ?? [],
       labels: config?.Labels ?? {},
       history: history ?? [],
+      other: otherFields(image.config),
     },
   };
+}
+
+/** Fields that are shown by themselves, or that say nothing about what the image does. */
+const SHOWN_FIELDS = ['Env', 'Entrypoint', 'Cmd', 'Labels'];
+const OUTLINE_FIELDS = ['architecture', 'config', 'created', 'history', 'os', 'rootfs', 'variant'];
+
+function otherFields(config: ImageConfig): Record<string, string> {
+  const fields = [
+    ...Object.entries(config.config ?? {}).filter(([name]) => !SHOWN_FIELDS.includes(name)),
+    ...Object.entries(config).filter(([name]) => !OUTLINE_FIELDS.includes(name)),
+  ];
+  const present = fields.filter(([, value]) => value !== null && value !== undefined && value !== '');
+  return Object.fromEntries(present.map(([name, value]) => [name, JSON.stringify(value)]));
 }
 
 async function inspectArtifact(
@@ -152,6 +170,7 @@ async function inspectBlob(blob: Descriptor, position: number): Promise<BlobInsp
     digest: blob.digest,
     sizeBytes: blob.size,
     isEncrypted: isEncrypted(blob.mediaType),
+    annotations: withoutEncryption(blob.annotations) ?? {},
   };
   if (!common.isEncrypted) return { ...common, recipients: [] };
   try {

@@ -52,6 +52,33 @@ describe('an image', () => {
     ]);
   });
 
+  test('is shown with all that its documents say, whatever the field', async () => {
+    const store = createMemoryStore();
+    const layer = await realLayer(MEDIA_TYPE.ociLayer);
+    const noted = { ...layer, descriptor: { ...layer.descriptor, annotations: { 'acme.layer': 'base' } } };
+    const config = {
+      author: 'jane',
+      comment: 'built on host 7',
+      'com.acme.field': { deep: 1 },
+      config: { User: 'app', WorkingDir: '/srv', ExposedPorts: { '80/tcp': {} }, StopSignal: 'SIGQUIT' },
+    };
+    await storeRealImage(store, [noted], { tag: 'v1', config });
+    const text = inspectionText(await inspectImage(await readImageGraph(store, 'v1')), plainSink);
+    for (const shown of [
+      'author="jane"',
+      'comment="built on host 7"',
+      'com.acme.field={"deep":1}',
+      'User="app"',
+      'WorkingDir="/srv"',
+      'ExposedPorts={"80/tcp":{}}',
+      'StopSignal="SIGQUIT"',
+      'acme.layer=base',
+    ]) {
+      expect(text).toContain(shown);
+    }
+    expect(text).not.toContain('rootfs=');
+  });
+
   test('is coloured on a terminal only', async () => {
     const store = createMemoryStore();
     await storeRealImage(store, [await realLayer(MEDIA_TYPE.ociLayer)], { tag: 'v1' });
