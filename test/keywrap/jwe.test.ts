@@ -1,5 +1,6 @@
-import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { type KeyObject, generateKeyPairSync, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
+import { FlattenedEncrypt } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { createJweRecipient, createJweUnwrapper, createJweWrapper, parseJwe } from '#src/keywrap/jwe.ts';
@@ -19,6 +20,12 @@ interface Jwe {
 async function wrapped(...keys: Parameters<typeof createJweWrapper>[0]): Promise<Jwe> {
   const element = await createJweWrapper(keys).wrap(secret);
   return JSON.parse(Buffer.from(element).toString()) as Jwe;
+}
+
+/** An element with any algorithms, as another writer could make it. */
+async function foreign(publicKey: KeyObject, alg: string, enc: string): Promise<Buffer> {
+  const jwe = new FlattenedEncrypt(secret).setProtectedHeader({ alg, enc });
+  return bytesOf(await jwe.encrypt(publicKey));
 }
 
 const bytesOf = (jwe: object) => Buffer.from(JSON.stringify(jwe));
@@ -137,6 +144,24 @@ describe('the jwe scheme', () => {
     expect(() => createJweRecipient(pair.publicKey, algorithm, 'key.jwk')).toThrow(
       expect.objectContaining({ code: 'KEY_INVALID' }),
     );
+  });
+
+  test.each(['A128GCM', 'A192GCM', 'A256GCM', 'A128CBC-HS256', 'A192CBC-HS384', 'A256CBC-HS512'])(
+    'reads content in %s, as ocicrypt does',
+    async (content) => {
+      const element = await foreign(ec.publicKey, 'ECDH-ES+A256KW', content);
+      expect(await createJweUnwrapper(ec.privateKey).unwrap(element)).toEqual(new Uint8Array(secret));
+    },
+  );
+
+  // ocicrypt writes none of them; jose would read them all.
+  test.each([
+    ['ECDH-ES', ec],
+    ['RSA-OAEP-384', rsa],
+    ['RSA-OAEP-512', rsa],
+  ])('takes a key by %s for the key of somebody else', async (algorithm, pair) => {
+    const element = await foreign(pair.publicKey, algorithm, 'A256GCM');
+    expect(await createJweUnwrapper(pair.privateKey).unwrap(element)).toBeNull();
   });
 
   test('never derives a key from a password, however the header asks', async () => {
