@@ -33,12 +33,22 @@ const SHIM_PARTS: Readonly<Record<string, readonly string[]>> = {
 
 const FORBIDDEN_NAMES = /(?:^|\/)(?:utils?|helpers?|common|misc)(?:\/|\.)/;
 
+/** They take long to load, and most commands never need them. */
+const LARGE_PACKAGES = ['openpgp', 'node-forge', 'graphene-pk11', '@grpc/grpc-js'];
+/** Of those, what is loaded with the first key that needs it and never before. */
+const KEY_PACKAGES = ['openpgp', 'graphene-pk11'];
+
 interface SourceFile {
   readonly path: string;
   readonly text: string;
   /** Imported paths from the root for our own files, package names for others. */
   readonly imports: readonly string[];
+  /** Those of them that are loaded with the file itself: neither types nor on demand. */
+  readonly loads: readonly string[];
 }
+
+const ANY_IMPORT = /(?:\bfrom\s+|\bimport\s+|\bimport\()\s*'([^']+)'/g;
+const LOADING_IMPORT = /^(?:import|export)\s+(?!type\s)(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm;
 
 function sourceFiles(): SourceFile[] {
   const patterns = ['src', 'cli', 'keyserver', 'shim', 'lab', 'test', 'bench', 'scripts'].map(
@@ -48,12 +58,16 @@ function sourceFiles(): SourceFile[] {
     .filter((path) => !path.startsWith('src/wire/generated/'))
     .map((path) => {
       const text = readFileSync(join(ROOT, path), 'utf8');
-      return { path, text, imports: importsOf(path, text) };
+      return {
+        path,
+        text,
+        imports: targetsOf(path, text, ANY_IMPORT),
+        loads: targetsOf(path, text, LOADING_IMPORT),
+      };
     });
 }
 
-function importsOf(path: string, text: string): string[] {
-  const pattern = /(?:\bfrom\s+|\bimport\s+|\bimport\()\s*'([^']+)'/g;
+function targetsOf(path: string, text: string, pattern: RegExp): string[] {
   return [...text.matchAll(pattern)].map(([, specifier = '']) => {
     if (specifier.startsWith('#src/')) return specifier.slice(1);
     if (!specifier.startsWith('.')) return specifier;
@@ -134,6 +148,31 @@ describe('imports', () => {
     }
     expect(seen.size).toBeGreaterThan(4);
     expect(wrong).toEqual([]);
+  });
+
+  test('starting a command, whichever it is, loads no large package', () => {
+    const isEntry = (path: string) => path === 'cli/main.ts' || path.startsWith('cli/commands/');
+    const queue = files.filter(({ path }) => isEntry(path));
+    const seen = new Set(queue);
+    const wrong: string[] = [];
+    for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+      for (const target of file.loads) {
+        if (LARGE_PACKAGES.includes(target)) wrong.push(`${file.path} -> ${target}`);
+        const next = files.find(({ path }) => path === target);
+        if (next === undefined || seen.has(next)) continue;
+        seen.add(next);
+        queue.push(next);
+      }
+    }
+    expect([...seen].map(({ path }) => path)).toContain('src/base/errors.ts');
+    expect(wrong).toEqual([]);
+  });
+
+  test('the packages for PGP keys and tokens are loaded on demand only', () => {
+    const wrong = files
+      .filter(({ path }) => /^(?:src|cli|keyserver|shim)\//.test(path))
+      .filter(({ loads }) => loads.some((target) => KEY_PACKAGES.includes(target)));
+    expect(wrong.map(({ path }) => path)).toEqual([]);
   });
 });
 
