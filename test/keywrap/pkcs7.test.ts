@@ -72,6 +72,11 @@ describe('the pkcs7 scheme', () => {
     expect(() => createPkcs7Wrapper([rsa.certificate, ec])).toThrow(raises('KEY_INVALID'));
   });
 
+  test('needs an RSA key of at least 2048 bits in the certificate', () => {
+    const short = new X509Certificate(SHORT_RSA_CERTIFICATE);
+    expect(() => createPkcs7Wrapper([rsa.certificate, short])).toThrow(raises('KEY_INVALID'));
+  });
+
   test('reads proper AES-GCM parameters, too', () => {
     const { asn1 } = forge;
     const node = (type: forge.asn1.Type, value: string | forge.asn1.Asn1[]) =>
@@ -162,4 +167,19 @@ olXHVe8APDisrqNTMFEwHQYDVR0OBBYEFB5pCwkwv0r4oOtH6asOguc9zIGEMB8G
 A1UdIwQYMBaAFB5pCwkwv0r4oOtH6asOguc9zIGEMA8GA1UdEwEB/wQFMAMBAf8w
 CgYIKoZIzj0EAwIDSAAwRQIhANQx9e2liZJTnS5GJtBPxBggqKvRV66iZf8XTe/B
 0DBYAiA+tL2B/x/cyJQxqgt+a3cQF350HnWjQ6tlaoSE3QraAA==
+-----END CERTIFICATE-----`;
+
+/** openssl req -x509 -newkey rsa:1024 -nodes -subj /CN=short -days 36500 */
+const SHORT_RSA_CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIB/jCCAWegAwIBAgIUcJ1dE7TsHv2NarBw8CpwONCxmtowDQYJKoZIhvcNAQEL
+BQAwEDEOMAwGA1UEAwwFc2hvcnQwIBcNMjYxMTI5MjMyNTM1WhgPMjEyNjExMDUy
+MzI1MzVaMBAxDjAMBgNVBAMMBXNob3J0MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCB
+iQKBgQC/SlxTVA3ocJLzNm452MbApNkyjPhT0BwZzHvRYsr4KWPGoJom6duBJBHR
+tZMAukR07kFxYryFN4Z7TOPQvnYtqEfarD59kNA6kkqbKTB45RNMpfkNyz4bXVmJ
+S8hErgNTrDnC5tLKulpVGydvcewaLFD1Vq3KSkyISGoqN0gaOwIDAQABo1MwUTAd
+BgNVHQ4EFgQUEpk3djLKsd89HKspryd2dPjL62cwHwYDVR0jBBgwFoAUEpk3djLK
+sd89HKspryd2dPjL62cwDwYDVR0TAQH/BAUwAwEB/zANBgkqhkiG9w0BAQsFAAOB
+gQCYFocXSNjfpF0fAJnWsghrEi1gG/y4/mNblSxQrJ9UEGIcCPNklXB+yFI9HROu
+ZMZLPBkwBoCHbCK8AwwYikMMieO3j2R7zmgK9kKLzC85tVtexcoJKrk4HjvPK0p2
+4wEjjIi+u1JWnHh/OeVXn7gOvjliJ5I/8n4K500+OZ5a3w==
 -----END CERTIFICATE-----`;
