@@ -1,9 +1,11 @@
-import { type KeyObject, generateKeyPairSync } from 'node:crypto';
+import { type KeyObject, X509Certificate, generateKeyPairSync } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { parsePrivateKey, parsePublicKey } from '#src/crypto/key-file.ts';
+import { readVectorKey } from '../fakes/ocicrypt-vector.ts';
 
 const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const certificate = new X509Certificate(readVectorKey('rsa.crt'));
 const jwk = (key: KeyObject) => Buffer.from(JSON.stringify(key.export({ format: 'jwk' })));
 const refused = (message: RegExp) =>
   expect.objectContaining({
@@ -18,6 +20,8 @@ describe('public key files', () => {
     ['PKCS#1 PEM', rsa.publicKey, rsa.publicKey.export({ format: 'pem', type: 'pkcs1' })],
     ['PKCS#1 DER', rsa.publicKey, rsa.publicKey.export({ format: 'der', type: 'pkcs1' })],
     ['JWK', ec.publicKey, jwk(ec.publicKey)],
+    ['a PEM certificate', certificate.publicKey, certificate.toString()],
+    ['a DER certificate', certificate.publicKey, certificate.raw],
   ])('are read as %s', (_form, key, bytes) => {
     expect(parsePublicKey(Buffer.from(bytes), 'key').equals(key)).toBe(true);
   });
