@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_PROVIDER_MESSAGE_BYTES } from '#src/base/limits.ts';
 import { formatPrivateOptions } from '#src/crypto/layer-options.ts';
 import { createLatchkeyWrapper } from '#src/keywrap/latchkey.ts';
 import { formatUnwrapRequest, formatWrapRequest, parseUnwrapAnswer } from '#src/keywrap/provider-protocol.ts';
@@ -124,6 +125,13 @@ describe('the service', () => {
       code: 'INPUT_UNSUPPORTED',
       hint: expect.stringContaining('latchkey keyprovider') as string,
     });
+  });
+
+  test('takes no request that is longer than the protocol needs', async () => {
+    const work = ask(Buffer.alloc(MAX_PROVIDER_MESSAGE_BYTES + 1, ' '));
+    await expect(work).rejects.toThrow(/Received message larger than max/);
+    // No handler was asked.
+    expect(events).toEqual([]);
   });
 
   test('answers noise with an error and lives on', async () => {
