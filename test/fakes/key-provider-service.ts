@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type sendUnaryData, Server, ServerCredentials, type ServerUnaryCall, status } from '@grpc/grpc-js';
+import { MAX_PROVIDER_MESSAGE_BYTES } from '#src/base/limits.ts';
 import {
   formatUnwrapAnswer,
   formatWrapAnswer,
@@ -24,7 +25,15 @@ export interface ProviderService {
 }
 
 export interface ProviderServiceOptions {
-  readonly behaviour?: 'answer' | 'hang' | 'refuse' | 'flood' | 'garbage';
+  readonly behaviour?:
+    | 'answer'
+    | 'hang'
+    | 'refuse'
+    | 'repeat-request'
+    | 'repeat-request-as-away'
+    | 'too-long'
+    | 'flood'
+    | 'garbage';
   readonly address?: string;
   /** Directory of `createTlsFiles`; clients must show a certificate when `isMutual`. */
   readonly tls?: { readonly directory: string; readonly isMutual: boolean };
@@ -45,6 +54,15 @@ export async function startProviderService(options: ProviderServiceOptions = {})
         break;
       case 'refuse':
         callback({ code: status.PERMISSION_DENIED, details: 'no\u001b[2J such\nkey' });
+        break;
+      case 'repeat-request':
+        callback({ code: status.PERMISSION_DENIED, details: `cannot read ${requests.join('')}` });
+        break;
+      case 'repeat-request-as-away':
+        callback({ code: status.UNAVAILABLE, details: `cannot pass on ${requests.join('')}` });
+        break;
+      case 'too-long':
+        callback(null, Buffer.alloc(MAX_PROVIDER_MESSAGE_BYTES + 1, ' '));
         break;
       case 'flood':
         callback(null, Buffer.alloc(ANSWER_BYTES, ' '));

@@ -1,8 +1,13 @@
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { type IncomingMessage, createServer } from 'node:http';
+import { type AddressInfo, type Socket, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { pipeline } from 'node:stream';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { LatchkeyError } from '#src/base/errors.ts';
+import { encodeBase64 } from '#src/crypto/base64.ts';
 import { formatPrivateOptions } from '#src/crypto/layer-options.ts';
 import type { GrpcTls } from '#src/keywrap/provider-config.ts';
 import { type KeyProvider, createProviderUnwrapper, createProviderWrapper } from '#src/keywrap/provider.ts';
@@ -15,8 +20,9 @@ import {
   startProviderService,
 } from '../fakes/key-provider-service.ts';
 
+const SYMMETRIC_KEY = Buffer.alloc(32, 7);
 const OPTIONS = formatPrivateOptions({
-  symmetricKey: Buffer.alloc(32, 7),
+  symmetricKey: SYMMETRIC_KEY,
   nonce: Buffer.alloc(16, 8),
   plainDigest: digestOf('layer'),
 });
@@ -97,6 +103,21 @@ describe('a service', () => {
     expect(failure.message).not.toMatch(/\p{Cc}/u);
   });
 
+  test.each([
+    ['repeat-request', 'KEY_PROVIDER_FAILED'],
+    ['repeat-request-as-away', 'NET_UNREACHABLE'],
+  ] as const)(
+    'that refuses with its request (%s) does not bring the layer key into the message',
+    async (behaviour, code) => {
+      const failure = await failureOf(provider((await serve({ behaviour })).address));
+      expect(failure.code).toBe(code);
+      expect(failure.message).toContain('(layer key)');
+      for (const secret of [encodeBase64(OPTIONS), encodeBase64(SYMMETRIC_KEY)]) {
+        expect(failure.message).not.toContain(secret);
+      }
+    },
+  );
+
   test('that hangs is left at the deadline', async () => {
     const { address } = await serve({ behaviour: 'hang' });
     expect((await failureOf(provider(address, undefined, { timeoutMs: 300 }))).code).toBe('NET_TIMEOUT');
@@ -118,12 +139,52 @@ describe('a service', () => {
     expect(garbage.message).toContain('the answer is not JSON');
   });
 
+  test('that answers with more than it may is stopped before the answer is taken in', async () => {
+    const failure = await failureOf(provider((await serve({ behaviour: 'too-long' })).address));
+    expect(failure.code).toBe('KEY_PROVIDER_FAILED');
+    expect(failure.message).toMatch(/refused: "Received message larger than max/);
+  });
+
   test('that is away is unreachable', async () => {
     const service = await serve();
     service.close();
     const failure = await failureOf(provider(service.address));
     expect(failure.code).toBe('NET_UNREACHABLE');
     expect(failure.message).toContain(service.address);
+  });
+});
+
+describe('a proxy of the environment', () => {
+  const asked: string[] = [];
+  const proxy = createServer().on('connect', ({ url = '' }: IncomingMessage, socket: Socket) => {
+    asked.push(url);
+    const { hostname, port } = new URL(`tcp://${url}`);
+    socket.write('HTTP/1.1 200 Connected\r\n\r\n');
+    pipeline(socket, connect(Number(port), hostname), socket, () => undefined);
+  });
+
+  beforeEach(async () => {
+    proxy.listen(0, '127.0.0.1');
+    await once(proxy, 'listening');
+    // Before all others; and none of the addresses that are spared.
+    vi.stubEnv('grpc_proxy', `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`);
+    for (const name of ['no_grpc_proxy', 'no_proxy']) vi.stubEnv(name, undefined);
+    asked.length = 0;
+  });
+  afterEach(() => {
+    vi.unstubAllEnvs();
+    proxy.close();
+  });
+
+  test('sees nothing of what is not encrypted', async () => {
+    await roundTrip(provider((await serve()).address));
+    expect(asked).toEqual([]);
+  });
+
+  test('passes on what is', async () => {
+    const { address } = await serve({ tls: { directory, isMutual: false } });
+    await roundTrip(provider(address, {}));
+    expect(asked).toContain(address);
   });
 });
 
