@@ -1,6 +1,5 @@
 /** Keys on PKCS#11 tokens, as commands are told where to find them. */
 import type { KeyObject } from 'node:crypto';
-import { join } from 'node:path';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { keyFileContents } from '#src/crypto/key-file-contents.ts';
 import { parsePublicKey } from '#src/crypto/key-file.ts';
@@ -10,6 +9,7 @@ import {
   type Pkcs11ModulePolicy,
   parsePkcs11Configuration,
   parsePkcs11KeyFile,
+  pkcs11ConfigurationPaths,
 } from '#src/keywrap/pkcs11-files.ts';
 import { findPkcs11Module, internalModulePolicy } from '#src/keywrap/pkcs11-module.ts';
 import {
@@ -22,7 +22,6 @@ import { createPkcs11Unwrapper } from '#src/keywrap/pkcs11.ts';
 import type { CommandContext } from './context.ts';
 import { readKeyFile, readPassword } from './key-source.ts';
 
-const CONFIGURATION_FILE = 'ocicrypt.conf';
 const CONFIGURATION_VARIABLE = 'OCICRYPT_CONFIG';
 
 /**
@@ -81,19 +80,12 @@ async function modulePolicy({ env }: CommandContext): Promise<Pkcs11ModulePolicy
   const named = env[CONFIGURATION_VARIABLE] ?? '';
   if (named === 'internal') return internalModulePolicy(process.arch);
   if (named !== '') return parsePkcs11Configuration(await readKeyFile(named), named);
-  const { XDG_CONFIG_HOME: configHome = '', HOME: home = '' } = env;
-  const directories = [
-    ...(configHome === '' ? [] : [configHome]),
-    ...(home === '' ? [] : [join(home, '.config')]),
-    '/etc',
-  ];
-  for (const directory of directories) {
-    const path = join(directory, CONFIGURATION_FILE);
+  for (const path of pkcs11ConfigurationPaths(env)) {
     const bytes = await readIfThere(path);
     if (bytes !== undefined) return parsePkcs11Configuration(bytes, path);
   }
   throw new LatchkeyError('CONFIG_INVALID', 'no PKCS#11 module is allowed on this machine', {
-    hint: `set ${CONFIGURATION_VARIABLE}=internal for those of the system, or write an ${CONFIGURATION_FILE}`,
+    hint: `set ${CONFIGURATION_VARIABLE}=internal for those of the system, or write an ocicrypt.conf`,
   });
 }
 

@@ -1,4 +1,5 @@
 /** The two YAML files of ocicrypt's PKCS#11 support: key files, and the configuration that says which modules may load. */
+import { join } from 'node:path';
 import { parse } from 'yaml';
 import * as z from 'zod';
 import { type ErrorCode, LatchkeyError } from '#src/base/errors.ts';
@@ -19,6 +20,9 @@ export interface Pkcs11ModulePolicy {
   /** Files, or directories with a slash at the end. */
   readonly allowedPaths: readonly string[];
 }
+
+const CONFIGURATION_FILE = 'ocicrypt.conf';
+const SYSTEM_DIRECTORY = '/etc';
 
 const keyFileSchema = z.object({
   pkcs11: z.object({ uri: z.string() }),
@@ -43,6 +47,17 @@ const NO_ALIASES = 0;
 export function parsePkcs11KeyFile(bytes: Uint8Array, what: string): Pkcs11KeyFile {
   const file = parseYaml(bytes, keyFileSchema, 'KEY_INVALID', `${what} is not a PKCS#11 key file`);
   return { uri: parsePkcs11Uri(file.pkcs11.uri), moduleEnvironment: file.module?.env ?? {} };
+}
+
+/** Where an ocicrypt.conf may be; the first that is there counts (ocicrypt config/pkcs11config). */
+export function pkcs11ConfigurationPaths(env: Readonly<Record<string, string | undefined>>): string[] {
+  const { XDG_CONFIG_HOME: configHome = '', HOME: home = '' } = env;
+  const directories = [
+    ...(configHome === '' ? [] : [configHome]),
+    ...(home === '' ? [] : [join(home, '.config')]),
+    SYSTEM_DIRECTORY,
+  ];
+  return directories.map((directory) => join(directory, CONFIGURATION_FILE));
 }
 
 /**

@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { parsePkcs11Configuration, parsePkcs11KeyFile } from '#src/keywrap/pkcs11-files.ts';
+import {
+  parsePkcs11Configuration,
+  parsePkcs11KeyFile,
+  pkcs11ConfigurationPaths,
+} from '#src/keywrap/pkcs11-files.ts';
 import { findPkcs11Module, internalModulePolicy, isModuleAllowed } from '#src/keywrap/pkcs11-module.ts';
 import { parsePkcs11Uri } from '#src/keywrap/pkcs11-uri.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
@@ -124,6 +128,17 @@ describe('which modules may be loaded', () => {
     expect(policy).toEqual({ directories: ['/a/'], allowedPaths: ['/a/m.so'] });
     expect(() => parsePkcs11Configuration(Buffer.from('a: b'), 'c')).toThrow(raises('CONFIG_INVALID'));
     expect(parsePkcs11Configuration(Buffer.from('pkcs11: {}'), 'c').allowedPaths).toEqual([]);
+  });
+
+  test.each([
+    [
+      { XDG_CONFIG_HOME: '/xdg', HOME: '/home/a' },
+      ['/xdg/ocicrypt.conf', '/home/a/.config/ocicrypt.conf', '/etc/ocicrypt.conf'],
+    ],
+    [{ HOME: '/home/a' }, ['/home/a/.config/ocicrypt.conf', '/etc/ocicrypt.conf']],
+    [{ XDG_CONFIG_HOME: '', HOME: '' }, ['/etc/ocicrypt.conf']],
+  ])('is looked for where peers look: %j', (env, paths) => {
+    expect(pkcs11ConfigurationPaths(env)).toEqual(paths);
   });
 
   test('is decided by file or directory, not by what is below or beside it', () => {
