@@ -1,23 +1,24 @@
 /**
  * Makes the vectors of test/vectors/ocicrypt anew with the real peers; test/vectors/README.md says what they need.
- * Usage: node scripts/make-vectors.ts
+ * Usage: node scripts/make-vectors.ts [NAME...]; with names only those, for the keys that are there. `skopeo-pgp` is
+ * made with new keys only: the keyring of its sender is not kept.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { zstdCompressSync } from 'node:zlib';
 import { openLayout } from '#src/store/layout.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
-import { digestHex, digestOf, isDigest } from '#src/oci/digest.ts';
+import { digestHex, isDigest } from '#src/oci/digest.ts';
 import { peerTool } from '../lab/peer-tools.ts';
-import { realLayer, storeRealImage, tarOf } from '../test/image/real-image.ts';
+import { type RealLayer, realLayer, storeRealImage, tarOf } from '../test/image/real-image.ts';
 
 const ROOT = join(import.meta.dirname, '..');
 const OUT = join(ROOT, 'test', 'vectors', 'ocicrypt');
 const KEYS = join(OUT, 'keys');
 const PGP_PASSWORD = 'open sesame';
 const PIN = '1234';
+const NONDISTRIBUTABLE = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
 
 const directory = mkdtempSync(join(tmpdir(), 'latchkey-vectors-'));
 const at = (name: string) => join(directory, name);
@@ -45,6 +46,12 @@ function onlyLayer(layout: string): Descriptor {
 function blob(layout: string, { digest }: Descriptor): Buffer {
   if (!isDigest(digest)) throw new Error(`${digest} is not a digest`);
   return readFileSync(join(at(layout), 'blobs', 'sha256', digestHex(digest)));
+}
+
+/** An image of one layer in a layout of that name, and the layer. */
+interface Source {
+  readonly layout: string;
+  readonly bytes: Buffer;
 }
 
 interface Vector {
@@ -136,7 +143,7 @@ function makeToken(): Record<string, string> {
 function copyWith(
   name: string,
   program: string,
-  source: { readonly layout: string; readonly bytes: Buffer },
+  source: Source,
   recipients: readonly string[],
   env: Record<string, string> = {},
 ): void {
@@ -202,45 +209,80 @@ function addWithLibrary(name: string, layer: Buffer): void {
   });
 }
 
-async function main(): Promise<void> {
-  rmSync(OUT, { recursive: true, force: true });
-  mkdirSync(KEYS, { recursive: true });
-  makeKeys();
-  makePgpKeys();
+async function storeSource(layout: string, layer: RealLayer): Promise<Source> {
+  await storeRealImage(openLayout(at(layout)), [layer], { tag: 'v1' });
+  return { layout, bytes: layer.bytes };
+}
+
+/** The provider of the tests' fakes, under the name `acme`. */
+function configureProvider(): Record<string, string> {
+  const program = join(ROOT, 'test', 'fakes', 'key-provider-program.ts');
+  const cmd = { path: process.execPath, args: [program, directory] };
+  writeFileSync(at('providers.json'), JSON.stringify({ 'key-providers': { acme: { cmd } } }));
+  return { OCICRYPT_KEYPROVIDER_CONFIG: at('providers.json') };
+}
+
+async function main(names: readonly string[]): Promise<void> {
+  if (names.length === 0) {
+    rmSync(OUT, { recursive: true, force: true });
+    mkdirSync(KEYS, { recursive: true });
+    makeKeys();
+    makePgpKeys();
+  }
   const token = makeToken();
-  const text = Buffer.from('Acme proprietary\n'.repeat(20));
-  const gzip = await realLayer(MEDIA_TYPE.ociLayerGzip, text);
-  await storeRealImage(openLayout(at('gzip')), [gzip], { tag: 'v1' });
-  const tar = await tarOf('data/file', text);
-  const zstdBytes = zstdCompressSync(tar);
-  const mediaType = `${MEDIA_TYPE.ociLayer}+zstd`;
-  const zstd = { mediaType, digest: digestOf(zstdBytes), size: zstdBytes.length };
-  await storeRealImage(
-    openLayout(at('zstd')),
-    [{ descriptor: zstd, bytes: zstdBytes, diffId: digestOf(tar) }],
-    { tag: 'v1' },
-  );
-  const gzipSource = { layout: 'gzip', bytes: gzip.bytes };
-  const zstdSource = { layout: 'zstd', bytes: zstdBytes };
-  const certificates = [`pkcs7:${key('rsa.crt')}`, `pkcs7:${key('token.crt')}`];
-  const several = ['ec', 'rsa', 'ec384'].map((name) => `jwe:${key(name)}.pub.pem`);
-  copyWith('skopeo-jwe-rsa', 'skopeo', gzipSource, [`jwe:${key('rsa.pub.pem')}`]);
-  copyWith('skopeo-jwe-several', 'skopeo', zstdSource, several);
-  copyWith('skopeo-pkcs7', 'skopeo', gzipSource, certificates);
-  copyWith('skopeo-pgp', 'skopeo', zstdSource, ['pgp:customer@acme.example', 'pgp:Locked'], gpgHome());
-  pushWithBuildah('buildah-jwe-ec', 'gzip', `jwe:${key('ec.pub.pem')}`);
-  addWithLibrary('library-jwe-added', tar);
   run('sh', [join(ROOT, 'scripts', 'fetch-peer-tools.sh')]);
   const newer = peerTool('skopeo');
-  for (const hash of ['sha1', 'sha256']) {
-    const env = { ...token, OCICRYPT_OAEP_HASHALG: hash };
-    copyWith(`skopeo-pkcs11-${hash}`, newer, gzipSource, [`pkcs11:${key('token.pub.pem')}`], env);
+  const text = Buffer.from('Acme proprietary\n'.repeat(20));
+  const tar = await tarOf('data/file', text);
+  const gzip = await storeSource('gzip', await realLayer(MEDIA_TYPE.ociLayerGzip, text));
+  const zstd = await storeSource('zstd', await realLayer(MEDIA_TYPE.ociLayerZstd, text));
+  const foreign = await storeSource('foreign', await realLayer(NONDISTRIBUTABLE, text));
+  const certificates = [`pkcs7:${key('rsa.crt')}`, `pkcs7:${key('token.crt')}`];
+  const tokenRecipient = [`pkcs11:${key('token.pub.pem')}`];
+  const several = ['ec', 'rsa', 'ec384'].map((name) => `jwe:${key(name)}.pub.pem`);
+  const pgp = ['pgp:customer@acme.example', 'pgp:Locked'];
+  const makers: Readonly<Record<string, (name: string) => void>> = {
+    'skopeo-jwe-rsa': (name) => {
+      copyWith(name, 'skopeo', gzip, [`jwe:${key('rsa.pub.pem')}`]);
+    },
+    'skopeo-jwe-several': (name) => {
+      copyWith(name, 'skopeo', zstd, several);
+    },
+    'skopeo-jwe-nondistributable': (name) => {
+      copyWith(name, 'skopeo', foreign, [`jwe:${key('ec.pub.pem')}`]);
+    },
+    'skopeo-pkcs7': (name) => {
+      copyWith(name, 'skopeo', gzip, certificates);
+    },
+    'skopeo-pgp': (name) => {
+      copyWith(name, 'skopeo', zstd, pgp, gpgHome());
+    },
+    'buildah-jwe-ec': (name) => {
+      pushWithBuildah(name, 'gzip', `jwe:${key('ec.pub.pem')}`);
+    },
+    'library-jwe-added': (name) => {
+      addWithLibrary(name, tar);
+    },
+    'skopeo-pkcs11-sha1': (name) => {
+      copyWith(name, newer, gzip, tokenRecipient, { ...token, OCICRYPT_OAEP_HASHALG: 'sha1' });
+    },
+    'skopeo-pkcs11-sha256': (name) => {
+      copyWith(name, newer, gzip, tokenRecipient, { ...token, OCICRYPT_OAEP_HASHALG: 'sha256' });
+    },
+    'skopeo13-pkcs7': (name) => {
+      copyWith(name, newer, gzip, certificates);
+    },
+    'skopeo13-provider': (name) => {
+      copyWith(name, newer, gzip, ['provider:acme'], configureProvider());
+    },
+  };
+  for (const [name, make] of Object.entries(makers)) {
+    if (names.length === 0 || names.includes(name)) make(name);
   }
-  copyWith('skopeo13-pkcs7', newer, gzipSource, certificates);
 }
 
 try {
-  await main();
+  await main(process.argv.slice(2));
 } finally {
   run('gpgconf', ['--kill', 'all'], gpgHome());
   rmSync(directory, { recursive: true, force: true });

@@ -3,6 +3,7 @@ import { X509Certificate, constants, privateDecrypt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { LayerDecryptor } from '#src/crypto/layer-cipher.ts';
 import { parsePrivateOptions } from '#src/crypto/layer-options.ts';
@@ -16,9 +17,14 @@ import { type TokenDecryption, createPkcs11Unwrapper } from '#src/keywrap/pkcs11
 import { createTokenDecryption } from '#src/keywrap/pkcs11-token.ts';
 import { parsePkcs11Uri } from '#src/keywrap/pkcs11-uri.ts';
 import { createPkcs7Unwrapper } from '#src/keywrap/pkcs7.ts';
+import { createProviderUnwrapper } from '#src/keywrap/provider.ts';
 import { digestOf } from '#src/oci/digest.ts';
+import { compressionOf, isEncrypted, isLayer } from '#src/oci/media-types.ts';
 import { type OcicryptVector, PGP_PASSWORD, readVector, readVectorKey } from '../fakes/ocicrypt-vector.ts';
 import { TOKEN_PIN, createSoftToken, softTokenSkipReason } from '../fakes/soft-token.ts';
+
+const UNPACK = { none: (bytes: Buffer) => bytes, gzip: gunzipSync, zstd: zstdDecompressSync };
+const TAR_MAGIC_OFFSET = 257;
 
 const privateKey = (name: string) => parsePrivateKey(readVectorKey(`${name}.pem`), name);
 const jwe = async (name: string) => createJweUnwrapper(privateKey(name));
@@ -26,6 +32,16 @@ const pkcs7 = async (name: string) =>
   createPkcs7Unwrapper(new X509Certificate(readVectorKey(`${name}.crt`)), privateKey(name));
 const pgp = async (file: string, password?: string) =>
   createPgpUnwrapper(await parsePgpPrivateKeys(readVectorKey(file), file, password));
+
+const programDirectory = await mkdtemp(join(tmpdir(), 'latchkey-provider-'));
+afterAll(() => rm(programDirectory, { recursive: true, force: true }));
+
+/** The program that the peer asked; it keeps what it is asked in the directory. */
+const provider = async () => {
+  const args = [join(import.meta.dirname, '..', 'fakes', 'key-provider-program.ts'), programDirectory];
+  const transport = { kind: 'command', path: process.execPath, args } as const;
+  return createProviderUnwrapper({ name: 'acme', transport, environment: process.env }, undefined);
+};
 
 /** The token's key in software: SoftHSM has no OAEP with SHA-256. */
 const inSoftware: TokenDecryption = async ([block]) => {
@@ -51,6 +67,7 @@ const cases: [string, string, () => Promise<KeyUnwrapper>][] = [
   ['skopeo-jwe-several', 'the first of three', () => jwe('ec')],
   ['skopeo-jwe-several', 'the second of three', () => jwe('rsa')],
   ['skopeo-jwe-several', 'the third of three', () => jwe('ec384')],
+  ['skopeo-jwe-nondistributable', 'an EC key', () => jwe('ec')],
   ['library-jwe-added', 'the first key', () => jwe('rsa')],
   ['library-jwe-added', 'a key added later', () => jwe('ec')],
   ['library-jwe-added', 'the key added last', () => jwe('ec384')],
@@ -59,6 +76,7 @@ const cases: [string, string, () => Promise<KeyUnwrapper>][] = [
   ['skopeo13-pkcs7', 'the second certificate', () => pkcs7('token')],
   ['skopeo-pgp', 'an armored key', () => pgp('pgp.asc')],
   ['skopeo-pgp', 'a binary key with a password', () => pgp('pgp-locked.gpg', PGP_PASSWORD)],
+  ['skopeo13-provider', 'its key provider', provider],
   ['skopeo-pkcs11-sha1', 'the key outside its token', async () => createPkcs11Unwrapper(inSoftware)],
   ['skopeo-pkcs11-sha256', 'the key outside its token', async () => createPkcs11Unwrapper(inSoftware)],
 ];
@@ -74,6 +92,16 @@ describe.each(cases)("a peer's %s with %s", (name, _key, unwrapper) => {
   ])('is read %s', async (_how, chunkBytes) => {
     expect(digestOf(vector.ciphertext)).toBe(vector.descriptor.digest);
     expect(await open(vector, await unwrapper(), chunkBytes)).toEqual(vector.plaintext);
+  });
+
+  test('says by its media type what the plaintext is', () => {
+    const { mediaType } = vector.descriptor;
+    expect({ isEncrypted: isEncrypted(mediaType), isLayer: isLayer(mediaType) }).toEqual({
+      isEncrypted: true,
+      isLayer: true,
+    });
+    const tar = UNPACK[compressionOf(mediaType)](vector.plaintext);
+    expect(tar.toString('latin1', TAR_MAGIC_OFFSET, TAR_MAGIC_OFFSET + 5)).toBe('ustar');
   });
 
   test('is refused truncated, changed and with another MAC', async () => {
