@@ -62,6 +62,7 @@ function ask(client: Client, transport: GrpcTransport, call: ProviderCall): Prom
   });
 }
 
+/** What the service has said is no cause: it may quote the layer key. */
 function explain(error: ServiceError, transport: GrpcTransport, call: ProviderCall): LatchkeyError {
   const where = `key provider ${call.name} at ${transport.address}`;
   switch (error.code) {
@@ -77,14 +78,12 @@ function explain(error: ServiceError, transport: GrpcTransport, call: ProviderCa
       });
       return new LatchkeyError('NET_UNREACHABLE', message, {
         hint: 'start it, or mend its address or grpc-tls in the key provider configuration',
-        cause: error,
       });
     }
     default:
       return providerFailed(call.name, `at ${transport.address} refused`, {
         said: error.details,
         secret: call.secret,
-        cause: error,
       });
   }
 }

@@ -5,6 +5,7 @@ import { type AddressInfo, type Socket, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream';
+import { inspect } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { encodeBase64 } from '#src/crypto/base64.ts';
@@ -113,7 +114,7 @@ describe('a service', () => {
       expect(failure.code).toBe(code);
       expect(failure.message).toContain('(layer key)');
       for (const secret of [encodeBase64(OPTIONS), encodeBase64(SYMMETRIC_KEY)]) {
-        expect(failure.message).not.toContain(secret);
+        expect(inspect(failure, { depth: null })).not.toContain(secret);
       }
     },
   );
