@@ -6,6 +6,7 @@ import type { LayerSelection } from '#src/image/layer-selection.ts';
 import type { ImageReference } from '#src/oci/reference.ts';
 import type { BlobSource } from '#src/store/blob-store.ts';
 import type { CommandContext } from './context.ts';
+import type { OpenedImage } from '#src/registry/open-location.ts';
 import { openImage } from './image-location.ts';
 
 export interface LayerOptions {
@@ -44,12 +45,21 @@ export function checkLayerOptions(options: LayerOptions): void {
 }
 
 /**
- * The image without the platforms that were not asked for.
- * @throws LatchkeyError USAGE_INVALID
+ * Reads the image without the platforms that were not asked for.
+ * @throws LatchkeyError USAGE_INVALID, and what reading raises
  */
-export async function chosenPlatforms(graph: ImageGraph, options: LayerOptions): Promise<ImageGraph> {
-  const { parsePlatform, selectPlatforms } = await import('#src/image/platform-selection.ts');
-  return selectPlatforms(graph, options.platform.map(parsePlatform));
+export async function readChosenPlatforms(
+  { store, reference }: Pick<OpenedImage, 'store' | 'reference'>,
+  options: LayerOptions,
+  signal: AbortSignal,
+): Promise<ImageGraph> {
+  const [{ readImageGraph }, { parsePlatform, selectPlatforms, wantedEntries }] = await Promise.all([
+    import('#src/image/image-graph.ts'),
+    import('#src/image/platform-selection.ts'),
+  ]);
+  const wanted = options.platform.map(parsePlatform);
+  const graph = await readImageGraph(store, reference, { signal, isWanted: wantedEntries(wanted) });
+  return selectPlatforms(graph, wanted);
 }
 
 /**

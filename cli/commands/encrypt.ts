@@ -19,8 +19,8 @@ import {
   type LayerOptions,
   append,
   checkLayerOptions,
-  chosenPlatforms,
   layerSelection,
+  readChosenPlatforms,
   withLayerOptions,
 } from '../layer-options.ts';
 import { type Output, outputOf } from '../output.ts';
@@ -91,8 +91,7 @@ async function encrypt(
   const { signal } = context;
   checkLayerOptions(options);
   requireSomebody(options);
-  const [{ readImageGraph }, { planEncryption }, { publishImage }] = await Promise.all([
-    import('#src/image/image-graph.ts'),
+  const [{ planEncryption }, { publishImage }] = await Promise.all([
     import('#src/image/plan.ts'),
     import('#src/image/publish.ts'),
   ]);
@@ -103,9 +102,8 @@ async function encrypt(
   const statementKey = await statementKeyOf(options);
   const registrar =
     options.dryRun === true ? undefined : await registrarFor(context, command, options.product);
-  const whole = await readImageGraph(source.store, source.reference, { signal });
   const { graph, notes: attachedNotes } = await withAttestations(
-    await chosenPlatforms(whole, options),
+    await readChosenPlatforms(source, options, signal),
     options,
     signal,
   );

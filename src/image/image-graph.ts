@@ -9,7 +9,7 @@ import type { ImageManifest } from '#src/oci/manifest.ts';
 import { isImageConfig, isLayer } from '#src/oci/media-types.ts';
 import { type Platform, formatPlatform } from '#src/oci/platform.ts';
 import type { BlobSource, ManifestBlob, TransferOptions } from '#src/store/blob-store.ts';
-import { walkGraph } from '#src/store/graph.ts';
+import { type WalkOptions, walkGraph } from '#src/store/graph.ts';
 import { collectBytes } from '#src/store/verified-stream.ts';
 
 /** The image of one platform. */
@@ -64,7 +64,7 @@ export interface ImageGraph {
 export async function readImageGraph(
   source: BlobSource,
   reference: string | undefined,
-  options: TransferOptions = {},
+  options: WalkOptions = {},
 ): Promise<ImageGraph> {
   const root = await source.readManifest(reference, options);
   const nodes: ImageGraph['nodes'][number][] = [];
@@ -81,7 +81,10 @@ export async function readImageGraph(
       );
     }
   }
-  if (nodes.some((node) => node.kind === 'image')) return { source, root, nodes };
+  // With some passed over, whoever asked for that says what is missing.
+  if (options.isWanted !== undefined || nodes.some((node) => node.kind === 'image')) {
+    return { source, root, nodes };
+  }
   throw new LatchkeyError(
     'INPUT_NOT_AN_IMAGE',
     `${source.location}: ${root.descriptor.digest} has no container image in it`,

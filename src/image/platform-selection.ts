@@ -1,8 +1,10 @@
 /** An image with only some of its platforms; pure. Attestations of platforms that go, go with them. */
 import { LatchkeyError } from '#src/base/errors.ts';
+import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
-import type { Platform } from '#src/oci/platform.ts';
-import { describeArtifact } from './attestations.ts';
+import { type Platform, formatPlatform } from '#src/oci/platform.ts';
+import type { WalkOptions } from '#src/store/graph.ts';
+import { REFERENCE_DIGEST_ANNOTATION, describeArtifact } from './attestations.ts';
 import { type ImageGraph, platformImages, platformName } from './image-graph.ts';
 
 /** A platform as people ask for it; without a variant, any. */
@@ -27,24 +29,47 @@ export function parsePlatform(text: string): PlatformRequest {
 }
 
 /**
+ * Tells which entries of an index need to be read for these platforms; undefined when all do. So those of other platforms
+ * need not even be there, as in a copy of some platforms only.
+ */
+export function wantedEntries(wanted: readonly PlatformRequest[]): WalkOptions['isWanted'] {
+  if (wanted.length === 0) return undefined;
+  const isWantedEntry = (entry: Descriptor, siblings: readonly Descriptor[]): boolean => {
+    const about = siblings.find(({ digest }) => digest === entry.annotations?.[REFERENCE_DIGEST_ANNOTATION]);
+    if (about !== undefined && about !== entry) return isWantedEntry(about, siblings);
+    const { platform } = entry;
+    if (platform === undefined || platform.os === UNKNOWN_OS) return true;
+    return wanted.some((request) => isWanted(platform, request));
+  };
+  return isWantedEntry;
+}
+
+/** BuildKit's platform of what is no image. */
+const UNKNOWN_OS = 'unknown';
+
+/**
  * Leaves only the wanted platforms in an image. Indexes keep their other fields; one that is left empty goes.
  * @throws LatchkeyError USAGE_INVALID naming the platforms there are
  */
 export function selectPlatforms(graph: ImageGraph, wanted: readonly PlatformRequest[]): ImageGraph {
   if (wanted.length === 0) return graph;
   const images = platformImages(graph);
+  const unread = unreadEntries(graph);
   for (const request of wanted) {
     if (images.some(({ platform }) => isWanted(platform, request))) continue;
-    const there = [...new Set(images.map(platformName))].join(', ');
+    const others = unread.flatMap(({ platform }) =>
+      platform === undefined ? [] : [formatPlatform(platform)],
+    );
+    const there = [...new Set([...images.map(platformName), ...others])].join(', ');
     throw new LatchkeyError('USAGE_INVALID', `the image has no platform ${requestName(request)}`, {
       hint: `it has ${there}`,
     });
   }
-  const gone = new Set<Digest>(
-    images
-      .filter(({ platform }) => !wanted.some((request) => isWanted(platform, request)))
-      .map(({ blob }) => blob.descriptor.digest),
-  );
+  const unwanted = images.filter(({ platform }) => !wanted.some((request) => isWanted(platform, request)));
+  const gone = new Set<Digest>([
+    ...unread.map(({ digest }) => digest),
+    ...unwanted.map(({ blob }) => blob.descriptor.digest),
+  ]);
   // Children come before the index that names them, and an artifact may come before what it is about.
   const aboutGone = (digest: Digest | undefined) => digest !== undefined && gone.has(digest);
   for (let before = -1; before < gone.size;) {
@@ -57,6 +82,12 @@ export function selectPlatforms(graph: ImageGraph, wanted: readonly PlatformRequ
     }
   }
   return { ...graph, nodes: graph.nodes.filter(({ blob }) => !gone.has(blob.descriptor.digest)) };
+}
+
+function unreadEntries({ nodes }: ImageGraph): Descriptor[] {
+  const read = new Set(nodes.map(({ blob }) => blob.descriptor.digest));
+  const entries = nodes.flatMap((node) => (node.kind === 'index' ? node.index.manifests : []));
+  return entries.filter(({ digest, platform }) => !read.has(digest) && platform?.os !== UNKNOWN_OS);
 }
 
 function isWanted(platform: Platform, { os, architecture, variant }: PlatformRequest): boolean {

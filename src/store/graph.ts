@@ -21,6 +21,11 @@ export interface GraphNode {
   readonly depth: number;
 }
 
+export interface WalkOptions extends TransferOptions {
+  /** False for an entry of an index that is passed over unread; all are read when left out. */
+  readonly isWanted?: ((entry: Descriptor, siblings: readonly Descriptor[]) => boolean) | undefined;
+}
+
 /**
  * Walks from a manifest or index down; children come before the index that names them, each manifest once.
  * @throws LatchkeyError LIMIT_EXCEEDED, INPUT_MALFORMED when an entry and its document disagree, and what
@@ -29,7 +34,7 @@ export interface GraphNode {
 export async function* walkGraph(
   source: BlobSource,
   root: ManifestBlob,
-  options: TransferOptions = {},
+  options: WalkOptions = {},
 ): AsyncGenerator<GraphNode, void, undefined> {
   const visited = new Set<Digest>();
 
@@ -54,6 +59,7 @@ export async function* walkGraph(
       }
       for (const child of document.index.manifests) {
         if (visited.has(child.digest)) continue;
+        if (options.isWanted?.(child, document.index.manifests) === false) continue;
         yield* visit(await readChild(source, child, options), child, depth + 1);
       }
     }

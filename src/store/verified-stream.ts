@@ -67,7 +67,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   }
 }
 
-const DAMAGED_HINT = 'the copy is damaged; get the image again from where it was built';
+const DAMAGED_HINT = 'the copy is damaged; delete it and get the image again from where it was built';
 
 export function truncated(descriptor: Descriptor, location: string, sizeBytes: number): LatchkeyError {
   return new LatchkeyError(

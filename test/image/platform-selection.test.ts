@@ -1,8 +1,11 @@
+import { rm } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { describeArtifact } from '#src/image/attestations.ts';
 import { type ImageGraph, platformImages, platformName, readImageGraph } from '#src/image/image-graph.ts';
-import { parsePlatform, selectPlatforms } from '#src/image/platform-selection.ts';
+import { parsePlatform, selectPlatforms, wantedEntries } from '#src/image/platform-selection.ts';
+import { rewriteImage } from '#src/image/rewrite.ts';
 import { encodeImageDocument } from '#src/oci/document.ts';
+import { parseIndex } from '#src/oci/index.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
 import { storeAttestedImage } from '../fakes/attested-image.ts';
@@ -75,4 +78,38 @@ test('attestations of platforms that go, go with them', async () => {
   const [image] = platformImages(graph);
   const artifacts = graph.nodes.filter((node) => node.kind === 'artifact');
   expect(artifacts.map((node) => describeArtifact(node).about)).toEqual([image!.blob.descriptor.digest]);
+});
+
+test('what was not asked for is not even read, attestations included', async () => {
+  await storeAttestedImage(trip.source);
+  const { manifests } = parseIndex((await trip.source.readManifest('v1')).bytes);
+  const isArm = ({ digest, platform, annotations }: (typeof manifests)[number]) =>
+    platform?.architecture === 'arm64' ||
+    manifests.some(
+      (other) =>
+        other.platform?.architecture === 'arm64' &&
+        other.digest === annotations?.['vnd.docker.reference.digest'] &&
+        other.digest !== digest,
+    );
+  const gone = manifests.filter(isArm);
+  expect(gone).toHaveLength(2);
+  for (const { digest } of gone) await rm(trip.source.localPath!(digest)!);
+  await expect(readImageGraph(trip.source, 'v1')).rejects.toMatchObject({ code: 'STATE_NOT_FOUND' });
+
+  const amd64 = [parsePlatform('linux/amd64')];
+  const read = await readImageGraph(trip.source, 'v1', { isWanted: wantedEntries(amd64) });
+  const graph = selectPlatforms(read, amd64);
+  expect(graph.nodes.map(({ kind }) => kind)).toEqual(['image', 'artifact', 'index']);
+  const image = rewriteImage(graph, () => undefined);
+  expect(parseIndex(image.root.bytes).manifests).toHaveLength(2);
+});
+
+test('one that is not there is refused with those that are, also when none was read', async () => {
+  await storeAttestedImage(trip.source);
+  const windows = [parsePlatform('windows/amd64')];
+  const read = await readImageGraph(trip.source, 'v1', { isWanted: wantedEntries(windows) });
+  expect(platformImages(read)).toEqual([]);
+  expect(() => selectPlatforms(read, windows)).toThrow(
+    expect.objectContaining({ code: 'USAGE_INVALID', hint: 'it has linux/amd64, linux/arm64' }),
+  );
 });
