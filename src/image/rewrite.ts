@@ -126,12 +126,12 @@ function renewed(node: PlatformImage | ArtifactNode, changed: ImageManifest, res
   return isSame ? node.blob : encodeImageDocument(manifest);
 }
 
-/** The subject, when there is one: the new manifest when it is of this image, else as it was. */
+/** The subject, when there is one: of this image the new manifest; else as it was, but not inline, as it may be left out. */
 function subjectIn(document: ImageManifest | ImageIndex, resolve: Resolve): { subject?: Descriptor } {
   const { subject } = document;
   if (subject === undefined) return {};
   const blob = resolve(subject.digest);
-  return { subject: blob === undefined ? subject : renewedDescriptor(subject, blob) };
+  return { subject: blob === undefined ? { ...subject, data: undefined } : renewedDescriptor(subject, blob) };
 }
 
 function rewriteIndex(node: IndexNode, resolve: Resolve): ManifestBlob {

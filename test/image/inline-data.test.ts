@@ -1,6 +1,6 @@
 /** What a descriptor carries inline is not its blob's any more once that is encrypted or decrypted. */
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { ImageGraph } from '#src/image/image-graph.ts';
+import { type ImageGraph, readImageGraph } from '#src/image/image-graph.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { fakeIndex } from '../fakes/image.ts';
@@ -40,4 +40,15 @@ test('nothing encrypted is inline in a decrypted image', async () => {
   await encrypt(true);
   expect(inlineBlobs(await inlineEverything(trip.encrypted))).toHaveLength(PLACES);
   expect(inlineBlobs(await trip.decrypt())).toEqual([unchanged]);
+});
+
+test('an attestation that is left out is not inline in its own signature', async () => {
+  const graph = await readImageGraph(trip.source, 'v1');
+  const [image, attestation] = graph.nodes.map(({ blob }) => blob);
+  const signature = fakeReferrer(attestation!.descriptor, 'application/vnd.cncf.notary.signature', 'by me');
+  await storeReferrer(trip.source, signature);
+  await trip.source.writeManifest(fakeIndex([image!, attestation!, signature.manifest]), 'v1');
+  await inlineEverything(trip.source);
+  const encrypted = await trip.encrypt({ attestations: 'drop' });
+  expect(inlineBlobs(encrypted)).toEqual([signature.config.digest, signature.layer.digest]);
 });
