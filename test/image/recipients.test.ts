@@ -23,6 +23,7 @@ import { openLayout } from '#src/store/layout.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
 import { storeAttestedImage } from '../fakes/attested-image.ts';
 import { bytesOf } from '../fakes/image.ts';
+import { inlineBlobs, inlineEverything } from './inline-data.ts';
 
 const [first, second] = [0, 1].map(() => generateKeyPairSync('ec', { namedCurve: 'P-256' })) as [Pair, Pair];
 interface Pair {
@@ -150,6 +151,12 @@ describe('new layer keys', () => {
     expect(await plaintexts(changed, second)).toEqual(await plaintexts(encrypted, first));
     const diffIds = (graph: ImageGraph) => platformImages(graph).map((image) => image.diffIds);
     expect(diffIds(changed)).toEqual(diffIds(encrypted));
+  });
+
+  test('leave nothing inline that the old keys open', async () => {
+    const changed = await change(rekey, store, await inlineEverything(store));
+    const old = blobDigests(encrypted);
+    expect(inlineBlobs(changed).filter((digest) => old.includes(digest))).toEqual([]);
   });
 
   test('go on after a failed push with the same ciphertext', async () => {
