@@ -142,6 +142,16 @@ describe('tokens known by their shape', () => {
     [joined('-----BEGIN ', 'PRIVATE KEY-----'), 'private key'],
     [joined('-----BEGIN PGP ', 'PRIVATE KEY BLOCK-----'), 'private key'],
     [joined('L', 'K', '-ABCDEF'.repeat(6)), 'license key'],
+    [joined('ya', '29.', repeated(30)), 'Google OAuth'],
+    [joined('GOC', 'SPX-', repeated(28)), 'Google OAuth'],
+    [joined('py', 'pi-AgE', repeated(40)), 'PyPI'],
+    [joined('h', 'f_', repeated(34)), 'Hugging Face'],
+    [joined('do', 'p_v1_', '0123456789abcdef'.repeat(4)), 'DigitalOcean'],
+    [joined('h', 'vs.', repeated(24)), 'Vault'],
+    [joined('S', 'G.', repeated(22), '.', repeated(43)), 'SendGrid'],
+    [joined('s', 'k-', repeated(48)), 'API key'],
+    [joined('s', 'k-ant-', repeated(40)), 'API key'],
+    [joined('AGE-', 'SECRET-KEY-1', 'QPZRY9X8'.repeat(8).slice(0, 58)), 'age key'],
   ])('%s', (token, what) => {
     expect(tokenShapeIn(`x ${token} y`)).toContain(what);
     expect(secretsInPair('HARMLESS', token)).toMatchObject([{ name: 'HARMLESS' }]);
