@@ -26,6 +26,8 @@ import { bytesOf } from '../fakes/image.ts';
 import { realLayer, storeRealImage } from './real-image.ts';
 import { type RoundTrip, openRoundTrip } from './round-trip.ts';
 
+const SPDX = 'application/spdx+json';
+
 let trip: RoundTrip;
 beforeEach(async () => (trip = await openRoundTrip()));
 afterEach(() => trip.dispose());
@@ -207,6 +209,8 @@ describe('artifacts with a subject', () => {
     ['application/vnd.cyclonedx+json', 'application/vnd.cyclonedx+json'],
     ['application/vnd.dev.sigstore.bundle.v0.3+json', 'application/vnd.dev.sigstore.bundle.v0.3+json'],
     ['text/spdx', 'text/spdx'],
+    ['application/vnd.syft+json', 'application/vnd.syft+json'],
+    ['application/vnd.dsse.envelope.v1+json', 'application/vnd.dsse.envelope.v1+json'],
   ])('of type %s are attestations', async (artifactType, mediaType) => {
     await storeWithArtifact(artifactType, mediaType);
     const plan = planEncryption(await readImageGraph(trip.source, 'v1'), { kind: 'all' });
@@ -239,5 +243,33 @@ describe('artifacts with a subject', () => {
     expect(plan.artifacts).toMatchObject([{ isAttestation: false, action: 'keep' }]);
     expect(plan.notes).toEqual([expect.stringMatching(/artifact passes through untouched.*text\/html/)]);
     expect(() => requireAttestationChoice(plan.artifacts)).not.toThrow(LatchkeyError);
+  });
+});
+
+describe('an attestation', () => {
+  test.each<[string, { manifest?: string; entry?: string; config?: string; document?: string }, boolean]>([
+    ['the manifest', { manifest: SPDX }, true],
+    ['the entry of the index', { entry: SPDX }, true],
+    ['the config', { config: SPDX }, true],
+    ['the document', { document: SPDX }, true],
+    ['nobody', {}, false],
+  ])('is one when only %s says so', async (_who, types, isAttestation) => {
+    const bytes = Buffer.from('{}');
+    const artifact = encodeImageDocument({
+      schemaVersion: 2,
+      mediaType: MEDIA_TYPE.ociManifest,
+      artifactType: types.manifest,
+      config: await storeBlob(trip.source, types.config ?? MEDIA_TYPE.ociEmpty, bytes),
+      layers: [await storeBlob(trip.source, types.document ?? 'application/json', bytes)],
+    });
+    await trip.source.writeManifest(artifact, undefined, { isChild: true });
+    const image = await storeRealImage(trip.source, [await realLayer(MEDIA_TYPE.ociLayer)], {
+      isChild: true,
+    });
+    const manifests = [image.descriptor, { ...artifact.descriptor, artifactType: types.entry }];
+    const index = encodeImageDocument({ schemaVersion: 2, mediaType: MEDIA_TYPE.ociIndex, manifests });
+    await trip.source.writeManifest(index, 'v1');
+    const [found] = artifacts(await readImageGraph(trip.source, 'v1'));
+    expect(describeArtifact(found!)).toMatchObject({ isAttestation });
   });
 });
