@@ -19,6 +19,7 @@ import {
 } from '../../lab/docker-registry.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
+import { fakeIndex } from '../fakes/image.ts';
 import { realLayer, storeRealImage } from '../image/real-image.ts';
 
 const skipReason = dockerRegistrySkipReason();
@@ -149,6 +150,27 @@ describe('latchkey verify', () => {
       status: 65,
       stderr: expect.stringMatching(/INPUT_DIGEST_MISMATCH/) as string,
     });
+  });
+
+  test('takes one platform of a release for a part of it, and says so', async () => {
+    const source = openLayout(at('two'));
+    const platforms = await Promise.all(
+      ['amd64', 'arm64'].map(async (architecture) => {
+        const layers = [await realLayer(MEDIA_TYPE.ociLayerGzip)];
+        return { ...(await storeRealImage(source, layers, { architecture, isChild: true })), architecture };
+      }),
+    );
+    await source.writeManifest(fakeIndex(platforms), 'v1');
+    const recipient = ['--recipient', 'jwe:recipient.pub.pem'];
+    await succeed('encrypt', ...recipient, '--sign-key', 'vendor.pem', 'oci:two:v1', 'oci:released-two:1');
+    const { source: released, root, nodes } = await readImageGraph(openLayout(at('released-two')), '1');
+    const [envelope] = await readAttachedStatements(released, root.descriptor.digest);
+    await writeFile(at('two.json'), envelope!);
+    const image = `oci:released-two@${nodes[1]!.blob.descriptor.digest}`;
+    const text = await succeed('verify', '--key', 'vendor.pub.pem', '--statement', 'two.json', image);
+    expect(text).toMatch(/^platform +linux\/arm64: 1 layers, 1 of them encrypted$/m);
+    expect(text).toMatch(/^part +one platform of the release/m);
+    expect(await succeed('verify', '--key', 'vendor.pub.pem', 'oci:released-two:1')).not.toMatch(/^part/m);
   });
 
   test('of an image for recipients only needs the vendor’s signature', async () => {

@@ -1,4 +1,4 @@
-/** Which of the statements attached to an image counts. */
+/** Which of the statements attached to an image counts, and what the statement of several platforms says of one. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { describeGraph } from '#src/image/describe-image.ts';
 import { type ImageGraph, readImageGraph } from '#src/image/image-graph.ts';
@@ -46,24 +46,50 @@ describe('of several attached statements', () => {
   });
 });
 
-test('a tag that was turned to one platform of a release is not that release; the platform alone verifies by digest', async () => {
-  const store = createMemoryStore();
-  const platforms = await Promise.all(
-    ['amd64', 'arm64'].map(async (architecture) => ({
-      ...(await storeRealImage(store, layers, { architecture, isChild: true })),
-      architecture,
-    })),
-  );
-  const index = fakeIndex(platforms);
-  await store.writeManifest(index, 'v1');
-  const envelope = signedEnvelope(describeGraph(await readImageGraph(store, 'v1')), vendor);
-  const [, other] = platforms;
-  await store.writeManifest(other!, 'v1');
-  await attachStatement(store, other!.descriptor, envelope);
-  const turned = await readImageGraph(store, 'v1');
-  await expect(verifyImage(turned, options)).rejects.toMatchObject({
-    code: 'INPUT_STATEMENT_MISMATCH',
-    hint: expect.stringContaining(other!.descriptor.digest) as string,
+describe('the manifest of one platform', () => {
+  async function releaseOfTwo() {
+    const store = createMemoryStore();
+    const platforms = await Promise.all(
+      ['amd64', 'arm64'].map(async (architecture) => ({
+        ...(await storeRealImage(store, layers, { architecture, isChild: true })),
+        architecture,
+      })),
+    );
+    await store.writeManifest(fakeIndex(platforms), 'v1');
+    const envelope = signedEnvelope(describeGraph(await readImageGraph(store, 'v1')), vendor);
+    return { store, platforms, envelope };
+  }
+
+  test('is verified as a part of its release', async () => {
+    const { store, platforms, envelope } = await releaseOfTwo();
+    const { digest } = platforms[1]!.descriptor;
+    const graph = await readImageGraph(store, digest);
+    const verified = await verifyImage(graph, { ...options, envelope, isPinned: true });
+    expect(verified).toMatchObject({ isWholeRelease: false, images: [{ manifest: digest }] });
+    const whole = await verifyImage(await readImageGraph(store, 'v1'), { ...options, envelope });
+    expect(whole).toMatchObject({ isWholeRelease: true, images: [{}, {}] });
   });
-  expect(await verifyImage(turned, { ...options, isPinned: true })).toMatchObject({ isWholeRelease: false });
+
+  test('is none of it when it is not in the statement', async () => {
+    const { store, envelope } = await releaseOfTwo();
+    await storeRealImage(store, layers, {
+      tag: 'forged',
+      config: { config: { Cmd: ['/bin/cat', '/secret'] } },
+    });
+    const graph = await readImageGraph(store, 'forged');
+    await expect(verifyImage(graph, { ...options, envelope })).rejects.toMatchObject({
+      code: 'INPUT_STATEMENT_MISMATCH',
+    });
+  });
+
+  test('is not its release under a tag, which may have been turned to the wrong platform', async () => {
+    const { store, platforms, envelope } = await releaseOfTwo();
+    const [, other] = platforms;
+    await store.writeManifest(other!, 'v1');
+    await attachStatement(store, other!.descriptor, envelope);
+    await expect(verifyImage(await readImageGraph(store, 'v1'), options)).rejects.toMatchObject({
+      code: 'INPUT_STATEMENT_MISMATCH',
+      hint: expect.stringContaining(other!.descriptor.digest) as string,
+    });
+  });
 });
