@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
+import type { StatementLayer } from '#src/image/statement.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import { ImageGuard } from '../../../shim/agent/image-guard.ts';
@@ -102,6 +103,24 @@ describe('an image that is as it was released', () => {
       blob: { ...recordOf(released).blob, digest: digestOf('other') },
     };
     await expect(guard.require(foreign)).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test.each<[string, Partial<StatementLayer>]>([
+    ['encrypted under another image key', { imageKeyIds: ['key-2'] }],
+    ['plain', { isEncrypted: false }],
+  ])('gives no key for a layer that its statement has %s', async (_how, changed) => {
+    const statement = encryptedImageStatement(released);
+    const [image] = statement.images;
+    const [first, ...others] = image!.layers;
+    const images = [{ ...image!, layers: [{ ...first!, ...changed }, ...others] }];
+    issuer.statements.set(released.manifestDigest, { ...statement, images });
+    // Without the documents there is nothing to compare but the record.
+    await expect(guard.require(recordOf(released))).rejects.toMatchObject({
+      code: 'DENIED_IMAGE_ALTERED',
+      message: expect.stringMatching(/is not of this release/) as string,
+    });
+    expect(guard.isCleared(recordOf(released))).toBe(false);
+    await expect(guard.require(recordOf(released, 1))).resolves.toBeDefined();
   });
 
   test('is not judged while containerd does not answer', async () => {
