@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { readImageGraph } from '#src/image/image-graph.ts';
 import type { LayerSelection } from '#src/image/layer-selection.ts';
@@ -10,6 +11,7 @@ import { fakeIndex } from '../fakes/image.ts';
 import { type RealImageOptions, type RealLayer, realLayer, storeRealImage } from './real-image.ts';
 
 const GZIP = MEDIA_TYPE.ociLayerGzip;
+const WASM = 'application/vnd.wasm.content.layer.v1+wasm';
 const NONDISTRIBUTABLE = 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip';
 
 async function graphOf(layers: readonly RealLayer[], options: RealImageOptions = {}) {
@@ -98,18 +100,32 @@ describe('a plan', () => {
   });
 
   test('leaves plain what is shared with the base, however it is compressed there', async () => {
-    const layers = await threeLayers();
-    const recompressed = {
-      ...layers[0],
-      descriptor: { ...layers[0].descriptor, digest: digestOf('other') },
-    };
-    const base = await graphOf([layers[1]]);
-    const graph = await graphOf(layers);
-    const selection = { kind: 'base', bases: [{ name: 'the-base', graph: base }] } as const;
+    const content = randomBytes(100);
+    const there = await realLayer(MEDIA_TYPE.ociLayerZstd, content);
+    const here = await realLayer(GZIP, content);
+    expect(here.diffId).toBe(there.diffId);
+    const graph = await graphOf([await realLayer(GZIP), here, await realLayer(GZIP)]);
+    const selection = { kind: 'base', bases: [{ name: 'the-base', graph: await graphOf([there]) }] } as const;
     const [platform] = planEncryption(graph, selection).platforms;
     expect(platform!.layers.map((layer) => layer.isEncrypted)).toEqual([true, false, true]);
     expect(platform!.layers[1]?.reason).toBe('shared with the-base');
-    expect(recompressed.diffId).toBe(layers[0].diffId);
+  });
+
+  test('knows a blob of the base that the config does not count by its digest', async () => {
+    const [files, module] = [await realLayer(GZIP), await realLayer(WASM)];
+    const rootfs = { type: 'layers', diff_ids: [files.diffId] };
+    const base = await graphOf([files, module], { config: { rootfs } });
+    const top = await realLayer(GZIP);
+    const graph = await graphOf([files, module, top], {
+      config: { rootfs: { ...rootfs, diff_ids: [files.diffId, top.diffId] } },
+    });
+    const selection = { kind: 'base', bases: [{ name: 'the-base', graph: base }] } as const;
+    const [platform] = planEncryption(graph, selection).platforms;
+    expect(platform!.layers).toMatchObject([
+      { isEncrypted: false, reason: 'shared with the-base' },
+      { isEncrypted: false, reason: 'shared with the-base', diffId: undefined },
+      { isEncrypted: true },
+    ]);
   });
 
   test('refuses to encrypt nothing', async () => {
@@ -122,8 +138,7 @@ describe('a plan', () => {
 
   test('lets pass what is no filesystem layer, and says so; named, it is refused', async () => {
     const gzip = await realLayer(GZIP);
-    const wasm = 'application/vnd.wasm.content.layer.v1+wasm';
-    const odd = { ...gzip, descriptor: { ...gzip.descriptor, mediaType: wasm } };
+    const odd = { ...gzip, descriptor: { ...gzip.descriptor, mediaType: WASM } };
     const layers = [odd, await realLayer(GZIP)];
     const plan = planEncryption(await graphOf(layers), { kind: 'all' });
     expect(plan.platforms[0]!.layers.map((layer) => layer.isEncrypted)).toEqual([false, true]);
@@ -152,8 +167,11 @@ describe('a plan', () => {
   });
 
   test("says that Docker's format becomes OCI's", async () => {
-    const graph = await graphOf(await threeLayers(), { manifestMediaType: MEDIA_TYPE.dockerManifest });
-    expect(planEncryption(graph, { kind: 'all' }).notes).toEqual([expect.stringMatching(/OCI format/)]);
+    const docker = { manifestMediaType: MEDIA_TYPE.dockerManifest };
+    const layer = await realLayer(MEDIA_TYPE.dockerLayerGzip);
+    for (const graph of [await graphOf(await threeLayers(), docker), await graphOf([layer])]) {
+      expect(planEncryption(graph, { kind: 'all' }).notes).toEqual([expect.stringMatching(/OCI format/)]);
+    }
   });
 
   test('sums what is encrypted and what stays plain, shared layers once', async () => {

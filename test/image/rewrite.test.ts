@@ -54,6 +54,16 @@ describe('layers of every media type', () => {
     expect(bytes.length).toBeGreaterThan(layer.bytes.length);
   });
 
+  test("Docker's types inside an OCI manifest become OCI's, also of a layer that stays plain", async () => {
+    const [base, top] = [await realLayer(`${DOCKER}.gzip`), await realLayer(`${DOCKER}.gzip`)];
+    await storeRealImage(trip.source, [base, top], { tag: 'v1' });
+    const selection = { kind: 'layers', positions: [1] } as const;
+    const [image] = platformImages(await trip.encrypt({ selection }));
+    const [plain, encrypted] = image!.manifest.layers;
+    expect(plain).toEqual({ ...base.descriptor, mediaType: GZIP });
+    expect(encrypted?.mediaType).toBe(`${GZIP}+encrypted`);
+  });
+
   test("Docker's encrypted type inside an OCI manifest, as one peer writes it, is decrypted", async () => {
     const layer = await realLayer(GZIP);
     await storeRealImage(trip.source, [layer], { tag: 'v1' });
