@@ -79,6 +79,22 @@ describe('an image', () => {
     expect(text).not.toContain('rootfs=');
   });
 
+  test('shows what runs in it and its labels', async () => {
+    const store = createMemoryStore();
+    const config = {
+      config: {
+        Entrypoint: ['/app', 'serve'],
+        Cmd: ['--port', '80'],
+        Labels: { vendor: 'acme', tier: 'web' },
+      },
+    };
+    await storeRealImage(store, [await realLayer(MEDIA_TYPE.ociLayer)], { tag: 'v1', config });
+    const text = inspectionText(await inspectImage(await readImageGraph(store, 'v1')), plainSink);
+    expect(text).toMatch(/─ entrypoint\n.*─ \/app serve\n/);
+    expect(text).toMatch(/─ cmd\n.*─ --port 80\n/);
+    expect(text).toMatch(/─ labels\n.*─ vendor=acme\n.*─ tier=web\n/);
+  });
+
   test('is coloured on a terminal only', async () => {
     const store = createMemoryStore();
     await storeRealImage(store, [await realLayer(MEDIA_TYPE.ociLayer)], { tag: 'v1' });

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
-import { MAX_GRAPH_BYTES } from '#src/base/limits.ts';
+import { MAX_GRAPH_BYTES, MAX_GRAPH_MANIFESTS, MAX_INDEX_ENTRIES } from '#src/base/limits.ts';
 import { readImageGraph } from '#src/image/image-graph.ts';
 import { encodeImageDocument } from '#src/oci/document.ts';
 import { parseManifest } from '#src/oci/manifest.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import type { ManifestBlob } from '#src/store/blob-store.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
-import { fakeIndex } from '../fakes/image.ts';
+import { fakeImage, fakeIndex, storeImage } from '../fakes/image.ts';
 import { realLayer, storeRealImage } from './real-image.ts';
 
 const PADDING_BYTES = 2 * 1024 * 1024;
@@ -34,4 +34,22 @@ test('an image whose many documents together would fill the memory is refused', 
   expect((await read()).nodes).toHaveLength(children.length + 1);
   children.push(await padded(children.length), await padded(children.length + 1));
   await expect(read()).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
+});
+
+test('an image of too many manifests is refused, though no index of it is too long', async () => {
+  const store = createMemoryStore();
+  const innerCount = Math.ceil(MAX_GRAPH_MANIFESTS / MAX_INDEX_ENTRIES);
+  const read = async (count: number) => {
+    // Those of the root and of its indexes count, too.
+    const images = Array.from({ length: count - 1 - innerCount }, (_value, at) => fakeImage([8], `cpu${at}`));
+    for (const image of images) await storeImage(store, image, undefined, true);
+    const inner = Array.from({ length: innerCount }, (_value, group) =>
+      fakeIndex(images.filter((_image, at) => at % innerCount === group).map(({ manifest }) => manifest)),
+    );
+    for (const index of inner) await store.writeManifest(index, undefined, { isChild: true });
+    await store.writeManifest(fakeIndex(inner), 'v1');
+    return readImageGraph(store, 'v1');
+  };
+  expect((await read(MAX_GRAPH_MANIFESTS)).nodes).toHaveLength(MAX_GRAPH_MANIFESTS);
+  await expect(read(MAX_GRAPH_MANIFESTS + 1)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' });
 });
