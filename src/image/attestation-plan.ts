@@ -1,6 +1,7 @@
 /** What becomes of attestations and other artifacts of an image that is encrypted; pure. */
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
+import { isImageConfig } from '#src/oci/media-types.ts';
 import { describeArtifact, isAttestationType } from './attestations.ts';
 import { type ArtifactNode, type ImageGraph, platformImages, platformName } from './image-graph.ts';
 import type { EncryptedLayerPlan, LayerPlan } from './layer-plan.ts';
@@ -19,7 +20,10 @@ export interface ArtifactPlan {
   readonly documents: readonly EncryptedLayerPlan[];
 }
 
-/** Plans for all artifacts; only attestations in clear are subject to the choice, everything else is kept. */
+/**
+ * Plans for all artifacts; only attestations in clear are subject to the choice, everything else is kept.
+ * @throws LatchkeyError INPUT_UNSUPPORTED for an attestation that cannot be encrypted as a whole
+ */
 export function planArtifacts(graph: ImageGraph, choice: AttestationChoice | undefined): ArtifactPlan[] {
   const platformOf = new Map<Digest, string>(
     platformImages(graph).map((image) => [image.blob.descriptor.digest, platformName(image)]),
@@ -48,7 +52,19 @@ function titleOf(contents: string, platform: string | undefined, { isAttached }:
   return isAttached === true ? `${title} (attached)` : title;
 }
 
-function documentsOf({ manifest }: ArtifactNode): EncryptedLayerPlan[] {
+/** `{}`, as artifacts without a config have it. */
+const EMPTY_CONFIG_BYTES = 2;
+
+/** The layers; a config stays readable, so a document must not be there. */
+function documentsOf({ blob, manifest }: ArtifactNode): EncryptedLayerPlan[] {
+  const { mediaType, size } = manifest.config;
+  if (!isImageConfig(mediaType) && size > EMPTY_CONFIG_BYTES) {
+    throw new LatchkeyError(
+      'INPUT_UNSUPPORTED',
+      `the attestation ${blob.descriptor.digest} cannot be encrypted: it has content in its config (${mediaType})`,
+      { hint: 'choose --attestations drop (leave it out) or keep (for anybody)' },
+    );
+  }
   return manifest.layers.map((descriptor, position) => ({
     position,
     descriptor,

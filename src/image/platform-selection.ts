@@ -34,14 +34,12 @@ export function parsePlatform(text: string): PlatformRequest {
  */
 export function wantedEntries(wanted: readonly PlatformRequest[]): WalkOptions['isWanted'] {
   if (wanted.length === 0) return undefined;
-  const isWantedEntry = (entry: Descriptor, siblings: readonly Descriptor[]): boolean => {
+  return (entry, siblings) => {
     const about = siblings.find(({ digest }) => digest === entry.annotations?.[REFERENCE_DIGEST_ANNOTATION]);
-    if (about !== undefined && about !== entry) return isWantedEntry(about, siblings);
-    const { platform } = entry;
+    const { platform } = about ?? entry;
     if (platform === undefined || platform.os === UNKNOWN_OS) return true;
     return wanted.some((request) => isWanted(platform, request));
   };
-  return isWantedEntry;
 }
 
 /** BuildKit's platform of what is no image. */

@@ -22,7 +22,7 @@ import {
   storeAttestedImage,
   storeBlob,
 } from '../fakes/attested-image.ts';
-import { bytesOf } from '../fakes/image.ts';
+import { bytesOf, fakeIndex } from '../fakes/image.ts';
 import { realLayer, storeRealImage } from './real-image.ts';
 import { type RoundTrip, openRoundTrip } from './round-trip.ts';
 
@@ -247,6 +247,31 @@ describe('artifacts with a subject', () => {
 });
 
 describe('an attestation', () => {
+  test.each([
+    [
+      'with its document in the config is not said to be encrypted',
+      '{"packages":["secret-algorithm"]}',
+      true,
+    ],
+    ['with an empty config is', '{}', false],
+  ])('%s', async (_what, configText, isRefused) => {
+    const image = await storeRealImage(trip.source, [await realLayer(MEDIA_TYPE.ociLayer)], {
+      isChild: true,
+    });
+    const artifact = encodeImageDocument({
+      schemaVersion: 2,
+      mediaType: MEDIA_TYPE.ociManifest,
+      config: await storeBlob(trip.source, SPDX, Buffer.from(configText)),
+      layers: [await storeBlob(trip.source, 'application/json', Buffer.from('[]'))],
+    });
+    await trip.source.writeManifest(artifact, undefined, { isChild: true });
+    await trip.source.writeManifest(fakeIndex([image, artifact]), 'v1');
+    const planned = trip.encrypt({ attestations: 'encrypt' });
+    if (isRefused) await expect(planned).rejects.toMatchObject({ code: 'INPUT_UNSUPPORTED' });
+    else await planned;
+    await trip.encrypt({ attestations: 'drop' });
+  });
+
   test.each<[string, { manifest?: string; entry?: string; config?: string; document?: string }, boolean]>([
     ['the manifest', { manifest: SPDX }, true],
     ['the entry of the index', { entry: SPDX }, true],

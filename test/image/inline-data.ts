@@ -26,6 +26,7 @@ export async function inlineEverything(store: BlobStore): Promise<ImageGraph> {
       const manifests = node.index.manifests.map(named);
       return encodeImageDocument({ ...node.index, mediaType: MEDIA_TYPE.ociIndex, manifests });
     }
+    if (node.kind === 'opaque') return node.blob;
     const { config, layers, subject } = node.manifest;
     return encodeImageDocument({
       ...node.manifest,
@@ -49,6 +50,7 @@ export async function inlineEverything(store: BlobStore): Promise<ImageGraph> {
 export function inlineBlobs(graph: ImageGraph): Digest[] {
   const descriptors = graph.nodes.flatMap((node) => {
     if (node.kind === 'index') return [...node.index.manifests, node.index.subject];
+    if (node.kind === 'opaque') return [];
     return [node.manifest.config, ...node.manifest.layers, node.manifest.subject];
   });
   return descriptors.flatMap((descriptor) =>
