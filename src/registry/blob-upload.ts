@@ -7,7 +7,7 @@ import { MAX_RETRY_AFTER_MS, MAX_TRANSFER_CUTS, MIN_UPLOAD_PIECE_BYTES } from '#
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { TransferOptions } from '#src/store/blob-store.ts';
 import { hasRemoteBlob } from './blob-reuse.ts';
-import { backoffMs, isPassingStatus, passes, retryAfterMs } from './retry.ts';
+import { backoffMs, PASSING_STATUSES, passes, retryAfterMs } from './retry.ts';
 import type { Repository } from './repository.ts';
 import type { RegistryResponse } from './transport.ts';
 import { createUploadContent, type UploadContent } from './upload-content.ts';
@@ -16,7 +16,7 @@ import { closingUrl, resumeUpload, sessionAfter, startUpload, type UploadSession
 const CREATED_STATUSES = [201, 204];
 const ACCEPTED_STATUSES = [202, 201, 204];
 /** "Not now", and "I do not know this upload". */
-const CUT_STATUSES = [408, 429, 500, 502, 503, 504, 404, 416];
+const CUT_STATUSES = [...PASSING_STATUSES, 404, 416];
 /** Proxies bound the length of a request. */
 const TOO_LARGE = 413;
 const PUSH = 'push to';
@@ -116,7 +116,7 @@ function cutBy(repository: Repository, response: RegistryResponse): Cut {
   const nowMs = repository.timing.clock.nowMs();
   return {
     error: repository.failure(response, PUSH),
-    waitMs: isPassingStatus(response.status) ? retryAfterMs(response, nowMs) : 0,
+    waitMs: PASSING_STATUSES.has(response.status) ? retryAfterMs(response, nowMs) : 0,
   };
 }
 

@@ -11,7 +11,15 @@ import {
 } from '#src/base/limits.ts';
 import type { RegistryResponse, Transport } from './transport.ts';
 
-const RETRIED_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
+/** Not implemented, and a version of HTTP that is not spoken: those stay as they are. */
+const LASTING_SERVER_ERRORS = [501, 505];
+/** Statuses that say "not now"; networks in front of registries have numbers of their own up to 599. */
+export const PASSING_STATUSES: ReadonlySet<number> = new Set([
+  ...[408, 429],
+  ...Array.from({ length: 100 }, (_, index) => 500 + index).filter(
+    (status) => !LASTING_SERVER_ERRORS.includes(status),
+  ),
+]);
 
 /** Time and chance, passed in so that tests wait for nothing. */
 export interface RetryTiming {
@@ -41,7 +49,7 @@ export function withRetries(transport: Transport, timing: RetryTiming): Transpor
       let askedMs = 0;
       try {
         const response = await transport(request);
-        if (isLast || !isPassingStatus(response.status)) return response;
+        if (isLast || !PASSING_STATUSES.has(response.status)) return response;
         askedMs = retryAfterMs(response, timing.clock.nowMs());
         if (askedMs > MAX_RETRY_AFTER_MS) return response;
       } catch (error) {
@@ -70,9 +78,4 @@ export function retryAfterMs(response: Pick<RegistryResponse, 'headers'>, nowMs:
 /** True for failures of the network that may be over at the next try. */
 export function passes(error: unknown): error is LatchkeyError {
   return error instanceof LatchkeyError && (error.code === 'NET_UNREACHABLE' || error.code === 'NET_TIMEOUT');
-}
-
-/** True for an HTTP status that says "not now". */
-export function isPassingStatus(status: number): boolean {
-  return RETRIED_STATUSES.has(status);
 }
