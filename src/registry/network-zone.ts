@@ -48,7 +48,12 @@ export async function isWithinReach(
   const addresses = await addressesOf(hostname, resolveHost);
   if (addresses.some(isLinkLocalHost)) return false;
   if (!addresses.some(isPrivateHost)) return true;
-  return (await addressesOf(from, resolveHost)).some(isPrivateHost);
+  return isInside(from, resolveHost);
+}
+
+/** True for a host in a private network, by address or by a name that leads there. */
+export async function isInside(hostname: string, resolveHost: ResolveHost): Promise<boolean> {
+  return (await addressesOf(hostname, resolveHost)).some(isPrivateHost);
 }
 
 /** The host itself when it has no addresses here, as behind a proxy: then it is the proxy that connects. */

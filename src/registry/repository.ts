@@ -89,8 +89,15 @@ function stackTransport(registry: string, name: string, origin: URL, options: Re
     source === undefined ? Promise.resolve(undefined) : source(registry, name);
   const limit = options.hostLimit ?? new HostLimit(MAX_REQUESTS_PER_HOST);
   const limited = limit.around(exchange);
-  const transport = withinZone(limited, origin, options.resolveHost ?? systemResolveHost);
-  const tokens = createTokenSource(registry, origin, withRetries(transport, timing), timing.clock);
+  const resolveHost = options.resolveHost ?? systemResolveHost;
+  const transport = withinZone(limited, origin, resolveHost);
+  const tokens = createTokenSource({
+    registry,
+    origin,
+    transport: withRetries(transport, timing),
+    clock: timing.clock,
+    resolveHost,
+  });
   const authorized = withAuthorization(withRedirects(transport), {
     registry,
     origin,

@@ -14,6 +14,7 @@ import {
 import type { Challenge } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
 import { isLinkLocalHost, isPrivateHost } from './endpoint.ts';
+import { isInside, type ResolveHost } from './network-zone.ts';
 import { registryError } from './registry-error.ts';
 import type { RegistryRequest, Transport } from './transport.ts';
 
@@ -42,20 +43,29 @@ export interface TokenSource {
   forget(value: string): void;
 }
 
-/**
- * Tokens for one registry.
- * @param registry as references name it
- * @param origin of its API; decides which token servers may be asked
- * @param transport that follows no redirects: credentials go to the realm alone
- */
-export function createTokenSource(
-  registry: string,
-  origin: URL,
-  transport: Transport,
-  clock: Clock,
-): TokenSource {
+export interface TokenSourceOptions {
+  /** As references name it. */
+  readonly registry: string;
+  /** Of its API; decides which token servers may be asked. */
+  readonly origin: URL;
+  /** Follows no redirects: credentials go to the realm alone. */
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly resolveHost: ResolveHost;
+}
+
+/** Tokens for one registry. */
+export function createTokenSource(options: TokenSourceOptions): TokenSource {
+  const { registry, origin, transport, clock, resolveHost } = options;
   const fresh = new Map<string, Token>();
   const underWay = new Map<string, Promise<Token>>();
+
+  async function realmOf(challenge: Challenge): Promise<URL> {
+    const named = challenge.parameters.get('realm');
+    // Only for a realm inside it matters where the registry is, and a proxy may know names that we do not.
+    const isInsideAsked = isPrivateHost(URL.parse(named ?? '')?.hostname ?? '');
+    return checkRealm(named, origin, isInsideAsked && (await isInside(origin.hostname, resolveHost)));
+  }
 
   async function fetchToken(
     key: string,
@@ -64,7 +74,7 @@ export function createTokenSource(
     credentials: Credentials | undefined,
   ): Promise<Token> {
     const askedAtMs = clock.nowMs();
-    const realm = checkRealm(challenge.parameters.get('realm'), origin);
+    const realm = await realmOf(challenge);
     const response = await transport(
       tokenRequest(realm, challenge.parameters.get('service'), scopes, credentials),
     );
@@ -99,16 +109,21 @@ export function createTokenSource(
 /**
  * The token server a challenge names. The registry chooses where our credentials go, so it may not choose plain HTTP
  * or a host inside our network, unless it is there itself.
+ * @param isOriginInside whether the registry is in a private network, also where only its addresses tell
  * @throws LatchkeyError NET_REGISTRY
  */
-export function checkRealm(realm: string | undefined, origin: URL): URL {
+export function checkRealm(
+  realm: string | undefined,
+  origin: URL,
+  isOriginInside = isPrivateHost(origin.hostname),
+): URL {
   const url = realm === undefined ? null : URL.parse(realm);
   if (url === null || (url.protocol !== 'https:' && url.protocol !== 'http:')) {
     throw new LatchkeyError('NET_REGISTRY', `${origin.host} asks for a login but names no token server`);
   }
   const isSameHost = url.hostname === origin.hostname;
   const isPlainRefused = url.protocol === 'http:' && origin.protocol !== 'http:';
-  const isInsideRefused = isPrivateHost(url.hostname) && !isPrivateHost(origin.hostname);
+  const isInsideRefused = isPrivateHost(url.hostname) && !isOriginInside;
   const isLinkLocalRefused = isLinkLocalHost(url.hostname) && !isSameHost;
   if (isPlainRefused || isInsideRefused || isLinkLocalRefused) {
     throw unsafeRealm(url, origin);

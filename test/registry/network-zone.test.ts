@@ -1,8 +1,9 @@
 // Hosts that a registry sends us to, by address and by name.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { parseReference } from '#src/oci/reference.ts';
-import { isWithinReach } from '#src/registry/network-zone.ts';
+import { isWithinReach, withinZone } from '#src/registry/network-zone.ts';
 import { openRegistry } from '#src/registry/registry-store.ts';
+import { createTokenSource } from '#src/registry/token.ts';
 import { BLOB, CONTENT, NAME } from '../fakes/fake-repository.ts';
 import { bytesOf, streamOf } from '../fakes/image.ts';
 import { startFakeRegistry, type FakeRegistry } from '../fakes/registry.ts';
@@ -55,6 +56,50 @@ describe('isWithinReach', () => {
     ['10.0.0.9', 'unknown.example.com'],
   ])('%s may not be named by %s', async (hostname, from) => {
     expect(await isWithinReach(hostname, from, resolve)).toBe(false);
+  });
+});
+
+describe('a token server named by its address', () => {
+  /** The hosts that were asked, for a registry on that host. */
+  async function askedBy(registry: string, realm: string): Promise<string[]> {
+    const origin = new URL(`https://${registry}`);
+    const asked: string[] = [];
+    const tokens = createTokenSource({
+      registry,
+      origin,
+      transport: withinZone(
+        async ({ url }) => {
+          asked.push(url.host);
+          return { status: 200, headers: new Headers(), url, bytes: Buffer.from('{"token":"t"}') };
+        },
+        origin,
+        resolve,
+      ),
+      clock: recordedTiming().clock,
+      resolveHost: resolve,
+    });
+    const challenge = { scheme: 'bearer', parameters: new Map([['realm', realm]]) };
+    await tokens.get(challenge, [], { kind: 'password', username: 'u', password: 'p' });
+    return asked;
+  }
+
+  test('may be in the private network that the name of the registry leads to', async () => {
+    expect(await askedBy('registry.corp.example', 'https://10.0.0.6/token')).toEqual(['10.0.0.6']);
+  });
+
+  test.each([
+    ['https://10.0.0.6/token', 'registry.example.com'],
+    ['https://[fd00::6]/token', 'registry.example.com'],
+    ['https://127.0.0.1/token', 'registry.example.com'],
+    ['https://10.0.0.6/token', 'unknown.example.com'],
+    ['https://169.254.169.254/token', 'registry.example.com'],
+    ['https://169.254.169.254/token', 'registry.corp.example'],
+    ['http://10.0.0.6/token', 'registry.corp.example'],
+  ])('%s may not be named by %s', async (realm, registry) => {
+    await expect(askedBy(registry, realm)).rejects.toMatchObject({
+      code: 'NET_REGISTRY',
+      message: expect.stringContaining('not safe') as string,
+    });
   });
 });
 
