@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import * as z from 'zod';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
-import { CREDENTIAL_HELPER_TIMEOUT_MS, MAX_REGISTRY_ERROR_BYTES } from '#src/base/limits.ts';
+import { MAX_REGISTRY_ERROR_BYTES } from '#src/base/limits.ts';
 import type { Credentials } from './credentials.ts';
 
 /** A name with a slash would run a program outside of PATH. */
@@ -25,10 +25,11 @@ export async function runCredentialHelper(
   helper: string,
   server: string,
   environment: NodeJS.ProcessEnv,
+  timeoutMs: number,
 ): Promise<Credentials | undefined> {
   const program = `docker-credential-${helper}`;
   if (!HELPER_NAME_PATTERN.test(helper)) throw failed(program, 'its name is malformed');
-  const { status, output } = await run(program, server, environment);
+  const { status, output } = await run(program, server, environment, timeoutMs);
   if (status !== 0) {
     if (output.toString('utf8').includes(NOT_FOUND_TEXT)) return undefined;
     throw failed(program, status === null ? 'it was killed' : `it ended with status ${status}`);
@@ -53,25 +54,34 @@ function run(
   program: string,
   input: string,
   environment: NodeJS.ProcessEnv,
+  timeoutMs: number,
 ): Promise<{ readonly status: number | null; readonly output: Buffer }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ['get'], {
-      env: environment,
-      stdio: ['pipe', 'pipe', 'ignore'],
-      timeout: CREDENTIAL_HELPER_TIMEOUT_MS,
-    });
+    const child = spawn(program, ['get'], { env: environment, stdio: ['pipe', 'pipe', 'ignore'] });
+    const giveUp = (reason: string): void => {
+      reject(failed(program, reason));
+      clearTimeout(timer);
+      // A script may have started others that hold its output open: nothing of them is waited for.
+      child.stdout.destroy();
+      child.kill();
+      child.unref();
+    };
+    const timer = setTimeout(() => giveUp('it did not answer in time'), timeoutMs);
     const chunks: Buffer[] = [];
     let sizeBytes = 0;
     child.stdout.on('data', (chunk: Buffer) => {
       sizeBytes += chunk.length;
-      if (sizeBytes > MAX_REGISTRY_ERROR_BYTES) child.kill();
+      if (sizeBytes > MAX_REGISTRY_ERROR_BYTES) giveUp('its answer is too long');
       else chunks.push(chunk);
     });
     // A helper may answer without reading its input.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
-    child.once('error', (error) => reject(failed(program, toLatchkeyError(error).message)));
-    child.once('close', (status) => resolve({ status, output: Buffer.concat(chunks) }));
+    child.once('error', (error) => giveUp(toLatchkeyError(error).message));
+    child.once('close', (status) => {
+      clearTimeout(timer);
+      resolve({ status, output: Buffer.concat(chunks) });
+    });
   });
 }
 

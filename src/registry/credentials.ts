@@ -2,12 +2,12 @@
  * Credentials from the files where `docker login` and `podman login` put them (containers-auth.json(5)). A registry's
  * credentials are found by its exact host: a match on a part of the name would hand them to a stranger.
  */
-import { readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
-import { MAX_DOCKER_CONFIG_BYTES } from '#src/base/limits.ts';
+import { CREDENTIAL_HELPER_TIMEOUT_MS, MAX_DOCKER_CONFIG_BYTES } from '#src/base/limits.ts';
 import { runCredentialHelper } from './credential-helper.ts';
 
 export type Credentials =
@@ -46,13 +46,20 @@ type CredentialFile = z.output<typeof configSchema>;
  * Credentials from the files of {@link credentialFiles}; the first that has some for the registry counts. The files are
  * read at each call, so a login takes effect at once.
  * @param environment also for credential helpers, which are found in `PATH`
+ * @param helperTimeoutMs how long one of them may take
  */
-export function storedCredentials(environment: NodeJS.ProcessEnv): CredentialSource {
+export function storedCredentials(
+  environment: NodeJS.ProcessEnv,
+  helperTimeoutMs = CREDENTIAL_HELPER_TIMEOUT_MS,
+): CredentialSource {
   return async (registry, repository) => {
     for (const path of credentialFiles(environment)) {
       const config = await readConfig(path);
       if (config === undefined) continue;
-      const found = await findIn(config, registry, repository, path, environment);
+      const found =
+        partOfRegistry(config, registry, repository, path) ??
+        (await helped(config, registry, environment, helperTimeoutMs)) ??
+        wholeRegistry(config, registry, path);
       if (found !== undefined) return found;
     }
     return undefined;
@@ -82,29 +89,28 @@ export function credentialFiles(environment: NodeJS.ProcessEnv): readonly string
   ];
 }
 
-async function findIn(
+async function helped(
   config: CredentialFile,
   registry: string,
-  repository: string | undefined,
-  path: string,
   environment: NodeJS.ProcessEnv,
+  timeoutMs: number,
 ): Promise<Credentials | undefined> {
-  const ofPart = partOfRegistry(config, registry, repository, path);
-  if (ofPart !== undefined) return ofPart;
   const helper = helperFor(config, registry);
-  const helped =
-    helper === undefined ? undefined : await runCredentialHelper(helper, serverName(registry), environment);
-  return helped ?? wholeRegistry(config, registry, path);
+  if (helper === undefined) return undefined;
+  return runCredentialHelper(helper, serverName(registry), environment, timeoutMs);
 }
 
 async function readConfig(path: string): Promise<CredentialFile | undefined> {
-  let bytes: Uint8Array;
+  const chunks: Uint8Array[] = [];
   try {
-    bytes = await readFile(path);
+    // One byte above the limit is enough to know, whatever the path leads to.
+    const stream = createReadStream(path, { end: MAX_DOCKER_CONFIG_BYTES });
+    for await (const chunk of stream as AsyncIterable<Uint8Array>) chunks.push(chunk);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw toLatchkeyError(error);
   }
+  const bytes = Buffer.concat(chunks);
   if (bytes.length > MAX_DOCKER_CONFIG_BYTES) throw malformed(path, 'it is too large');
   let value: unknown;
   try {

@@ -2,7 +2,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { MAX_DOCKER_CONFIG_BYTES } from '#src/base/limits.ts';
 import { credentialFiles, storedCredentials, type Credentials } from '#src/registry/credentials.ts';
+import { beside, makePipe } from '../fakes/pipe.ts';
 
 const SECRET = 'hunter2:with-colon';
 
@@ -16,12 +18,15 @@ function base64(text: string): string {
   return Buffer.from(text).toString('base64');
 }
 
-async function find(config: unknown, registry: string): Promise<Credentials | undefined> {
+async function find(
+  config: unknown,
+  registry: string,
+  helperTimeoutMs?: number,
+): Promise<Credentials | undefined> {
   const text = typeof config === 'string' ? config : JSON.stringify(config);
   await writeFile(join(directory, 'config.json'), text);
-  return storedCredentials({ DOCKER_CONFIG: directory, PATH: `${directory}:${process.env['PATH'] ?? ''}` })(
-    registry,
-  );
+  const environment = { DOCKER_CONFIG: directory, PATH: `${directory}:${process.env['PATH'] ?? ''}` };
+  return storedCredentials(environment, helperTimeoutMs)(registry);
 }
 
 async function addHelper(name: string, script: string): Promise<void> {
@@ -35,7 +40,11 @@ describe('auths', () => {
   test.each([
     ['registry.example.com', 'registry.example.com'],
     ['https://registry.example.com', 'registry.example.com'],
+    ['registry.example.com/', 'registry.example.com'],
+    ['registry.example.com/v1', 'registry.example.com'],
     ['https://registry.example.com/v1/', 'registry.example.com'],
+    ['registry.example.com/v2', 'registry.example.com'],
+    ['http://registry.example.com/v2/', 'registry.example.com'],
     ['registry.example.com:5000', 'registry.example.com:5000'],
     ['https://index.docker.io/v1/', 'docker.io'],
   ])('the key %s is for %s', async (key, registry) => {
@@ -49,6 +58,7 @@ describe('auths', () => {
     ['registry.example.com', 'registry.example.com:5000'],
     ['registry.example.com/team', 'registry.example.com'],
     ['https://evil.net/registry.example.com', 'registry.example.com'],
+    ['registry.example.com/v3', 'registry.example.com'],
   ])('the key %s is not for %s', async (key, registry) => {
     expect(await find({ auths: { [key]: entry } }, registry)).toBeUndefined();
   });
@@ -103,6 +113,39 @@ describe('credential helpers', () => {
     expect(await readFile(join(directory, 'stdin'), 'utf8')).toBe('https://index.docker.io/v1/');
   });
 
+  test('the helper of a host comes before the one for all, and before auths', async () => {
+    await addHelper('mine', `echo '{"Username":"mine","Secret":"s"}'`);
+    await addHelper('all', `echo '{"Username":"all","Secret":"s"}'`);
+    const auths = { h: { auth: base64('stored:s') }, i: { auth: base64('stored:s') } };
+    const config = { auths, credHelpers: { h: 'mine' }, credsStore: 'all' };
+    expect(await find(config, 'h')).toMatchObject({ username: 'mine' });
+    expect(await find(config, 'i')).toMatchObject({ username: 'all' });
+    expect(await find({ auths, credHelpers: { h: 'mine' } }, 'i')).toMatchObject({ username: 'stored' });
+  });
+
+  test('a helper that babbles without an end is cut off', async () => {
+    const status = makePipe(join(directory, 'status'));
+    await addHelper('endless', `(head -c 20000000 /dev/zero; echo $? > ${status}) & wait`);
+    const ended = readFile(status, 'utf8');
+    await expect(find({ credsStore: 'endless' }, 'h')).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('too long') as string,
+    });
+    // How writing failed depends on what was still in the pipe.
+    expect(await ended).not.toBe('0\n');
+  });
+
+  test.each([
+    ['is silent', 'exec sleep 600'],
+    ['drips, by a program of its own', '(while echo x; do sleep 0.05; done) & wait'],
+  ])('a helper that %s is given up', async (_, script) => {
+    await addHelper('slow', script);
+    await expect(find({ credsStore: 'slow' }, 'h', 100)).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('in time') as string,
+    });
+  });
+
   test('a helper without an entry falls back to auths', async () => {
     await addHelper('empty', 'echo "credentials not found in native keychain"; exit 1');
     const config = { credsStore: 'empty', auths: { h: { auth: base64('a:b') } } };
@@ -149,6 +192,21 @@ describe('where credentials are', () => {
     const absolute = Object.entries(environment).map(([name, value]) => [name, join(directory, value ?? '')]);
     const source = storedCredentials(Object.fromEntries(absolute) as NodeJS.ProcessEnv);
     expect(await source('h')).toMatchObject({ username: 'me@h' });
+  });
+
+  test('a file is read up to the limit and not beyond', async () => {
+    const text = auths('me');
+    await put('auth.json', text.padEnd(MAX_DOCKER_CONFIG_BYTES));
+    const source = storedCredentials({ REGISTRY_AUTH_FILE: join(directory, 'auth.json') });
+    expect(await source('h')).toMatchObject({ username: 'me@h' });
+    await put('auth.json', text.padEnd(MAX_DOCKER_CONFIG_BYTES + 1));
+    const refused = { code: 'CONFIG_INVALID', message: expect.stringContaining('too large') as string };
+    await expect(source('h')).rejects.toMatchObject(refused);
+    const [pipe, status] = [makePipe(join(directory, 'pipe')), join(directory, 'status')];
+    const writing = beside('head -c 20000000 /dev/zero > "$1"; echo $? > "$2"', pipe, status);
+    await expect(storedCredentials({ REGISTRY_AUTH_FILE: pipe })('h')).rejects.toMatchObject(refused);
+    await writing;
+    expect(await readFile(status, 'utf8')).not.toBe('0\n');
   });
 
   test('podman comes before Docker, a missing entry falls through, and a named file stands alone', async () => {
