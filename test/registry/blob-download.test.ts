@@ -1,6 +1,6 @@
 // Downloads from a registry, and storage behind it, that fail, lie or listen in.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { MAX_TRANSFER_CUTS } from '#src/base/limits.ts';
+import { MAX_REDIRECTS, MAX_TRANSFER_CUTS } from '#src/base/limits.ts';
 import { BLOB, BLOB_KEY, CONTENT, NAME, useFakeRepository } from '../fakes/fake-repository.ts';
 import { startForeignStorage, type ForeignStorage } from '../fakes/foreign-storage.ts';
 import { bytesOf } from '../fakes/image.ts';
@@ -92,15 +92,43 @@ describe('download', () => {
     },
   );
 
-  test.each([
-    ['a loop', (host: string) => `http://${host}/v2/${NAME}/blobs/${BLOB.digest}`],
-    ['another protocol', () => 'file:///etc/passwd'],
-    ['a link-local address', () => 'http://169.254.169.254/latest/meta-data'],
-    ['nonsense', () => 'http://['],
-  ])('a redirect to %s is refused', async (_, target) => {
+  /** Sends a download on so many times; a redirect goes to a path that is the registry's own. */
+  const redirect = (times: number): RecordedRequest[] => {
+    const hops: RecordedRequest[] = [];
+    fake.current.registry.blobs.set(BLOB_KEY, CONTENT);
     fake.current.registry.misbehaviours.push((request, response) => {
       if (!isBlobGet(request)) return false;
-      response.writeHead(307, { location: target(fake.current.registry.host) }).end();
+      hops.push(request);
+      if (hops.length > times) return false;
+      response.writeHead(307, { location: `/v2/${NAME}/blobs/${BLOB.digest}?hop=${hops.length}` }).end();
+      return true;
+    });
+    return hops;
+  };
+
+  test('as many redirects as are allowed are followed', async () => {
+    const hops = redirect(MAX_REDIRECTS);
+    expect((await read()).equals(CONTENT)).toBe(true);
+    expect(hops).toHaveLength(MAX_REDIRECTS + 1);
+  });
+
+  test('a loop is left after so many', async () => {
+    const hops = redirect(Infinity);
+    await expect(read()).rejects.toMatchObject({
+      code: 'NET_REGISTRY',
+      message: expect.stringContaining(`more than ${MAX_REDIRECTS} times`) as string,
+    });
+    expect(hops).toHaveLength(MAX_REDIRECTS + 1);
+  });
+
+  test.each([
+    ['another protocol', 'file:///etc/passwd'],
+    ['a link-local address', 'http://169.254.169.254/latest/meta-data'],
+    ['nonsense', 'http://['],
+  ])('a redirect to %s is refused', async (_, location) => {
+    fake.current.registry.misbehaviours.push((request, response) => {
+      if (!isBlobGet(request)) return false;
+      response.writeHead(307, { location }).end();
       return true;
     });
     await expect(read()).rejects.toMatchObject({ code: 'NET_REGISTRY' });

@@ -1,6 +1,6 @@
 // Uploads to a registry that is cut off, forgets, or sends us to a stranger.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { BLOB, BLOB_KEY, CONTENT, useFakeRepository } from '../fakes/fake-repository.ts';
+import { BLOB, BLOB_KEY, CONTENT, NAME, useFakeRepository } from '../fakes/fake-repository.ts';
 import { startForeignStorage, type ForeignStorage } from '../fakes/foreign-storage.ts';
 import { streamOf } from '../fakes/image.ts';
 
@@ -41,6 +41,32 @@ describe('upload', () => {
     expect(starts).toHaveLength(3);
     expect(Number(starts[1]?.split('-')[0])).toBeGreaterThan(1_000_000);
     expect(Number(starts[2]?.split('-')[0])).toBeGreaterThan(2_000_000);
+  });
+
+  test('a cut upload goes on where the registry has moved it', async () => {
+    const { registry } = fake.current;
+    const patched: string[] = [];
+    registry.misbehaviours.push(async ({ method, url }, response, incoming) => {
+      if (method === 'GET' && url.pathname.includes('/uploads/')) {
+        const [[id, bytes]] = [...registry.uploads] as [[string, Buffer]];
+        registry.uploads.delete(id);
+        registry.uploads.set('moved', bytes);
+        const location = `/v2/${NAME}/blobs/uploads/moved`;
+        response.writeHead(204, { location, range: `0-${bytes.length - 1}` }).end();
+        return true;
+      }
+      if (method !== 'PATCH') return false;
+      const id = url.pathname.slice(url.pathname.lastIndexOf('/') + 1);
+      patched.push(id);
+      if (patched.length > 1) return false;
+      const { value } = (await incoming[Symbol.asyncIterator]().next()) as { value: Buffer };
+      registry.uploads.set(id, value);
+      response.destroy();
+      return true;
+    });
+    await write();
+    expect(registry.blobs.get(BLOB_KEY)?.equals(CONTENT)).toBe(true);
+    expect(patched).toEqual([expect.any(String), 'moved']);
   });
 
   test('an upload the registry forgot starts again', async () => {

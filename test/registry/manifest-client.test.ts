@@ -39,6 +39,18 @@ describe('manifests', () => {
     });
   });
 
+  test('under a tag, other bytes than the registry says are refused', async () => {
+    const { digest, mediaType } = image.manifest.descriptor;
+    fake.current.registry.misbehaviours.push((_, response) => {
+      response.writeHead(200, { 'content-type': mediaType, 'docker-content-digest': digest });
+      response.end(fakeImage().manifest.bytes);
+      return true;
+    });
+    await expect(fake.current.store.readManifest('v1')).rejects.toMatchObject({
+      code: 'INPUT_DIGEST_MISMATCH',
+    });
+  });
+
   test('a stored digest that differs from ours is refused', async () => {
     fake.current.registry.misbehaviours.push(({ method, headers }, response) => {
       if (method !== 'PUT' || headers.authorization === undefined) return false;

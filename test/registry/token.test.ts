@@ -70,6 +70,20 @@ describe('token flow', () => {
     expect(tokenRequests()).toHaveLength(3);
   });
 
+  test('a token that does not say how long it lives is good for a minute', async () => {
+    await start();
+    const store = open();
+    await pushed(store);
+    await store.readManifest();
+    const asked = tokenRequests().length;
+    timing.advance(45_000);
+    await store.readManifest();
+    expect(tokenRequests()).toHaveLength(asked);
+    timing.advance(16_000);
+    await store.readManifest();
+    expect(tokenRequests()).toHaveLength(asked + 1);
+  });
+
   test('a token the registry forgot is replaced', async () => {
     const authentication = await start({ expiresInSeconds: 300 });
     const store = open();
@@ -104,6 +118,40 @@ describe('token flow', () => {
       if (headers.authorization !== undefined) expect(headers.authorization).toMatch(expected);
     }
     expect(tokenRequests().length).toBeGreaterThan(0);
+  });
+
+  test('where Basic is offered beside Bearer, the registry never sees the password', async () => {
+    await start({ login: LOGIN });
+    registry!.misbehaviours.push(({ url, headers }, response) => {
+      if (url.pathname === '/token' || headers.authorization !== undefined) return false;
+      const bearer = `Bearer realm="http://${url.host}/token",service="fake"`;
+      response.writeHead(401, { 'www-authenticate': `Basic realm="fake", ${bearer}` }).end();
+      return true;
+    });
+    await pushed(open('team/app', { kind: 'password', username: LOGIN.user, password: LOGIN.password }));
+    const sent = registry!.requests
+      .filter(({ url }) => url.pathname !== '/token')
+      .flatMap(({ headers }) => headers.authorization ?? []);
+    expect(sent.length).toBeGreaterThan(0);
+    for (const authorization of sent) expect(authorization).toMatch(/^Bearer token-/);
+  });
+
+  test('a registry that asks for more than we need gets that too', async () => {
+    await start();
+    const image = fakeImage();
+    const { mediaType } = image.manifest.descriptor;
+    registry!.manifests.set('team/app@v1', { mediaType, bytes: image.manifest.bytes });
+    registry!.misbehaviours.push(({ url, headers }, response) => {
+      if (url.pathname === '/token' || headers.authorization !== undefined) return false;
+      const scope = 'repository:team/app:pull repository:team/base:pull';
+      const bearer = `Bearer realm="http://${url.host}/token",scope="${scope}"`;
+      response.writeHead(401, { 'www-authenticate': bearer }).end();
+      return true;
+    });
+    await open().readManifest();
+    expect(tokenRequests().map(({ url }) => url.searchParams.getAll('scope'))).toEqual([
+      ['repository:team/app:pull', 'repository:team/base:pull'],
+    ]);
   });
 
   test('a wrong password is said once, with what to do', async () => {
@@ -177,6 +225,12 @@ describe('checkRealm', () => {
     ['http://auth.corp.example/token', 'http://10.0.0.1:5000'],
   ])('%s may be named by %s', (realm, origin) => {
     expect(checkRealm(realm, new URL(origin)).href).toBe(realm);
+  });
+
+  test('a user and a password in it are left out', () => {
+    const origin = new URL('https://registry.example.com');
+    const { href } = checkRealm('https://u:p@auth.example.com/token', origin);
+    expect(href).toBe('https://auth.example.com/token');
   });
 
   test.each([
