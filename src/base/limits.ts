@@ -95,19 +95,24 @@ export const REGISTRY_RETRY_BASE_MS = 250;
 export const REGISTRY_RETRY_MAX_MS = 8 * SECOND_MS;
 /** A registry that asks to wait longer than this (Retry-After) is reported instead of waited for. */
 export const MAX_RETRY_AFTER_MS = MINUTE_MS;
-/** A registry answers in milliseconds; storage behind it may be slow to commit a large blob. */
+/**
+ * A registry answers in milliseconds; storage behind it may be slow to commit a large blob. Also how long an upload may
+ * make no progress.
+ */
 export const REGISTRY_ANSWER_TIMEOUT_MS = 2 * MINUTE_MS;
 /** A download that gives no byte for this long is cut and resumed. */
 export const REGISTRY_STALL_TIMEOUT_MS = MINUTE_MS;
-/** A download slower than this, bytes per second, is as good as silent: some registries drip to hold clients. */
-export const MIN_DOWNLOAD_RATE = 256;
+/** A transfer slower than this, bytes per second, is as good as silent: some registries drip to hold clients. */
+export const MIN_TRANSFER_RATE = 256;
+/** Bytes of an upload written at once: whether the line moves is seen only in between. As much as Node buffers. */
+export const MAX_UPLOAD_WRITE_BYTES = 64 * KIBIBYTE;
 /** A connection that gained less than this before it was cut counts as one without a gain. */
 export const MIN_TRANSFER_GAIN_BYTES = 16 * KIBIBYTE;
 /** A blob that is refused as too large is sent in ever smaller pieces down to this; no proxy refuses less. */
 export const MIN_UPLOAD_PIECE_BYTES = 256 * KIBIBYTE;
 /** Unanswered requests to one host; blobs come in parallel anyway, and registries limit rates. */
 export const MAX_REQUESTS_PER_HOST = 6;
-/** Cuts of one blob transfer in a row, without a byte gained, before it fails. */
+/** Cuts of one blob transfer in a row, without a gain, before it fails. */
 export const MAX_TRANSFER_CUTS = 4;
 /** Redirects of one request: registry to storage to mirror; more is a loop. */
 export const MAX_REDIRECTS = 5;

@@ -1,9 +1,10 @@
 /** A blob streamed from a repository (distribution spec, "Pulling blobs"), resumed where a lost connection left off. */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_TRANSFER_CUTS, MIN_DOWNLOAD_RATE, MIN_TRANSFER_GAIN_BYTES } from '#src/base/limits.ts';
+import { MAX_TRANSFER_CUTS, MIN_TRANSFER_GAIN_BYTES } from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { TransferOptions } from '#src/store/blob-store.ts';
 import { verifiedStream } from '#src/store/verified-stream.ts';
+import { createLinePatience } from './line-patience.ts';
 import { networkError } from './network-error.ts';
 import { backoffMs, passes } from './retry.ts';
 import type { Repository } from './repository.ts';
@@ -97,27 +98,17 @@ async function* unseenChunks(
   { stallTimeoutMs, timing }: Repository,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   let toSkip = response.status === PARTIAL ? 0 : offset;
-  // Silence uses patience up, bytes give it back: a drip ends like silence.
-  let patienceMs = stallTimeoutMs;
-  let askedAtMs = timing.clock.monotonicMs();
-  const watch = (): NodeJS.Timeout => setTimeout(() => stall.abort(), patienceMs);
-  let timer = watch();
+  const patience = createLinePatience(stallTimeoutMs, timing.clock, () => stall.abort());
   try {
+    patience.wait();
     for await (const chunk of response.stream ?? []) {
-      clearTimeout(timer);
-      const silentMs = timing.clock.monotonicMs() - askedAtMs;
-      patienceMs = Math.min(
-        stallTimeoutMs,
-        patienceMs - silentMs + (chunk.length * 1000) / MIN_DOWNLOAD_RATE,
-      );
+      patience.moved(chunk.length);
       if (toSkip < chunk.length) yield chunk.subarray(toSkip);
       toSkip = Math.max(0, toSkip - chunk.length);
-      // Only silence of the line counts, not a consumer that takes its time.
-      askedAtMs = timing.clock.monotonicMs();
-      timer = watch();
+      patience.wait();
     }
   } finally {
-    clearTimeout(timer);
+    patience.stop();
   }
 }
 

@@ -3,7 +3,12 @@
  * with a PUT that names the digest. After a cut the registry is asked how far it got.
  */
 import type { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_RETRY_AFTER_MS, MAX_TRANSFER_CUTS, MIN_UPLOAD_PIECE_BYTES } from '#src/base/limits.ts';
+import {
+  MAX_RETRY_AFTER_MS,
+  MAX_TRANSFER_CUTS,
+  MIN_TRANSFER_GAIN_BYTES,
+  MIN_UPLOAD_PIECE_BYTES,
+} from '#src/base/limits.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { TransferOptions } from '#src/store/blob-store.ts';
 import { hasRemoteBlob } from './blob-reuse.ts';
@@ -50,6 +55,8 @@ export async function uploadBlob(
   let session = await startUpload(repository, signal);
   let pieceBytes = descriptor.size;
   let cuts = 0;
+  /** How far the registry got at best. */
+  let farthest = 0;
   try {
     for (;;) {
       const cut = await push(repository, session, descriptor, content, pieceBytes, signal);
@@ -65,7 +72,11 @@ export async function uploadBlob(
         pieceBytes = Math.max(MIN_UPLOAD_PIECE_BYTES, Math.floor(cut.refusedBytes / 2));
       }
       const resumed = await resumeUpload(repository, session, signal);
-      if (resumed.offset > session.offset) cuts = 0;
+      // One that takes a few bytes at a time, or forgets what it took, would hold us for ever.
+      if (resumed.offset >= farthest + MIN_TRANSFER_GAIN_BYTES) {
+        farthest = resumed.offset;
+        cuts = 0;
+      }
       session = resumed;
     }
   } finally {

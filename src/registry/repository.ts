@@ -1,6 +1,10 @@
 /** One repository of one registry: its URLs, its scopes, and requests that raise what an unexpected answer means. */
 import type { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_REQUESTS_PER_HOST, REGISTRY_STALL_TIMEOUT_MS } from '#src/base/limits.ts';
+import {
+  MAX_REQUESTS_PER_HOST,
+  REGISTRY_ANSWER_TIMEOUT_MS,
+  REGISTRY_STALL_TIMEOUT_MS,
+} from '#src/base/limits.ts';
 import { withAuthorization } from './authorization.ts';
 import type { Credentials, CredentialSource } from './credentials.ts';
 import { registryOrigin, type EndpointOptions } from './endpoint.ts';
@@ -11,7 +15,7 @@ import { registryError } from './registry-error.ts';
 import { systemRetryTiming, withRetries, type RetryTiming } from './retry.ts';
 import type { RepositoryScope } from './scope.ts';
 import { createTokenSource } from './token.ts';
-import { exchange, type RegistryRequest, type RegistryResponse, type Transport } from './transport.ts';
+import { createExchange, type RegistryRequest, type RegistryResponse, type Transport } from './transport.ts';
 
 export interface RegistryOptions extends EndpointOptions {
   /** Where credentials come from; without it, requests are anonymous. */
@@ -20,6 +24,8 @@ export interface RegistryOptions extends EndpointOptions {
   readonly resolveHost?: ResolveHost | undefined;
   /** Shared by all repositories of a command; one of its own, of {@link MAX_REQUESTS_PER_HOST}, when left out. */
   readonly hostLimit?: HostLimit | undefined;
+  /** How long an answer may take, and an upload stand still; {@link REGISTRY_ANSWER_TIMEOUT_MS} when left out. */
+  readonly answerTimeoutMs?: number | undefined;
   /** How long a download may be silent; {@link REGISTRY_STALL_TIMEOUT_MS} when left out. */
   readonly stallTimeoutMs?: number | undefined;
   /** Time and chance of retries; the system's when left out. */
@@ -88,7 +94,8 @@ function stackTransport(registry: string, name: string, origin: URL, options: Re
   const credentials = (): Promise<Credentials | undefined> =>
     source === undefined ? Promise.resolve(undefined) : source(registry, name);
   const limit = options.hostLimit ?? new HostLimit(MAX_REQUESTS_PER_HOST);
-  const limited = limit.around(exchange);
+  const answerTimeoutMs = options.answerTimeoutMs ?? REGISTRY_ANSWER_TIMEOUT_MS;
+  const limited = limit.around(createExchange({ answerTimeoutMs, clock: timing.clock }));
   const resolveHost = options.resolveHost ?? systemResolveHost;
   const transport = withinZone(limited, origin, resolveHost);
   const tokens = createTokenSource({

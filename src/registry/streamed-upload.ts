@@ -5,39 +5,75 @@
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { pipeline } from 'node:stream/promises';
-import { MAX_REGISTRY_ERROR_BYTES, REGISTRY_ANSWER_TIMEOUT_MS } from '#src/base/limits.ts';
-import type { RegistryRequest, RegistryResponse } from './transport.ts';
+import { MAX_REGISTRY_ERROR_BYTES, MAX_UPLOAD_WRITE_BYTES } from '#src/base/limits.ts';
+import { createLinePatience, type LinePatience } from './line-patience.ts';
+import { networkError } from './network-error.ts';
+import type { ExchangeOptions, RegistryRequest, RegistryResponse } from './transport.ts';
 
 /**
  * Sends the body as it comes; an answer that arrives before its end, such as a refusal, stops it.
- * @throws what the body raises, and system errors of the connection
+ * @throws LatchkeyError what the body raises, NET_*, INTERRUPTED
  */
 export async function sendStreamed(
   request: RegistryRequest,
   headers: Readonly<Record<string, string>>,
   body: AsyncIterable<Uint8Array>,
+  { answerTimeoutMs, clock }: ExchangeOptions,
 ): Promise<RegistryResponse> {
   const stop = new AbortController();
-  const signal = request.signal === undefined ? stop.signal : AbortSignal.any([request.signal, stop.signal]);
+  const silence = new AbortController();
+  const endSilence = (): void => silence.abort();
+  const signals = [stop.signal, silence.signal, ...(request.signal === undefined ? [] : [request.signal])];
   const open = request.url.protocol === 'https:' ? httpsRequest : httpRequest;
-  const outgoing = open(request.url, { method: request.method, headers, signal });
-  outgoing.setTimeout(REGISTRY_ANSWER_TIMEOUT_MS, () => outgoing.destroy(silenceError()));
+  const outgoing = open(request.url, { method: request.method, headers, signal: AbortSignal.any(signals) });
   const answered = answerOf(outgoing);
-  const sent = pipeline(body, outgoing);
+  const patience = createLinePatience(answerTimeoutMs, clock, endSilence);
+  const sent = pipeline(watched(body, patience), outgoing);
   // The one that fails second is only an echo of the first.
   sent.catch(() => undefined);
   answered.catch(() => undefined);
+  let deadline: NodeJS.Timeout | undefined;
+  const expectAnswer = (): void => {
+    deadline ??= setTimeout(endSilence, answerTimeoutMs);
+  };
   try {
-    const answer = await Promise.race([answered, sent.then(() => answered)]);
+    const answer = await Promise.race([answered, sent.then(expectAnswer).then(() => answered)]);
+    // It may have come early.
+    expectAnswer();
     return {
       status: answer.statusCode ?? 0,
       headers: headersOf(answer),
       url: request.url,
       bytes: await readHead(answer, MAX_REGISTRY_ERROR_BYTES),
     };
+  } catch (error) {
+    throw networkError(error, request.url, {
+      isTimeout: silence.signal.aborted,
+      isInterrupted: request.signal?.aborted === true,
+    });
   } finally {
+    clearTimeout(deadline);
     // Ends a body that nobody wants any more; after a whole exchange it does nothing.
     if (!outgoing.writableFinished) stop.abort();
+  }
+}
+
+/** The body in pieces small enough to see the line move; only the line is watched, not where the body comes from. */
+async function* watched(
+  body: AsyncIterable<Uint8Array>,
+  patience: LinePatience,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    for await (const chunk of body) {
+      for (let start = 0; start < chunk.length; start += MAX_UPLOAD_WRITE_BYTES) {
+        const piece = chunk.subarray(start, start + MAX_UPLOAD_WRITE_BYTES);
+        patience.wait();
+        yield piece;
+        patience.moved(piece.length);
+      }
+    }
+  } finally {
+    patience.stop();
   }
 }
 
@@ -67,10 +103,6 @@ function headersOf(answer: IncomingMessage): Headers {
     for (const value of values ?? []) headers.append(name, value);
   }
   return headers;
-}
-
-function silenceError(): Error {
-  return Object.assign(new Error('no progress'), { code: 'ETIMEDOUT' });
 }
 
 function closedError(): Error {

@@ -2,8 +2,9 @@
  * One HTTP exchange with a registry. Redirects, authorization and retries are layers over this type, each in its own
  * file; registry-store.ts stacks them.
  */
+import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_REGISTRY_ERROR_BYTES, REGISTRY_ANSWER_TIMEOUT_MS } from '#src/base/limits.ts';
+import { MAX_REGISTRY_ERROR_BYTES } from '#src/base/limits.ts';
 import { networkError } from './network-error.ts';
 import type { RepositoryScope } from './scope.ts';
 import { sendStreamed } from './streamed-upload.ts';
@@ -40,26 +41,32 @@ export type Transport = (request: RegistryRequest) => Promise<RegistryResponse>;
 const DEFAULT_ANSWER_BYTES = MAX_REGISTRY_ERROR_BYTES;
 const FIRST_ERROR_STATUS = 400;
 
+export interface ExchangeOptions {
+  /** From the request's last byte to the answer's last one, or the head of one that is streamed. */
+  readonly answerTimeoutMs: number;
+  readonly clock: Clock;
+}
+
 /** The lowest layer: one exchange, nothing followed. */
-export const exchange: Transport = async (request) => {
-  // Blobs are named by the digest of their bytes as stored: no encoding on top.
-  const headers = { 'accept-encoding': 'identity', 'user-agent': 'latchkey', ...request.headers };
-  const body = request.body?.();
-  if (body === undefined || body instanceof Uint8Array) return fetchOnce(request, headers, body);
-  try {
-    return await sendStreamed(request, headers, body);
-  } catch (error) {
-    throw networkError(error, request.url, { isInterrupted: request.signal?.aborted === true });
-  }
-};
+export function createExchange(options: ExchangeOptions): Transport {
+  return async (request) => {
+    // Blobs are named by the digest of their bytes as stored: no encoding on top.
+    const headers = { 'accept-encoding': 'identity', 'user-agent': 'latchkey', ...request.headers };
+    const body = request.body?.();
+    return body === undefined || body instanceof Uint8Array
+      ? fetchOnce(request, headers, body, options)
+      : sendStreamed(request, headers, body, options);
+  };
+}
 
 async function fetchOnce(
   request: RegistryRequest,
   requestHeaders: Readonly<Record<string, string>>,
   body: Uint8Array | undefined,
+  { answerTimeoutMs }: ExchangeOptions,
 ): Promise<RegistryResponse> {
   const silence = new AbortController();
-  const timer = setTimeout(() => silence.abort(), REGISTRY_ANSWER_TIMEOUT_MS);
+  const timer = setTimeout(() => silence.abort(), answerTimeoutMs);
   const signals = [silence.signal, ...(request.signal === undefined ? [] : [request.signal])];
   try {
     const response = await fetch(request.url, {
