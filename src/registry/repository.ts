@@ -101,7 +101,8 @@ function stackTransport(registry: string, name: string, origin: URL, options: Re
   const tokens = createTokenSource({
     registry,
     origin,
-    transport: withRetries(transport, timing),
+    // What asks for a token is itself repeated when the token server does not answer.
+    transport: withRetries(transport, timing, { repeatsLost: false }),
     clock: timing.clock,
     resolveHost,
   });

@@ -41,8 +41,17 @@ export const systemRetryTiming: RetryTiming = {
   },
 };
 
+export interface RetryOptions {
+  /** False when a caller repeats lost requests too: the numbers of tries would multiply. */
+  readonly repeatsLost?: boolean | undefined;
+}
+
 /** A transport that repeats a request up to {@link MAX_REGISTRY_ATTEMPTS} times, with growing random delays. */
-export function withRetries(transport: Transport, timing: RetryTiming): Transport {
+export function withRetries(
+  transport: Transport,
+  timing: RetryTiming,
+  { repeatsLost = true }: RetryOptions = {},
+): Transport {
   return async (request) => {
     for (let attempt = 1; ; attempt += 1) {
       const isLast = request.retry === false || attempt === MAX_REGISTRY_ATTEMPTS;
@@ -53,7 +62,7 @@ export function withRetries(transport: Transport, timing: RetryTiming): Transpor
         askedMs = retryAfterMs(response, timing.clock.nowMs());
         if (askedMs > MAX_RETRY_AFTER_MS) return response;
       } catch (error) {
-        if (isLast || !passes(error)) throw error;
+        if (isLast || !repeatsLost || !passes(error)) throw error;
       }
       await timing.sleep(Math.max(askedMs, backoffMs(attempt, timing.random())), request.signal);
     }

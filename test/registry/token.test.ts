@@ -1,6 +1,8 @@
 // The token flow against a registry that asks for tokens.
+import type { ServerResponse } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_REGISTRY_ATTEMPTS } from '#src/base/limits.ts';
 import { parseReference } from '#src/oci/reference.ts';
 import type { Credentials } from '#src/registry/credentials.ts';
 import { openRegistry } from '#src/registry/registry-store.ts';
@@ -181,6 +183,23 @@ describe('token flow', () => {
     expect(kinds).toEqual(['mounted', 'mounted', 'mounted', 'mounted', 'manifest']);
     const scopes = tokenRequests().map(({ url }) => url.searchParams.getAll('scope'));
     expect(scopes).toContainEqual(['repository:team/first:pull', 'repository:team/second:pull,push']);
+  });
+
+  test.each([
+    ['that is away', (response: ServerResponse) => response.destroy()],
+    ['that is overloaded', (response: ServerResponse) => response.writeHead(503).end()],
+  ])('a token server %s is asked as often as a registry', async (_, answer) => {
+    await start();
+    registry!.misbehaviours.push(({ url }, response) => {
+      if (url.pathname !== '/token') return false;
+      answer(response);
+      return true;
+    });
+    await expect(open().readManifest()).rejects.toMatchObject({
+      code: expect.stringMatching(/^NET_(?:UNREACHABLE|REGISTRY)$/) as string,
+    });
+    expect(tokenRequests()).toHaveLength(MAX_REGISTRY_ATTEMPTS);
+    expect(timing.sleptMs).toHaveLength(MAX_REGISTRY_ATTEMPTS - 1);
   });
 
   test('an unreadable token answer is one clear line', async () => {
