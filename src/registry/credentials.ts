@@ -2,9 +2,9 @@
  * Credentials from the files where `docker login` and `podman login` put them (containers-auth.json(5)). A registry's
  * credentials are found by its exact host: a match on a part of the name would hand them to a stranger.
  */
-import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { readBoundedFile } from '#src/base/bounded-file.ts';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { CREDENTIAL_HELPER_TIMEOUT_MS, MAX_DOCKER_CONFIG_BYTES } from '#src/base/limits.ts';
@@ -101,17 +101,14 @@ async function helped(
 }
 
 async function readConfig(path: string): Promise<CredentialFile | undefined> {
-  const chunks: Uint8Array[] = [];
+  let bytes: Uint8Array | undefined;
   try {
-    // One byte above the limit is enough to know, whatever the path leads to.
-    const stream = createReadStream(path, { end: MAX_DOCKER_CONFIG_BYTES });
-    for await (const chunk of stream as AsyncIterable<Uint8Array>) chunks.push(chunk);
+    bytes = await readBoundedFile(path, MAX_DOCKER_CONFIG_BYTES);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw toLatchkeyError(error);
   }
-  const bytes = Buffer.concat(chunks);
-  if (bytes.length > MAX_DOCKER_CONFIG_BYTES) throw malformed(path, 'it is too large');
+  if (bytes === undefined) throw malformed(path, 'it is too large');
   let value: unknown;
   try {
     value = parseJson(bytes, path);
