@@ -7,6 +7,7 @@ import { attachStatement } from '#src/image/statement-referrer.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import type { BlobStore, ManifestBlob } from '#src/store/blob-store.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
+import { alteredStore } from '../fakes/altered-store.ts';
 import { fakeReferrer, storeReferrer } from '../fakes/referrer.ts';
 import { realLayer, storeRealImage } from './real-image.ts';
 
@@ -51,7 +52,7 @@ describe('what is attached to an image', () => {
     const other = await storeRealImage(store, [await realLayer(MEDIA_TYPE.ociLayer)], { isChild: true });
     const stray = fakeReferrer(other.descriptor, SBOM);
     await storeReferrer(store, stray);
-    const source = pretending({ listReferrers: async () => [stray.manifest.descriptor] });
+    const source = alteredStore(store, { listReferrers: async () => [stray.manifest.descriptor] });
     const { attestations, others } = await readAttachedArtifacts({ ...graph, source });
     expect(attestations).toEqual([]);
     expect(others).toEqual([stray.manifest.descriptor]);
@@ -64,7 +65,7 @@ describe('what is attached to an image', () => {
     };
     const { attestations, others } = await readAttachedArtifacts({
       ...graph,
-      source: pretending({ readManifest }),
+      source: alteredStore(store, { readManifest }),
     });
     expect(attestations).toEqual([]);
     expect(others).toMatchObject([{ artifactType: SBOM }]);
@@ -80,7 +81,7 @@ describe('what is attached to an image', () => {
       throw new LatchkeyError(code, 'no');
     };
     await expect(
-      readAttachedArtifacts({ ...graph, source: pretending({ listReferrers }) }),
+      readAttachedArtifacts({ ...graph, source: alteredStore(store, { listReferrers }) }),
     ).rejects.toMatchObject({ code });
   });
 
@@ -90,17 +91,3 @@ describe('what is attached to an image', () => {
     expect(withAttached(graph, attestations).nodes.map(({ kind }) => kind)).toEqual(['artifact', 'image']);
   });
 });
-
-/** The source with some of its answers changed. */
-function pretending(changed: Partial<BlobStore>): BlobStore {
-  return {
-    location: store.location,
-    readManifest: (...args) => store.readManifest(...args),
-    openBlob: (...args) => store.openBlob(...args),
-    listReferrers: (...args) => store.listReferrers(...args),
-    hasBlob: (...args) => store.hasBlob(...args),
-    writeBlob: (...args) => store.writeBlob(...args),
-    writeManifest: (...args) => store.writeManifest(...args),
-    ...changed,
-  };
-}

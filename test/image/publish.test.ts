@@ -22,6 +22,7 @@ import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import type { BlobStore } from '#src/store/blob-store.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
+import { alteredStore } from '../fakes/altered-store.ts';
 import { signingKeyPair } from '../fakes/release-statement.ts';
 import { realLayer, storeRealImage } from './real-image.ts';
 
@@ -63,19 +64,13 @@ function recordingRegistrar(): ImageKeyRegistrar & { readonly seen: ImageKeyRegi
 /** A registry that goes down after some writes. */
 function failingStore(store: BlobStore, writesBeforeFailure: number): BlobStore {
   let left = writesBeforeFailure;
-  return {
-    location: store.location,
-    readManifest: (...args) => store.readManifest(...args),
-    openBlob: (...args) => store.openBlob(...args),
-    listReferrers: (...args) => store.listReferrers(...args),
-    hasBlob: (...args) => store.hasBlob(...args),
-    writeManifest: (...args) => store.writeManifest(...args),
+  return alteredStore(store, {
     writeBlob: async (...args) => {
       if (left === 0) throw new LatchkeyError('NET_UNREACHABLE', 'the registry is down');
       left -= 1;
       await store.writeBlob(...args);
     },
-  };
+  });
 }
 
 async function publish(
@@ -235,20 +230,14 @@ describe('the statement of a release', () => {
     const registry = createMemoryStore();
     const registrar = recordingRegistrar();
     let isRefusing = true;
-    const destination: BlobStore = {
-      location: 'registry.example/acme',
-      readManifest: (...args) => registry.readManifest(...args),
-      openBlob: (...args) => registry.openBlob(...args),
-      listReferrers: (...args) => registry.listReferrers(...args),
-      hasBlob: (...args) => registry.hasBlob(...args),
-      writeBlob: (...args) => registry.writeBlob(...args),
+    const destination = alteredStore(registry, {
       writeManifest: async (manifest, ...args) => {
         if (isRefusing && Buffer.from(manifest.bytes).includes('"subject"')) {
           throw new LatchkeyError('NET_REGISTRY', 'artifacts are not allowed here');
         }
         await registry.writeManifest(manifest, ...args);
       },
-    };
+    });
     await expect(publish(destination, registrar)).rejects.toMatchObject({
       code: 'NET_REGISTRY',
       message: expect.stringMatching(/pushed .* artifacts are not allowed here/) as string,

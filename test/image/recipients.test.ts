@@ -21,6 +21,7 @@ import type { Digest } from '#src/oci/digest.ts';
 import type { BlobStore } from '#src/store/blob-store.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
+import { alteredStore } from '../fakes/altered-store.ts';
 import { storeAttestedImage } from '../fakes/attested-image.ts';
 import { bytesOf } from '../fakes/image.ts';
 import { inlineBlobs, inlineEverything } from './inline-data.ts';
@@ -91,19 +92,13 @@ async function plaintexts(graph: ImageGraph, who: Pair): Promise<Buffer[]> {
 /** Counts blobs that are written, and fails after some. */
 function watched(inner: BlobStore, failAfter = Number.POSITIVE_INFINITY) {
   const written: Descriptor[] = [];
-  const outer: BlobStore = {
-    location: inner.location,
-    readManifest: (...args) => inner.readManifest(...args),
-    openBlob: (...args) => inner.openBlob(...args),
-    listReferrers: (...args) => inner.listReferrers(...args),
-    hasBlob: (...args) => inner.hasBlob(...args),
-    writeManifest: (...args) => inner.writeManifest(...args),
+  const outer = alteredStore(inner, {
     writeBlob: async (descriptor, ...args) => {
       if (written.length >= failAfter) throw new LatchkeyError('NET_UNREACHABLE', 'the registry is down');
       written.push(descriptor);
       await inner.writeBlob(descriptor, ...args);
     },
-  };
+  });
   return { store: outer, written };
 }
 

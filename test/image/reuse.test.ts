@@ -20,6 +20,7 @@ import type { BlobStore } from '#src/store/blob-store.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
 import { fakeIndex } from '../fakes/image.ts';
+import { alteredStore } from '../fakes/altered-store.ts';
 import { type RealLayer, realLayer, storeRealImage } from './real-image.ts';
 
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -116,17 +117,11 @@ describe('reuse', () => {
     await storeRealImage(source, [layers[0]!, layers[2]!], { tag: 'v2' });
     const before = await release('v1', createMemoryStore());
     const out = createMemoryStore();
-    const failing: BlobStore = {
-      location: out.location,
-      readManifest: (...args) => out.readManifest(...args),
-      openBlob: (...args) => out.openBlob(...args),
-      listReferrers: (...args) => out.listReferrers(...args),
-      hasBlob: (...args) => out.hasBlob(...args),
-      writeBlob: (...args) => out.writeBlob(...args),
+    const failing = alteredStore(out, {
       writeManifest: async () => {
         throw new LatchkeyError('NET_UNREACHABLE', 'the registry is down');
       },
-    };
+    });
     await expect(release('v2', failing, before.graph)).rejects.toThrow('the registry is down');
     const after = await release('v2', out, before.graph);
     expect(after.isResumed).toBe(true);
