@@ -1,6 +1,8 @@
 /** The world of the end-to-end tests: a site with a product, a plain image and an encrypted one on its base. */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import type { Compression } from '#src/oci/media-types.ts';
@@ -141,8 +143,27 @@ export class GatedSite {
     snapshotter = 'latchkey',
     image = this.image,
   ): Promise<{ status: number; output: string }> {
-    const command = ['/bin/busybox', 'cat', '/app/one.txt'];
-    return this.ctr('run', '--rm', '--net-host', '--snapshotter', snapshotter, image, id, ...command);
+    return this.printWithCtr(id, image, '/app/one.txt', snapshotter);
+  }
+
+  /**
+   * `ctr run` that prints a file. The shim writes the output to a file: through pipes it is lost when the program has ended
+   * before ctr has opened its side, which it then gives up (containerd client, task.Delete).
+   */
+  async printWithCtr(
+    id: string,
+    image: string,
+    path: string,
+    snapshotter = 'latchkey',
+  ): Promise<{ status: number; output: string }> {
+    const log = join(this.site.directory, `${id}.log`);
+    const { status, output } = await this.ctr(
+      ...['run', '--rm', '--net-host', '--log-uri', `file://${log}`, '--snapshotter', snapshotter],
+      ...[image, id, '/bin/busybox', 'cat', path],
+    );
+    const printed = existsSync(log) ? await readFile(log, 'utf8') : '';
+    await rm(log, { force: true });
+    return { status, output: output + printed };
   }
 
   async stop(): Promise<void> {

@@ -60,9 +60,7 @@ describe.skipIf(skipReason !== undefined)(`a release that reuses ${skipReason ??
   }
 
   async function read(id: string, image: string, file: string): Promise<string> {
-    const command = ['/bin/busybox', 'cat', `/app/${file}.txt`];
-    const options = ['--rm', '--net-host', '--snapshotter', 'latchkey'];
-    return (await gated.ctr('run', ...options, image, id, ...command)).output;
+    return (await gated.printWithCtr(id, image, `/app/${file}.txt`)).output;
   }
 
   test('uploads only what is new', async () => {
