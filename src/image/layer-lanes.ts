@@ -19,7 +19,7 @@ export interface LayerWork {
 }
 
 /**
- * Runs the work, small layers first; the first failure stops it all.
+ * Runs the work, small layers first, then the largest; the first failure stops it all.
  * @param largeAtATime how many large layers side by side
  * @throws what the first failure raised, when nothing runs any more
  */
@@ -34,7 +34,9 @@ export async function runLayers(
     SMALL_LAYERS_AT_A_TIME,
     signal,
   );
-  await runLanes(works.filter(isLarge), largeAtATime, signal);
+  // The longest first: begun last, it would keep one core waiting for the other.
+  const large = works.filter(isLarge).sort((one, other) => other.sizeBytes - one.sizeBytes);
+  await runLanes(large, largeAtATime, signal);
 }
 
 async function runLanes(

@@ -24,6 +24,17 @@ describe('several layers', () => {
     expect(large.state).toEqual({ running: 0, most: 2, done: 5 });
   });
 
+  test('begin with the largest, so that it is not waited for at the end', async () => {
+    const begun: number[] = [];
+    const works = [1, 3, 2, 5, 4].map((factor): LayerWork => {
+      const sizeBytes = factor * LARGE_LAYER_BYTES;
+      return { sizeBytes, run: async () => void begun.push(factor) };
+    });
+    await runLayers(works, 1, undefined);
+    expect(begun).toEqual([5, 4, 3, 2, 1]);
+    expect(works.map(({ sizeBytes }) => sizeBytes / LARGE_LAYER_BYTES)).toEqual([1, 3, 2, 5, 4]);
+  });
+
   test('stop at the first failure, and it is told when nothing runs any more', async () => {
     const others = tracked(20, 100);
     let isAborted = false;
