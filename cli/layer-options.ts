@@ -4,9 +4,9 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import type { ImageGraph } from '#src/image/image-graph.ts';
 import type { LayerSelection } from '#src/image/layer-selection.ts';
 import type { ImageReference } from '#src/oci/reference.ts';
+import type { OpenedImage } from '#src/registry/open-location.ts';
 import type { BlobSource } from '#src/store/blob-store.ts';
 import type { CommandContext } from './context.ts';
-import type { OpenedImage } from '#src/registry/open-location.ts';
 import { openImage } from './image-location.ts';
 
 export interface LayerOptions {

@@ -60,6 +60,8 @@ export const MAX_GRAPH_MANIFESTS = 1024;
 export const MAX_GRAPH_BYTES = 64 * MEBIBYTE;
 /** Attestations attached to one image: an SBOM and a provenance for each platform, from a few tools. */
 export const MAX_ATTACHED_ATTESTATIONS = 64;
+/** Documents of one attached attestation that are decrypted with the image: anybody who can push could fill the disk. */
+export const MAX_ATTACHED_DOCUMENT_BYTES = 64 * MEBIBYTE;
 /** Manifests of one image, the root and its platforms, whose referrers are asked for before it is encrypted. */
 export const MAX_REFERRER_LOOKUPS = 16;
 /** Base images that one image may note: one per platform, and some have several platforms with one each. */

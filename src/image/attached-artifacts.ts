@@ -4,7 +4,12 @@
  * attached, such as a signature of the very digest, would say nothing about another image and stays where it is.
  */
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import { MAX_ATTACHED_ATTESTATIONS, MAX_GRAPH_BYTES, MAX_REFERRER_LOOKUPS } from '#src/base/limits.ts';
+import {
+  MAX_ATTACHED_ATTESTATIONS,
+  MAX_ATTACHED_DOCUMENT_BYTES,
+  MAX_GRAPH_BYTES,
+  MAX_REFERRER_LOOKUPS,
+} from '#src/base/limits.ts';
 import { openLayerKey } from '#src/keywrap/annotations.ts';
 import type { KeyUnwrapper } from '#src/keywrap/key-wrapper.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
@@ -31,7 +36,9 @@ export async function readAttachedArtifacts(
   options: TransferOptions = {},
 ): Promise<AttachedArtifacts> {
   const inside = new Set(graph.nodes.map(({ blob }) => blob.descriptor.digest));
-  const subjects = graph.nodes.filter(({ kind }) => kind !== 'artifact').slice(-MAX_REFERRER_LOOKUPS);
+  const subjects = graph.nodes
+    .filter(({ kind }) => kind === 'image' || kind === 'index')
+    .slice(-MAX_REFERRER_LOOKUPS);
   const lists = await Promise.all(
     subjects.map(({ blob }) => graph.source.listReferrers(blob.descriptor.digest, undefined, options)),
   );
@@ -90,7 +97,7 @@ export function withAttached(graph: ImageGraph, attestations: readonly ArtifactN
   return { ...graph, nodes: [...graph.nodes.slice(0, -1), ...attestations, ...graph.nodes.slice(-1)] };
 }
 
-/** Those whose documents are all encrypted, and each for one of these keys. */
+/** Those whose documents are all encrypted, each for one of these keys, and no larger than documents are. */
 export async function openableAttestations(
   attestations: readonly ArtifactNode[],
   unwrappers: readonly KeyUnwrapper[],
@@ -98,6 +105,8 @@ export async function openableAttestations(
   const openable: ArtifactNode[] = [];
   for (const node of attestations) {
     if (!describeArtifact(node).isEncrypted) continue;
+    const sizeBytes = node.manifest.layers.reduce((sum, { size }) => sum + size, 0);
+    if (sizeBytes > MAX_ATTACHED_DOCUMENT_BYTES) continue;
     const outcomes = await Promise.all(
       node.manifest.layers.map(({ annotations }) =>
         openLayerKey(annotations, unwrappers).catch(() => undefined),

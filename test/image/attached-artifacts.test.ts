@@ -1,9 +1,20 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_ATTACHED_ATTESTATIONS } from '#src/base/limits.ts';
-import { leftBehindNotes, readAttachedArtifacts, withAttached } from '#src/image/attached-artifacts.ts';
-import { type ImageGraph, readImageGraph } from '#src/image/image-graph.ts';
+import { MAX_ATTACHED_ATTESTATIONS, MAX_ATTACHED_DOCUMENT_BYTES } from '#src/base/limits.ts';
+import { generateLayerKey } from '#src/crypto/layer-cipher.ts';
+import { formatPrivateOptions } from '#src/crypto/layer-options.ts';
+import {
+  leftBehindNotes,
+  openableAttestations,
+  readAttachedArtifacts,
+  withAttached,
+} from '#src/image/attached-artifacts.ts';
+import { type ArtifactNode, type ImageGraph, readImageGraph } from '#src/image/image-graph.ts';
 import { attachStatement } from '#src/image/statement-referrer.ts';
+import { wrapLayerKey } from '#src/keywrap/annotations.ts';
+import { createJweUnwrapper, createJweWrapper } from '#src/keywrap/jwe.ts';
+import { digestOf } from '#src/oci/digest.ts';
 import { MEDIA_TYPE } from '#src/oci/media-types.ts';
 import type { BlobStore, ManifestBlob } from '#src/store/blob-store.ts';
 import { createMemoryStore } from '#src/store/memory.ts';
@@ -83,6 +94,27 @@ describe('what is attached to an image', () => {
     await expect(
       readAttachedArtifacts({ ...graph, source: alteredStore(store, { listReferrers }) }),
     ).rejects.toMatchObject({ code });
+  });
+
+  test('is opened only when it is encrypted for the key, and no larger than documents are', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const key = generateLayerKey();
+    const annotations = await wrapLayerKey(
+      formatPrivateOptions({ ...key, plainDigest: digestOf('sbom') }),
+      { mac: Buffer.alloc(32) },
+      [createJweWrapper([publicKey])],
+    );
+    await attach(SBOM);
+    const [plain] = (await readAttachedArtifacts(graph)).attestations;
+    const encrypted = (size: number): ArtifactNode => {
+      const [layer] = plain!.manifest.layers;
+      const layers = [{ ...layer!, size, mediaType: `${SBOM}+encrypted`, annotations }];
+      return { ...plain!, manifest: { ...plain!.manifest, layers } };
+    };
+    const [small, large] = [MAX_ATTACHED_DOCUMENT_BYTES, MAX_ATTACHED_DOCUMENT_BYTES + 1].map(encrypted);
+    const unwrappers = [createJweUnwrapper(privateKey)];
+    expect(await openableAttestations([plain!, small!, large!], unwrappers)).toEqual([small]);
+    expect(await openableAttestations([small!], [])).toEqual([]);
   });
 
   test('comes before the root, which stays the last node', async () => {
