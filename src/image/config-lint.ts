@@ -58,7 +58,7 @@ export function lintConfig(config: ImageConfig): FieldSighting[] {
 }
 
 const BUILD_INFO = 'moby.buildkit.buildinfo.v1';
-const COMMAND_FIELDS = ['Cmd', 'Entrypoint', 'OnBuild', 'Shell', 'Healthcheck', 'Env'];
+const COMMAND_FIELDS = ['Cmd', 'Entrypoint', 'OnBuild', 'Shell', 'Env'];
 const HISTORY_FIELDS = ['created_by', 'comment', 'author'];
 
 /** What the named rules above look at. */
@@ -66,6 +66,7 @@ function isKnownField([top = '', second = '', third = '']: DocumentPath): boolea
   if (top === 'comment' || top === BUILD_INFO) return true;
   if (top === 'history') return HISTORY_FIELDS.includes(third);
   if (top !== 'config' && top !== 'container_config') return false;
+  if (second === 'Healthcheck') return third === 'Test';
   return COMMAND_FIELDS.includes(second) || (second === 'Labels' && third !== '');
 }
 

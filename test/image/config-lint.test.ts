@@ -62,6 +62,7 @@ describe('a config', () => {
     ['config', 'User', { config: { User: TOKEN } }],
     ['config', 'WorkingDir', { config: { WorkingDir: `/${TOKEN}` } }],
     ['config.Volumes', undefined, { config: { Volumes: { [`/${TOKEN}`]: {} } } }],
+    ['config.Healthcheck', 'note', { config: { Healthcheck: { Test: ['NONE'], note: TOKEN } } }],
     ['config', 'Hostname', { config: { Hostname: TOKEN } }],
     ['Shell', '--password', { config: { Shell: ['sh', '--password=hunter2'] } }],
     ['field', 'author', { author: TOKEN }],
