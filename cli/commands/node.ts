@@ -3,9 +3,10 @@ import type { Command } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type CommandContext, variable } from '../context.ts';
 import { formatBytes, formatFields, formatTable, outputOf } from '../output.ts';
-import { becomeProgram, runJsonProgram } from '../run-program.ts';
+import { becomeProgram } from '../run-program.ts';
+import { registerNodeDoctor } from './node-doctor.ts';
+import { DEFAULT_CONFIG_PATH, registerNodeInstall } from './node-install.ts';
 
-const DEFAULT_CONFIG_PATH = '/etc/latchkey/node.toml';
 const DEFAULT_AGENT_SOCKET = '/run/latchkey/agent.sock';
 
 interface SocketOptions {
@@ -21,8 +22,8 @@ export function registerNode(program: Command, context: CommandContext): Command
   registerActivate(node, context);
   registerStatus(node, context);
   registerDrop(node, context);
-  registerInstall(node, context);
-  registerDoctor(node, context);
+  registerNodeInstall(node, context);
+  registerNodeDoctor(node, context);
   return node;
 }
 
@@ -114,75 +115,6 @@ function registerDrop(node: Command, context: CommandContext): void {
         answer,
         () => `dropped ${answer.droppedLayers} layers, kept ${answer.keptLayers}`,
       );
-    });
-}
-
-interface InstallOptions {
-  readonly config: string;
-  readonly containerdConfig: string;
-  readonly containerd: string;
-  readonly dryRun?: boolean;
-}
-
-function registerInstall(node: Command, context: CommandContext): void {
-  node
-    .command('install')
-    .description("set up this machine's containerd for the agent")
-    .option('--config <file>', "the agent's configuration", DEFAULT_CONFIG_PATH)
-    .option('--containerd-config <file>', "containerd's configuration", '/etc/containerd/config.toml')
-    .option('--containerd <program>', 'the containerd to detect the version of', 'containerd')
-    .option('--dry-run', 'show the configuration, change nothing')
-    .addHelpText('after', '\nExample:\n  latchkey node install --dry-run')
-    .action(async (options: InstallOptions, command: Command) => {
-      const args = ['install', '--config', options.config, '--containerd-config', options.containerdConfig];
-      args.push('--containerd', options.containerd, ...(options.dryRun === true ? ['--dry-run'] : []));
-      const answer = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
-        containerdVersion: string;
-        configPath: string;
-        changed: boolean;
-        backupPath?: string;
-        configuration: string;
-      };
-      outputOf(context, command).result(answer, () => {
-        if (!answer.changed)
-          return `${answer.configPath} is set up already (containerd ${answer.containerdVersion})`;
-        if (options.dryRun === true) return answer.configuration;
-        const backup = answer.backupPath === undefined ? '' : `; the one before is ${answer.backupPath}`;
-        return `wrote ${answer.configPath} for containerd ${answer.containerdVersion}${backup}\nrestart containerd to use it`;
-      });
-    });
-}
-
-function registerDoctor(node: Command, context: CommandContext): void {
-  node
-    .command('doctor')
-    .description('find what is wrong with this machine, and how to mend it')
-    .option('--config <file>', "the agent's configuration", DEFAULT_CONFIG_PATH)
-    .option('--containerd-config <file>', "containerd's configuration", '/etc/containerd/config.toml')
-    .addHelpText('after', '\nExample:\n  latchkey node doctor')
-    .action(async (options: { config: string; containerdConfig: string }, command: Command) => {
-      const args = ['doctor', '--config', options.config, '--containerd-config', options.containerdConfig];
-      const answer = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
-        findings: { check: string; ok: boolean; detail: string; mend?: string }[];
-      };
-      outputOf(context, command).result(answer, () =>
-        answer.findings
-          .map(({ check, ok, detail, mend }) => {
-            const advice = mend === undefined ? '' : `\n      ${mend}`;
-            return `${ok ? 'ok  ' : 'BAD '}  ${check}: ${detail}${advice}`;
-          })
-          .join('\n'),
-      );
-      const bad = answer.findings.filter(({ ok }) => !ok);
-      if (bad.length > 0) {
-        throw new LatchkeyError(
-          'CONFIG_INVALID',
-          `${bad.length} of ${answer.findings.length} checks found something`,
-          {
-            hint: bad[0]?.mend,
-          },
-        );
-      }
     });
 }
 
