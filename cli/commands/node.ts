@@ -67,7 +67,9 @@ function registerStatus(node: Command, context: CommandContext): void {
         const present = status.gatedLayers.filter(({ plaintextPresent }) => plaintextPresent).length;
         const fields = formatFields([
           ['node', status.nodeId === '' ? 'not activated' : status.nodeId],
-          ['mode', `${status.snapshotterMode} (every start on this snapshotter is gated)`],
+          ['mode', status.mode],
+          ['protects', status.modeProtects],
+          ['does not', status.modeDoesNotProtect],
           ['containerd', status.containerdVersion === '' ? 'not reachable' : status.containerdVersion],
           [
             'certificate',

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { DEFAULT_NODE_MODE, NODE_MODES, type NodeMode } from './node-mode.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/latchkey/node.toml';
 export const DEFAULT_STATE_DIRECTORY = '/var/lib/latchkey/node';
@@ -29,6 +30,7 @@ const configSchema = z.strictObject({
   enrollment: address,
   /** PEM file of the key server's authority. */
   authority_file: z.string(),
+  mode: z.enum(NODE_MODES).default(DEFAULT_NODE_MODE),
   containerd_address: z.string().default('/run/containerd/containerd.sock'),
   state_directory: z.string().default(DEFAULT_STATE_DIRECTORY),
   runtime_directory: z.string().default(DEFAULT_RUNTIME_DIRECTORY),
@@ -63,6 +65,7 @@ export interface AgentConfig {
   readonly keyServerAddress: string;
   readonly enrollmentAddress: string;
   readonly authorityFile: string;
+  readonly mode: NodeMode;
   readonly containerdAddress: string;
   readonly nodeName: string;
   readonly plaintextCapacity: string;
@@ -126,6 +129,7 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     keyServerAddress: file.key_server,
     enrollmentAddress: file.enrollment,
     authorityFile: file.authority_file,
+    mode: file.mode,
     containerdAddress: file.containerd_address,
     nodeName: file.node_name,
     plaintextCapacity: file.plaintext_capacity,

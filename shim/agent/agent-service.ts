@@ -5,6 +5,7 @@ import { memoryStoreState } from '../snapshotter/memory-store.ts';
 import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
 import type { AgentConfig } from './agent-config.ts';
 import type { Agent } from './agent.ts';
+import { MODE_MEANINGS } from './node-mode.ts';
 
 export interface AgentServiceParts {
   readonly agent: Agent;
@@ -43,7 +44,9 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
     lastContactMs,
     revision,
     containerdVersion: await agent.containerd.version().catch(() => ''),
-    snapshotterMode: 'snapshotter',
+    mode: config.mode,
+    modeProtects: MODE_MEANINGS[config.mode].protects,
+    modeDoesNotProtect: MODE_MEANINGS[config.mode].doesNotProtect,
     leases: leases.map((lease) => ({
       leaseId: lease.claims.leaseId,
       licenseId: lease.claims.licenseId,

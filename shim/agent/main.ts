@@ -59,6 +59,11 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
       hint: 'it mounts container filesystems; start it with sudo or as a system service',
     });
   }
+  if (config.mode === 'sweep' || config.mode === 'hook') {
+    throw new LatchkeyError('CONFIG_INVALID', `the mode ${config.mode} is not in this version yet`, {
+      hint: "set mode to 'snapshotter'",
+    });
+  }
   await prepareDirectories(paths);
   await refuseSecondAgent(paths.agentSocket);
   await mountMemoryStore(paths.memoryDirectory, config.plaintextCapacity);

@@ -13,6 +13,7 @@ import { AUDIT_GENESIS_HASH, type AuditEvent, auditHash } from '#src/crypto/audi
 import { HostLimit } from '#src/registry/host-limit.ts';
 import { createProgram } from '../../cli/program.ts';
 import { parseAgentConfig } from '../../shim/agent/agent-config.ts';
+import { MODE_MEANINGS, NODE_MODES } from '../../shim/agent/node-mode.ts';
 import { commandLineFault, commandLines, fencedBlocks, hasOption, inlineCode } from './command-lines.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -134,15 +135,16 @@ describe('error codes', () => {
 
 describe('settings of the agent', () => {
   const example = fencedBlocks(OPERATOR_GUIDE).find(({ language }) => language === 'toml')?.text ?? '';
+  const settingRows = codeRows(/^Every setting:\n([\s\S]*?)^#/m.exec(OPERATOR_GUIDE)?.[1] ?? '');
   const settings = [...example.matchAll(/^(\w+) =/gm)].map((match) => match[1] ?? '');
 
   test('are all in the example and in the table, and no others', () => {
     const schema = /z\.strictObject\(\{([\s\S]*?)^\}\);/m.exec(read('shim/agent/agent-config.ts'))?.[1] ?? '';
     const known = [...schema.matchAll(/^ {2}(\w+): ?/gm)].map((match) => match[1] ?? '').sort();
-    const rows = codeRows(OPERATOR_GUIDE).map(([code]) => code?.replaceAll('`', '') ?? '');
+    const rows = settingRows.map(([code]) => code?.replaceAll('`', '') ?? '');
     expect(known.length).toBeGreaterThan(5);
     // What is off unless it is set has no default that the example could show.
-    const off = codeRows(OPERATOR_GUIDE).flatMap(([code, shown]) =>
+    const off = settingRows.flatMap(([code, shown]) =>
       shown === 'off' && code !== undefined ? [code.replaceAll('`', '')] : [],
     );
     expect([...settings, ...off].sort()).toEqual(known);
@@ -156,12 +158,24 @@ describe('settings of the agent', () => {
       'minimal',
     );
     expect(parseAgentConfig(example, 'example')).toEqual(minimal);
-    for (const [code, shown] of codeRows(OPERATOR_GUIDE)) {
+    for (const [code, shown] of settingRows) {
       const name = code?.replaceAll('`', '') ?? '';
       const [, value] = new RegExp(`^${name} = "?([^"\\n]+)"?$`, 'm').exec(example) ?? [];
       if (value === undefined || !settings.includes(name) || shown === 'required') continue;
       expect({ name, value: shown }).toEqual({ name, value: `\`${value}\`` });
     }
+  });
+});
+
+describe('modes', () => {
+  test('are in the operator’s table as `node status` words them', () => {
+    const table = /^### Modes\n([\s\S]*?)^### /m.exec(OPERATOR_GUIDE)?.[1] ?? '';
+    const rows = Object.fromEntries(codeRows(table).map(([mode = '', ...meaning]) => [mode, meaning]));
+    const expected = NODE_MODES.map((mode) => {
+      const { protects, doesNotProtect } = MODE_MEANINGS[mode];
+      return [`\`${mode}\``, [protects, doesNotProtect]];
+    });
+    expect(rows).toEqual(Object.fromEntries(expected));
   });
 });
 

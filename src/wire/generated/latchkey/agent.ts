@@ -48,7 +48,8 @@ export interface StatusResponse {
   lastContactMs: number;
   revision: number;
   containerdVersion: string;
-  snapshotterMode: string;
+  /** snapshotter, runtime-class, sweep or hook. */
+  mode: string;
   leases: LeaseStatus[];
   gatedLayers: GatedLayerStatus[];
   plaintextBytes: number;
@@ -56,6 +57,9 @@ export interface StatusResponse {
   licenses: LicenseStatus[];
   /** 0 while the node is not activated. */
   certificateExpiresAtMs: number;
+  /** What the mode is worth, in words for people. */
+  modeProtects: string;
+  modeDoesNotProtect: string;
 }
 
 export interface LicenseStatus {
@@ -290,13 +294,15 @@ function createBaseStatusResponse(): StatusResponse {
     lastContactMs: 0,
     revision: 0,
     containerdVersion: "",
-    snapshotterMode: "",
+    mode: "",
     leases: [],
     gatedLayers: [],
     plaintextBytes: 0,
     plaintextCapacityBytes: 0,
     licenses: [],
     certificateExpiresAtMs: 0,
+    modeProtects: "",
+    modeDoesNotProtect: "",
   };
 }
 
@@ -323,8 +329,8 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     if (message.containerdVersion !== "") {
       writer.uint32(58).string(message.containerdVersion);
     }
-    if (message.snapshotterMode !== "") {
-      writer.uint32(66).string(message.snapshotterMode);
+    if (message.mode !== "") {
+      writer.uint32(66).string(message.mode);
     }
     for (const v of message.leases) {
       LeaseStatus.encode(v!, writer.uint32(74).fork()).join();
@@ -343,6 +349,12 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     }
     if (message.certificateExpiresAtMs !== 0) {
       writer.uint32(112).int64(message.certificateExpiresAtMs);
+    }
+    if (message.modeProtects !== "") {
+      writer.uint32(242).string(message.modeProtects);
+    }
+    if (message.modeDoesNotProtect !== "") {
+      writer.uint32(250).string(message.modeDoesNotProtect);
     }
     return writer;
   },
@@ -421,7 +433,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
               break;
             }
 
-            message.snapshotterMode = reader.string();
+            message.mode = reader.string();
             continue;
           }
           case 9: {
@@ -472,6 +484,22 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.certificateExpiresAtMs = longToNumber(reader.int64());
             continue;
           }
+          case 30: {
+            if (tag !== 242) {
+              break;
+            }
+
+            message.modeProtects = reader.string();
+            continue;
+          }
+          case 31: {
+            if (tag !== 250) {
+              break;
+            }
+
+            message.modeDoesNotProtect = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -496,13 +524,15 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.lastContactMs = object.lastContactMs ?? 0;
     message.revision = object.revision ?? 0;
     message.containerdVersion = object.containerdVersion ?? "";
-    message.snapshotterMode = object.snapshotterMode ?? "";
+    message.mode = object.mode ?? "";
     message.leases = object.leases?.map((e) => LeaseStatus.fromPartial(e)) || [];
     message.gatedLayers = object.gatedLayers?.map((e) => GatedLayerStatus.fromPartial(e)) || [];
     message.plaintextBytes = object.plaintextBytes ?? 0;
     message.plaintextCapacityBytes = object.plaintextCapacityBytes ?? 0;
     message.licenses = object.licenses?.map((e) => LicenseStatus.fromPartial(e)) || [];
     message.certificateExpiresAtMs = object.certificateExpiresAtMs ?? 0;
+    message.modeProtects = object.modeProtects ?? "";
+    message.modeDoesNotProtect = object.modeDoesNotProtect ?? "";
     return message;
   },
 };
