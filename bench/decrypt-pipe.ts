@@ -8,13 +8,14 @@ import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { startWorker } from '#src/base/installation.ts';
 import { LayerEncryptor, generateLayerKey } from '#src/crypto/layer-cipher.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
-import { processorProgram } from '../shim/processor/program.ts';
+import { installProcessor } from '../shim/agent/processor-install.ts';
 import { serveProcessors } from '../shim/agent/processor-endpoint.ts';
 import { WorkerPool } from '../shim/agent/worker-pool.ts';
 import { interleave, median } from './statistics.ts';
@@ -95,16 +96,18 @@ async function serveAgent({ directory, mebibytes }: Job): Promise<void> {
     createWriteStream(join(directory, 'layer')),
   );
   const mac = encryptor.finish();
-  const programPath = join(directory, 'processor');
   const socketPath = join(directory, 'processor.sock');
-  await writeFile(programPath, processorProgram(socketPath), { mode: 0o755 });
+  const { executable } = await installProcessor('auto', {
+    processorProgram: join(directory, 'processor'),
+    processorSocket: socketPath,
+  });
   const layerDigest: Digest = digestOf('bench');
   await serveProcessors(socketPath, {
-    pool: new WorkerPool(new URL('../shim/agent/decrypt-worker.ts', import.meta.url)),
+    pool: new WorkerPool((options) => startWorker('shim/agent/decrypt-worker.ts', options)),
     grantor: {
       grant: async () => ({ layerDigest, key, mac, verified: () => undefined, failed: () => undefined }),
     },
-    programPath,
+    programPath: executable,
     onLayer: ({ error }) => {
       if (error !== undefined) process.stderr.write(`${error.line}\n`);
     },

@@ -1,7 +1,6 @@
 /** The command tree. Only the file of the command to run is loaded, and that loads the heavy parts when its action runs. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Command, Help } from 'commander';
+import { VERSION } from '#src/base/installation.ts';
 import type { CommandContext } from './context.ts';
 
 type Register = (program: Command, context: CommandContext) => unknown;
@@ -44,7 +43,7 @@ export async function createProgram(context: CommandContext, args: readonly stri
   const chosen = named === undefined ? Object.values(COMMANDS) : [named];
   const program = new Command('latchkey')
     .description('Container images that run only with a license.')
-    .version(packageVersion())
+    .version(VERSION)
     .option('--json', 'print the result as JSON')
     .option('-q, --quiet', 'no progress and no remarks')
     .configureHelp({
@@ -63,9 +62,4 @@ export async function createProgram(context: CommandContext, args: readonly stri
     .exitOverride();
   for (const command of chosen) (await command())(program, context);
   return program;
-}
-
-function packageVersion(): string {
-  const text = readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

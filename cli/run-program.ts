@@ -1,11 +1,9 @@
 /** Other programs of Latchkey, run by the `latchkey` command: each folder of the product stays on its own. */
 import { spawn } from 'node:child_process';
-import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
+import { programCommand } from '#src/base/installation.ts';
 import { parseJson } from '#src/base/json.ts';
-
-const ROOT = join(import.meta.dirname, '..');
 
 /**
  * Becomes the other program: same process id, signals and standard streams. Does not return.
@@ -21,11 +19,7 @@ export function becomeProgram(
   process.removeAllListeners('warning');
   if (process.execve === undefined)
     throw new LatchkeyError('CONFIG_INVALID', 'this system cannot replace a process');
-  return process.execve(
-    process.execPath,
-    [process.execPath, join(ROOT, script), ...args],
-    Object.fromEntries(set),
-  );
+  return process.execve(process.execPath, programCommand(script, args), Object.fromEntries(set));
 }
 
 /**
@@ -37,7 +31,8 @@ export async function runJsonProgram(
   args: readonly string[],
   signal: AbortSignal,
 ): Promise<unknown> {
-  const child = spawn(process.execPath, [join(ROOT, script), ...args], {
+  const [program, ...words] = programCommand(script, args);
+  const child = spawn(program, words, {
     stdio: ['ignore', 'pipe', 'inherit'],
     signal,
   });

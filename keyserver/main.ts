@@ -1,9 +1,9 @@
 /** The key server's process: start, ready message, signals, exit status. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ERROR_TABLE, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { VERSION } from '#src/base/installation.ts';
 import { type ServeOptions, parseArguments } from './arguments.ts';
 import { createLogger } from './logging.ts';
 import { type RunningKeyServer, startKeyServer } from './start.ts';
@@ -19,7 +19,7 @@ export async function main(args: readonly string[]): Promise<void> {
   try {
     const options = parseArguments(args);
     const logger = createLogger(options.logLevel);
-    const running = await startKeyServer(options, packageVersion(), logger);
+    const running = await startKeyServer(options, VERSION, logger);
     sayReady(running, options);
     const signal = await stopSignal();
     logger.info({ signal }, 'stopping');
@@ -56,9 +56,4 @@ function stopSignal(): Promise<NodeJS.Signals> {
       });
     }
   });
-}
-
-function packageVersion(): string {
-  const text = readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -39,6 +39,7 @@ apache2-utils|makes password files for the registry (htpasswd)
 openssl|makes and reads keys as an independent peer
 python3|runs the auditor's own check of the audit log
 patchelf|lets programs of Debian 13 run here
+qemu-user-static|runs what is built for arm64
 conmon|is a part of podman, without which it does not start
 netavark|is a part of podman and buildah, without which they do not start
 LIST

@@ -56,10 +56,15 @@ const configSchema = z.strictObject({
         .max(80, 'must have at most 80 characters'),
     })
     .optional(),
+  /** `node` starts the stream processor through Node also where the native one would run. */
+  processor: z.enum(['auto', 'node']).default('auto'),
   stop_grace_seconds: z.int().nonnegative().max(MAX_STOP_GRACE_SECONDS).default(DEFAULT_STOP_GRACE_SECONDS),
 });
 
 export type AgentConfigFile = z.input<typeof configSchema>;
+
+/** Which stream processor containerd gets: native code where there is some, or one that Node runs. */
+export type ProcessorKind = 'auto' | 'node';
 
 export interface AgentConfig {
   readonly keyServerAddress: string;
@@ -73,6 +78,7 @@ export interface AgentConfig {
   readonly stopGraceMs: number;
   /** Undefined = no key provider service. */
   readonly keyProviderSocket: string | undefined;
+  readonly processor: ProcessorKind;
   readonly paths: AgentPaths;
 }
 
@@ -136,6 +142,7 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     idleDropAfterMs: file.idle_drop_seconds * 1000,
     stopGraceMs: file.stop_grace_seconds * 1000,
     keyProviderSocket: file.key_provider?.socket,
+    processor: file.processor,
     paths: agentPaths(file.state_directory, file.runtime_directory),
   };
 }

@@ -1,7 +1,7 @@
 /** The agent as a process: sockets, store and signals around `Agent`. */
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
-import { chmod, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, readFile, rm } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -9,10 +9,10 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { type Logger, destination, pino } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
 import { ERROR_TABLE, LatchkeyError, isDeniedCode, toLatchkeyError } from '#src/base/errors.ts';
+import { VERSION, startWorker } from '#src/base/installation.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { SnapshotsService } from '#src/wire/generated/containerd/snapshots.ts';
 import { AgentService } from '#src/wire/generated/latchkey/agent.ts';
-import { processorProgram } from '../processor/program.ts';
 import { mountMemoryStore } from '../snapshotter/memory-store.ts';
 import { snapshotsService } from '../snapshotter/service.ts';
 import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfig } from './agent-config.ts';
@@ -21,10 +21,10 @@ import { Agent } from './agent.ts';
 import { type KeyProviderSocket, serveKeyProvider } from './key-provider-socket.ts';
 import { keyProviderHandlers } from './key-provider.ts';
 import { serveProcessors } from './processor-endpoint.ts';
+import { installProcessor } from './processor-install.ts';
 import { WorkerPool } from './worker-pool.ts';
 
 const PRIVATE_DIRECTORY_MODE = 0o700;
-const EXECUTABLE_MODE = 0o755;
 const STDERR = 2;
 /** Lets pending answers leave before the process ends. */
 const DRAIN_MS = 2000;
@@ -67,15 +67,15 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   await prepareDirectories(paths);
   await refuseSecondAgent(paths.agentSocket);
   await mountMemoryStore(paths.memoryDirectory, config.plaintextCapacity);
-  await installProcessor(paths);
+  const processor = await installProcessor(config.processor, paths);
   const overlayOptions = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
   const agent = new Agent({ config, clock: systemClock, log, overlayOptions, copyTree });
   await agent.start();
-  const pool = new WorkerPool(new URL('decrypt-worker.ts', import.meta.url));
+  const pool = new WorkerPool((options) => startWorker('shim/agent/decrypt-worker.ts', options));
   const processors = await serveProcessors(paths.processorSocket, {
     pool,
     grantor: agent.grantor,
-    programPath: paths.processorProgram,
+    programPath: processor.executable,
     onLayer: ({ digest, sizeBytes, error }) => {
       if (error === undefined) log.info({ digest, sizeBytes }, 'layer decrypted');
       else log.warn({ digest, error: error.line }, 'layer refused');
@@ -90,11 +90,14 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
       else log.error({ method, key, error: error.line, cause: causeText(error) }, 'call failed');
     }),
   );
-  server.addService(AgentService, agentService({ agent, config, version: packageVersion() }));
+  server.addService(AgentService, agentService({ agent, config, version: VERSION }));
   await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
   const keyProvider = await startKeyProvider(config, agent, log);
-  log.info({ nodeId: agent.identity?.nodeId, runtimeDirectory: paths.runtimeDirectory }, 'agent ready');
+  log.info(
+    { nodeId: agent.identity?.nodeId, runtimeDirectory: paths.runtimeDirectory, processor: processor.kind },
+    'agent ready',
+  );
   await untilSignal();
   log.info('agent stopping');
   setTimeout(() => process.exit(0), DRAIN_MS).unref();
@@ -162,21 +165,6 @@ async function refuseSecondAgent(socketPath: string): Promise<void> {
   }
 }
 
-/**
- * Written anew at each start: it holds the socket's path. A running one keeps its old file.
- * @throws LatchkeyError CONFIG_INVALID on a machine it has no code for
- */
-async function installProcessor(paths: AgentPaths): Promise<void> {
-  if (process.arch !== 'x64') {
-    throw new LatchkeyError('CONFIG_INVALID', `the stream processor does not run on ${process.arch} yet`, {
-      hint: 'use a node with an x86-64 processor',
-    });
-  }
-  const temporary = `${paths.processorProgram}.new`;
-  await writeFile(temporary, processorProgram(paths.processorSocket), { mode: EXECUTABLE_MODE });
-  await rename(temporary, paths.processorProgram);
-}
-
 async function copyTree(from: string, to: string): Promise<void> {
   await promisify(execFile)('cp', ['--archive', from, to]);
 }
@@ -198,9 +186,4 @@ function untilSignal(): Promise<void> {
       });
     }
   });
-}
-
-function packageVersion(): string {
-  const path = join(import.meta.dirname, '..', '..', 'package.json');
-  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version;
 }

@@ -2,7 +2,7 @@
  * Warm worker threads for layers. A layer keeps its worker while containerd is slow, so there are as many as
  * layers are unpacked at once, and a few stay ready.
  */
-import { Worker } from 'node:worker_threads';
+import type { Worker, WorkerOptions } from 'node:worker_threads';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { DecryptJob, DecryptResult } from './decrypt-job.ts';
 
@@ -12,14 +12,14 @@ const WARM_WORKERS = 2;
 const MAX_WORKERS = 32;
 
 export class WorkerPool {
-  readonly #script: URL;
+  readonly #startWorker: (options: WorkerOptions) => Worker;
   readonly #idle: Worker[] = [];
   readonly #waiting: ((worker: Worker) => void)[] = [];
   readonly #all = new Set<Worker>();
 
-  /** @param script the worker's program; starts the warm ones at once */
-  constructor(script: URL) {
-    this.#script = script;
+  /** @param startWorker starts a thread of `decrypt-worker.ts`; the warm ones at once */
+  constructor(startWorker: (options: WorkerOptions) => Worker) {
+    this.#startWorker = startWorker;
     for (let count = 0; count < WARM_WORKERS; count += 1) this.#idle.push(this.#start());
   }
 
@@ -44,7 +44,7 @@ export class WorkerPool {
 
   #start(): Worker {
     // Own stdio streams: the default would open this process's stdout and make pipes non-blocking.
-    const worker = new Worker(this.#script, { stdout: true, stderr: true });
+    const worker = this.#startWorker({ stdout: true, stderr: true });
     worker.unref();
     this.#all.add(worker);
     // One that has failed still lives for a moment; it must not be lent again.

@@ -1,11 +1,8 @@
 /** The encrypting side's handle on the hash thread. Started when a layer is large enough to pay for it. */
-import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { startWorker } from '#src/base/installation.ts';
 import type { CiphertextDigests } from './ciphertext-hasher.ts';
 import { LayerRing, createRingMemory } from './layer-ring.ts';
-
-/** Beside this file, in the sources and in the bundle. */
-const WORKER_FILE = import.meta.filename.endsWith('.ts') ? 'hash-worker.ts' : 'hash-worker.cjs';
 
 export interface HashRequest {
   readonly symmetricKey: Uint8Array;
@@ -19,7 +16,7 @@ export class HashThread {
   constructor() {
     const memory = createRingMemory();
     this.#ring = new LayerRing(memory);
-    this.#worker = new Worker(join(import.meta.dirname, WORKER_FILE), {
+    this.#worker = startWorker('src/image/hash-worker.ts', {
       workerData: memory,
       // Else the main thread would open its own stdio for the worker and make a pipe there non-blocking.
       stdout: true,

@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { copyFileSync, openSync, writeFileSync, writeSync, closeSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
 import { type Server, createConnection } from 'node:net';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { HELD_BACK_BYTES } from '#src/base/limits.ts';
 import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
+import { installProcessor } from '../../../shim/agent/processor-install.ts';
 import { type ProcessorEndpointParts, serveProcessors } from '../../../shim/agent/processor-endpoint.ts';
 import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
-import { processorProgram } from '../../../shim/processor/program.ts';
 import { FakeContentStore } from '../../fakes/content-store.ts';
 import {
   type EncryptedImage,
@@ -28,7 +28,6 @@ import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const NAMESPACE = 'k8s.io';
 const WORKER = new URL('../../../shim/agent/decrypt-worker.ts', import.meta.url);
-const skip = process.arch === 'x64' ? false : 'the processor is an x86-64 program';
 
 const directory = temporaryDirectory();
 let store: FakeContentStore;
@@ -46,13 +45,16 @@ beforeEach(async () => {
   store = await FakeContentStore.start(path('containerd.sock'));
   issuer = new LeaseIssuer(manualClock());
   ledger = new ExtractionLedger();
-  pool = new WorkerPool(WORKER);
+  pool = new WorkerPool((options) => new Worker(WORKER, options));
   outcomes = [];
-  await writeFile(path('processor'), processorProgram(path('processor.sock')), { mode: 0o755 });
+  const { executable } = await installProcessor('auto', {
+    processorProgram: path('processor'),
+    processorSocket: path('processor.sock'),
+  });
   server = await serveProcessors(path('processor.sock'), {
     pool,
     grantor: keyGrantor(ledger, store, issuer),
-    programPath: path('processor'),
+    programPath: executable,
     onLayer: (outcome) => outcomes.push(outcome),
   });
 });
@@ -88,7 +90,7 @@ function start(ciphertext: Buffer, options: { payload?: Buffer; program?: string
   });
 }
 
-describe.skipIf(skip !== false)(`processors${skip === false ? '' : ` (skipped: ${skip})`}`, () => {
+describe('processors', () => {
   test.each([0, 1, 4096, 65_536, 1_000_000])('get a licensed layer of %i bytes through', async (size) => {
     const image = pulledImage([randomBytes(size)]);
     const token = open(image);

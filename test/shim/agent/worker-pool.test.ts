@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { afterEach, expect, test } from 'vitest';
 import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
@@ -23,7 +23,7 @@ parentPort.on('message', ({ input }) => {
 async function open(): Promise<WorkerPool> {
   const path = join(directory(), 'worker.mjs');
   await writeFile(path, SCRIPT);
-  return (pool = new WorkerPool(pathToFileURL(path)));
+  return (pool = new WorkerPool((options) => new Worker(path, options)));
 }
 
 function ask(workers: WorkerPool, input: number): Promise<number> {
@@ -68,6 +68,6 @@ test('one that dies while nobody uses it is never lent again', async () => {
 });
 
 test('a script that is not there fails the work, not the process', async () => {
-  pool = new WorkerPool(pathToFileURL(join(directory(), 'nothing.mjs')));
+  pool = new WorkerPool((options) => new Worker(join(directory(), 'nothing.mjs'), options));
   await expect(ask(pool, 0)).rejects.toMatchObject({ code: 'BUG_UNEXPECTED' });
 });
