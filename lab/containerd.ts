@@ -12,6 +12,13 @@ import { stringify } from 'smol-toml';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { ContainerdConnection } from '../shim/containerd/connection.ts';
 import { type TomlTable, withLatchkey } from '../shim/install/containerd-config.ts';
+import { labConfiguration } from './containerd-configuration.ts';
+import {
+  type ContainerdVersion,
+  INSTALLED_CONTAINERD,
+  configurationVersionOf,
+  containerdDirectory,
+} from './containerd-versions.ts';
 import { machineArchitecture } from './image-builder.ts';
 
 const run = promisify(execFile);
@@ -33,7 +40,8 @@ export interface LabContainerdOptions {
   readonly streamProcessors?: TomlTable;
   /** Reference of the image that pod sandboxes run. */
   readonly sandboxImage: string;
-  readonly program?: string;
+  /** Debian 12's, which is installed, unless another is named. */
+  readonly version?: ContainerdVersion;
 }
 
 export interface CommandResult {
@@ -60,8 +68,9 @@ export class LabContainerd {
     const configPath = join(directory, 'config.toml');
     await writeFile(configPath, stringify(await this.#configuration()));
     const log = openSync(join(directory, 'containerd.log'), 'a');
-    this.#process = spawn(this.#options.program ?? 'containerd', ['--config', configPath], {
+    this.#process = spawn(this.#program('containerd'), ['--config', configPath], {
       stdio: ['ignore', log, log],
+      env: this.#environment(),
       detached: true,
     });
     closeSync(log);
@@ -81,11 +90,11 @@ export class LabContainerd {
     await this.#end('SIGKILL');
   }
 
-  /** Runs Debian's `ctr` against this containerd. */
+  /** Runs the `ctr` of its version against this containerd. */
   async ctr(args: readonly string[], namespace = 'default'): Promise<CommandResult> {
     const command = ['--address', this.address, '--namespace', namespace, ...args];
     try {
-      const { stdout, stderr } = await run('ctr', command, { maxBuffer: 64 * 1024 * 1024 });
+      const { stdout, stderr } = await run(this.#program('ctr'), command, { maxBuffer: 64 * 1024 * 1024 });
       return { status: 0, output: `${stdout}${stderr}` };
     } catch (error) {
       const failed = error as { code?: number; stdout?: string; stderr?: string };
@@ -119,31 +128,37 @@ export class LabContainerd {
     }
   }
 
+  get versionName(): ContainerdVersion {
+    return this.#options.version ?? INSTALLED_CONTAINERD;
+  }
+
+  /** As it says itself: `1.6.20~ds1`. */
   async version(): Promise<string> {
-    const { stdout } = await run(this.#options.program ?? 'containerd', ['--version']);
+    const { stdout } = await run(this.#program('containerd'), ['--version']);
     return stdout.trim().split(/\s+/)[2] ?? stdout;
+  }
+
+  #program(name: 'containerd' | 'ctr'): string {
+    return join(containerdDirectory(this.versionName) ?? '', name);
+  }
+
+  /** containerd starts the shim that it finds first: it has to be its own. */
+  #environment(): NodeJS.ProcessEnv {
+    const directory = containerdDirectory(this.versionName);
+    return directory === undefined
+      ? process.env
+      : { ...process.env, PATH: `${directory}:${process.env['PATH'] ?? ''}` };
   }
 
   async #configuration(): Promise<TomlTable> {
     const { directory, agent, sandboxImage, streamProcessors } = this.#options;
-    const base: TomlTable = {
-      version: 2,
+    const base = labConfiguration({
+      configurationVersion: configurationVersionOf(this.versionName),
+      directory,
       root: this.root,
-      state: join(directory, 'state'),
-      grpc: { address: this.address },
-      plugins: {
-        'io.containerd.grpc.v1.cri': {
-          sandbox_image: sandboxImage,
-          stream_server_address: '127.0.0.1',
-          stream_server_port: '0',
-          // Machines without CAP_SYS_RESOURCE cannot lower a score.
-          restrict_oom_score_adj: true,
-          cni: { bin_dir: join(directory, 'cni'), conf_dir: join(directory, 'cni') },
-          containerd: { snapshotter: 'overlayfs' },
-        },
-        'io.containerd.internal.v1.opt': { path: join(directory, 'opt') },
-      },
-    };
+      address: this.address,
+      sandboxImage,
+    });
     if (agent === undefined) {
       return streamProcessors === undefined ? base : { ...base, stream_processors: streamProcessors };
     }

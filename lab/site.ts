@@ -13,6 +13,7 @@ import { copyImage } from '#src/store/copy.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { AdminClient } from '../cli/admin-client.ts';
 import { LabContainerd, removeLabDirectory } from './containerd.ts';
+import type { ContainerdVersion } from './containerd-versions.ts';
 import { CriClient } from './cri-client.ts';
 import { unpackDebianPackages } from './debian-files.ts';
 import { type DockerRegistry, startDockerRegistry } from './docker-registry.ts';
@@ -30,6 +31,8 @@ export const SLEEP_COMMAND = ['/bin/busybox', 'sleep', '3600'];
 
 export interface SiteOptions {
   readonly agentSettings?: ConstructorParameters<typeof LabAgent>[0]['settings'];
+  /** Debian 12's unless another is named. */
+  readonly containerd?: ContainerdVersion;
 }
 
 export class Site {
@@ -78,6 +81,7 @@ export class Site {
         processorProgram: agent.paths.processorProgram,
         stateDirectory: agent.stateDirectory,
       },
+      ...(options.containerd === undefined ? {} : { version: options.containerd }),
     });
     const site = new Site({
       directory,

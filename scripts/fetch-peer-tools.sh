@@ -1,7 +1,7 @@
 #!/bin/sh
 # Unpacks Debian 13's skopeo, buildah, podman and ctd-decoder into .cache/debian-13/bin, for tests and benchmarks: Debian
-# 12's know no key providers, and are too slow to be a yardstick. Uses an apt configuration of its own, so that the
-# system stays as it is; needs no root. Where they cannot be had, one line on stderr says why (exit 1).
+# 12's know no key providers, and are too slow to be a yardstick. Needs no root. Where they cannot be had, one line on
+# stderr says why (exit 1).
 set -eu
 
 tools='skopeo buildah podman ctd-decoder'
@@ -12,10 +12,11 @@ packages='skopeo buildah podman imgcrypt libc6 libgpgme11t64 libassuan9 libgpg-e
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache="$root/.cache/debian-13"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 log="$cache/log"
-# What is there was made by this very script, for this place.
-stamp="$(cksum <"$0") $cache"
+# shellcheck source=scripts/debian-suite.sh
+. "$root/scripts/debian-suite.sh"
+# What is there was made by these very scripts, for this place.
+stamp="$(cat "$0" "$root/scripts/debian-suite.sh" | cksum) $cache"
 
 give_up() {
   echo "latchkey: there are no tools of Debian 13: $1" >&2
@@ -25,39 +26,17 @@ give_up() {
 is_ready() { [ "$(cat "$cache/ready" 2>/dev/null)" = "$stamp" ]; }
 
 if is_ready; then exit 0; fi
-command -v apt-get >/dev/null || give_up 'this system has no apt-get'
 command -v patchelf >/dev/null || give_up 'it needs patchelf: apt-get install patchelf'
-[ -r "$keyring" ] || give_up "$keyring is missing"
-mkdir -p "$root/.cache" 2>/dev/null || true
-[ -w "$root/.cache" ] || give_up "$root/.cache cannot be written"
+reason=$(debian_suite_reason "$root/.cache")
+[ -z "$reason" ] || give_up "$reason"
 exec 9>"$cache.lock"
 flock 9
 if is_ready; then exit 0; fi
 echo 'latchkey: fetching skopeo, buildah, podman and ctd-decoder of Debian 13 into .cache (about 100 MB)' >&2
 
 rm -rf "$cache"
-apt="$cache/apt"
-mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$cache/debs" "$cache/root" "$cache/bin"
-: >"$apt/status"
-# The mirror that this machine uses for Debian itself.
-# shellcheck disable=SC2016 # $(REPO_URI) is for apt-get
-mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/$') || mirror=http://deb.debian.org/debian/
-echo "deb [signed-by=$keyring] $mirror trixie main" >"$apt/sources.list"
-cat >"$apt/apt.conf" <<CONF
-Dir::State "$apt";
-Dir::State::status "$apt/status";
-Dir::Cache "$apt";
-Dir::Etc::sourcelist "$apt/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-APT::Architecture "$(dpkg --print-architecture)";
-APT::Sandbox::User "";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-Acquire::Retries "3";
-CONF
-export APT_CONFIG="$apt/apt.conf"
-apt-get -q update >"$log" 2>&1 || give_up "apt-get update failed, see $log"
+mkdir -p "$cache/debs" "$cache/root" "$cache/bin"
+use_debian_suite trixie "$cache" || give_up "apt-get update failed, see $log"
 # shellcheck disable=SC2086 # words of the list are meant to be split
 (cd "$cache/debs" && apt-get -q download $packages) >>"$log" 2>&1 ||
   give_up "the packages could not be downloaded, see $log"
@@ -74,5 +53,5 @@ for tool in $tools; do
     give_up "patchelf failed, see $log"
   "$cache/bin/$tool" --help >>"$log" 2>&1 || give_up "$tool does not run here, see $log"
 done
-rm -rf "$apt" "$cache/debs" "$cache/root"
+rm -rf "$cache/apt" "$cache/debs" "$cache/root"
 echo "$stamp" >"$cache/ready"

@@ -67,6 +67,11 @@ export function parseContainerdVersion(text: string): Version {
   return version;
 }
 
+/** Version of the configuration file in which a containerd takes everything that the gate needs. */
+export function configurationVersion({ major }: { readonly major: number }): 2 | 3 {
+  return major >= 2 ? 3 : 2;
+}
+
 /**
  * The configuration with the proxy snapshotter, the stream processors and the CRI snapshotter set.
  * Everything else is kept. Applying it twice gives the same.
@@ -74,7 +79,7 @@ export function parseContainerdVersion(text: string): Version {
  */
 export function withLatchkey(existing: TomlTable, gate: GateConfiguration): TomlTable {
   const version = parseContainerdVersion(gate.containerdVersion);
-  const configVersion = version.major >= 2 ? 3 : 2;
+  const configVersion = configurationVersion(version);
   refuseOtherVersion(existing, configVersion);
   const plugins = configVersion === 3 ? pluginsV3(existing, gate) : pluginsV2(existing);
   return merge(existing, {

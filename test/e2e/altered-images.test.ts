@@ -4,7 +4,7 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
 import { encodeImageDocument } from '#src/oci/document.ts';
@@ -14,6 +14,7 @@ import { machineArchitecture, writeImage } from '../../lab/image-builder.ts';
 import { type BuiltLayer, layerFromFiles } from '../../lab/layer-archive.ts';
 import { releaseImage } from '../../lab/release.ts';
 import { SLEEP_COMMAND, filesContaining } from '../../lab/site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
 import {
   CONTACT,
   GatedSite,
@@ -22,10 +23,8 @@ import {
   refusalOf,
   releaseSecretImage,
   secretLayer,
-  siteSkipReason,
 } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
 const OTHER_ARCHITECTURE = machineArchitecture() === 'arm64' ? 'amd64' : 'arm64';
@@ -42,14 +41,14 @@ interface Material {
   readonly config: Config;
 }
 
-describe.skipIf(skipReason !== undefined)(`altered images ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('altered images', (containerd) => {
   let gated: GatedSite;
   let licenseId: string;
   let evil: BuiltLayer;
   let foreign: Material;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     evil = await layerFromFiles([{ path: 'app/two.txt', content: 'let everybody in' }]);
     await releaseSecretImage(gated.site, 'foreign', [secretLayer('x'), secretLayer('y')]);
     foreign = await material('foreign');

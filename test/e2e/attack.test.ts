@@ -2,23 +2,16 @@
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { digestHex, digestOf, parseDigest } from '#src/oci/digest.ts';
 import { copyBlobs } from '#src/store/copy.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { layerFromFiles } from '../../lab/layer-archive.ts';
 import { filesContaining } from '../../lab/site.ts';
-import {
-  GatedSite,
-  SECRET,
-  refusalOf,
-  releaseSecretImage,
-  secretLayer,
-  siteSkipReason,
-} from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { GatedSite, SECRET, refusalOf, releaseSecretImage, secretLayer } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
 const MEBIBYTE = 1024 * 1024;
 
 interface Manifest {
@@ -26,11 +19,11 @@ interface Manifest {
   readonly layers: readonly Descriptor[];
 }
 
-describe.skipIf(skipReason !== undefined)(`attacks on a licensed node ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('attacks on a licensed node', (containerd) => {
   let gated: GatedSite;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     await gated.activate();
   });
   afterAll(async () => {
@@ -136,11 +129,11 @@ describe.skipIf(skipReason !== undefined)(`attacks on a licensed node ${skipReas
   });
 });
 
-describe.skipIf(skipReason !== undefined)(`a full plaintext store ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('a full plaintext store', (containerd) => {
   let gated: GatedSite;
 
   beforeAll(async () => {
-    gated = await GatedSite.start({ agentSettings: { plaintext_capacity: '4m' } });
+    gated = await GatedSite.start({ containerd, agentSettings: { plaintext_capacity: '4m' } });
     await gated.activate();
   });
   afterAll(async () => {

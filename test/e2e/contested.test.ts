@@ -1,6 +1,6 @@
 /** Several unpackings, images and clients want the same content at once; only those who may get it, in memory. */
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readImageGraph, platformImages } from '#src/image/image-graph.ts';
 import { chainIds } from '#src/oci/chain-id.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
@@ -9,25 +9,18 @@ import { copyBlobs } from '#src/store/copy.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { layerFromFiles } from '../../lab/layer-archive.ts';
 import { filesContaining } from '../../lab/site.ts';
-import {
-  GatedSite,
-  SECRET,
-  refusalOf,
-  releaseSecretImage,
-  secretLayer,
-  siteSkipReason,
-} from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { GatedSite, SECRET, refusalOf, releaseSecretImage, secretLayer } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
 const MEBIBYTE = 1024 * 1024;
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 
-describe.skipIf(skipReason !== undefined)(`contested content ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('contested content', (containerd) => {
   let gated: GatedSite;
   let licenseId: string;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     licenseId = (await gated.activate()).license.id;
   });
   afterAll(async () => {

@@ -1,15 +1,14 @@
 /** With a lease everything works, without one nothing does, and both are said in plain words. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { filesContaining } from '../../lab/site.ts';
-import { CONTACT, GatedSite, SECRET, refusalOf, siteSkipReason } from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { CONTACT, GatedSite, SECRET, refusalOf } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
-
-describe.skipIf(skipReason !== undefined)(`the gate ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('the gate', (containerd) => {
   let gated: GatedSite;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
   });
   afterAll(async () => {
     await gated.stop();

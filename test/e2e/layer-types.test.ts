@@ -1,22 +1,14 @@
 /** Whatever a layer is packed with: gated, decrypted to memory only, and run. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { filesContaining } from '../../lab/site.ts';
-import {
-  GatedSite,
-  SECRET,
-  refusalOf,
-  releaseSecretImage,
-  secretLayer,
-  siteSkipReason,
-} from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { GatedSite, SECRET, refusalOf, releaseSecretImage, secretLayer } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
-
-describe.skipIf(skipReason !== undefined)(`layers of every type ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('layers of every type', (containerd) => {
   let gated: GatedSite;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     await releaseSecretImage(gated.site, 'mixed', [
       secretLayer('one', 'zstd'),
       secretLayer('two', 'none'),

@@ -1,18 +1,18 @@
 /** Parts go away and come back: the key server, the agent, containerd, the whole machine. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { filesContaining } from '../../lab/site.ts';
-import { GatedSite, SECRET, refusalOf, siteSkipReason, until } from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { GatedSite, SECRET, refusalOf, until } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
 /** Short enough to wait for, long enough for several starts on a loaded machine. */
 const LEASE_MS = 15_000;
 const COMMAND = ['/bin/busybox', 'cat', '/app/one.txt'];
 
-describe.skipIf(skipReason !== undefined)(`the key server away ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('the key server away', (containerd) => {
   let gated: GatedSite;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     await gated.activate({ leaseDurationMs: LEASE_MS });
     await gated.site.cri.pullImage(gated.image);
   });
@@ -45,12 +45,12 @@ describe.skipIf(skipReason !== undefined)(`the key server away ${skipReason ?? '
   });
 });
 
-describe.skipIf(skipReason !== undefined)(`the node in trouble ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('the node in trouble', (containerd) => {
   let gated: GatedSite;
   let pod: { sandboxId: string; containerId: string };
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     await gated.activate();
     await gated.site.cri.pullImage(gated.image);
     pod = await gated.site.cri.runPod('survivor', gated.image);

@@ -2,24 +2,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { layerFromFiles } from '../../lab/layer-archive.ts';
 import { filesContaining } from '../../lab/site.ts';
-import {
-  GatedSite,
-  SECRET,
-  refusalOf,
-  releaseSecretImage,
-  secretLayer,
-  siteSkipReason,
-  until,
-} from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { GatedSite, SECRET, refusalOf, releaseSecretImage, secretLayer, until } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
-
-describe.skipIf(skipReason !== undefined)(`plain images ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('plain images', (containerd) => {
   let gated: GatedSite;
   let licenseId: string;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     licenseId = (await gated.activate()).license.id;
     // The shared base is first unpacked for the encrypted image.
     await gated.site.cri.pullImage(gated.image);

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inspectImage } from '#src/image/inspect.ts';
 import { readImageGraph } from '#src/image/image-graph.ts';
 import { parseReference } from '#src/oci/reference.ts';
@@ -10,20 +10,20 @@ import { openRegistry } from '#src/registry/registry-store.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { writeImage } from '../../lab/image-builder.ts';
 import { SLEEP_COMMAND } from '../../lab/site.ts';
-import { GatedSite, PRODUCT, SECRET, secretLayer, siteSkipReason, until } from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { GatedSite, PRODUCT, SECRET, secretLayer, until } from './gated-site.ts';
 
 const LATCHKEY = join(import.meta.dirname, '..', '..', 'cli', 'latchkey.js');
 const run = promisify(execFile);
-const skipReason = siteSkipReason();
 
-describe.skipIf(skipReason !== undefined)(`a release that reuses ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('a release that reuses', (containerd) => {
   let gated: GatedSite;
   let token: string;
   let oldDigests: string[];
   let newDigests: string[];
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     const { site } = gated;
     ({ token } = await site.api.createToken({ name: 'ci', scope: 'release' }));
     const layers = [site.baseLayer, await secretLayer('one'), await secretLayer('three')];

@@ -1,18 +1,17 @@
 /** After a revocation nothing starts, by whatever door, and nothing is left to read. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { filesContaining } from '../../lab/site.ts';
-import { CONTACT, GatedSite, SECRET, refusalOf, siteSkipReason, until } from './gated-site.ts';
+import { describeOnEachContainerd } from './each-containerd.ts';
+import { CONTACT, GatedSite, SECRET, refusalOf, until } from './gated-site.ts';
 
-const skipReason = siteSkipReason();
-
-describe.skipIf(skipReason !== undefined)(`revocation ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('revocation', (containerd) => {
   let gated: GatedSite;
   let licenseId: string;
   let running: { sandboxId: string; containerId: string };
   let created: string;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
     licenseId = (await gated.activate()).license.id;
     await gated.site.cri.pullImage(gated.image);
     await gated.pullWithCtr();
@@ -126,11 +125,11 @@ describe.skipIf(skipReason !== undefined)(`revocation ${skipReason ?? ''}`, () =
   });
 });
 
-describe.skipIf(skipReason !== undefined)(`revocation, suspension and time ${skipReason ?? ''}`, () => {
+describeOnEachContainerd('revocation, suspension and time', (containerd) => {
   let gated: GatedSite;
 
   beforeAll(async () => {
-    gated = await GatedSite.start();
+    gated = await GatedSite.start({ containerd });
   });
   afterAll(async () => {
     await gated.stop();

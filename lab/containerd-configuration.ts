@@ -1,0 +1,63 @@
+/** The configuration of a lab containerd as its operator would have written it, before Latchkey is installed. */
+import { join } from 'node:path';
+import type { TomlTable } from '../shim/install/containerd-config.ts';
+
+export interface LabConfiguration {
+  readonly configurationVersion: 2 | 3;
+  /** Everything of this containerd goes below. */
+  readonly directory: string;
+  readonly root: string;
+  readonly address: string;
+  readonly sandboxImage: string;
+}
+
+/** Pure: the whole file as a table. Nothing in it touches the containerd that the machine may run itself. */
+export function labConfiguration(lab: LabConfiguration): TomlTable {
+  const { configurationVersion, directory, root, address } = lab;
+  return {
+    version: configurationVersion,
+    root,
+    state: join(directory, 'state'),
+    grpc: { address },
+    plugins: {
+      ...(configurationVersion === 3 ? criVersion3(lab) : criVersion2(lab)),
+      'io.containerd.internal.v1.opt': { path: join(directory, 'opt') },
+      'io.containerd.nri.v1.nri': {
+        socket_path: join(directory, 'nri.sock'),
+        plugin_path: join(directory, 'nri'),
+        plugin_config_path: join(directory, 'nri'),
+      },
+    },
+  };
+}
+
+const STREAM_SERVER = { stream_server_address: '127.0.0.1', stream_server_port: '0' };
+/** Machines without CAP_SYS_RESOURCE cannot lower a score. */
+const RUNTIME = { restrict_oom_score_adj: true };
+
+function cni({ directory }: LabConfiguration): TomlTable {
+  return { bin_dir: join(directory, 'cni'), conf_dir: join(directory, 'cni') };
+}
+
+function criVersion2(lab: LabConfiguration): TomlTable {
+  return {
+    'io.containerd.grpc.v1.cri': {
+      ...STREAM_SERVER,
+      ...RUNTIME,
+      sandbox_image: lab.sandboxImage,
+      cni: cni(lab),
+      containerd: { snapshotter: 'overlayfs' },
+    },
+  };
+}
+
+function criVersion3(lab: LabConfiguration): TomlTable {
+  return {
+    'io.containerd.grpc.v1.cri': STREAM_SERVER,
+    'io.containerd.cri.v1.runtime': { ...RUNTIME, cni: cni(lab) },
+    'io.containerd.cri.v1.images': {
+      snapshotter: 'overlayfs',
+      pinned_images: { sandbox: lab.sandboxImage },
+    },
+  };
+}
