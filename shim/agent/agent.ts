@@ -14,6 +14,8 @@ import { Snapshotter } from '../snapshotter/snapshotter.ts';
 import { activate, leaseAuthority } from './activation.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { ContainerdGate } from './containerd-gate.ts';
+import { ContainerGuard } from './container-guard.ts';
+import { ContainerdSource } from './container-source.ts';
 import { ExtractionLedger } from './extraction-ledger.ts';
 import { KeyGrantor } from './key-grant.ts';
 import { ImageGuard } from './image-guard.ts';
@@ -86,12 +88,15 @@ export class Agent {
     });
     const index = new LayerIndex(this.containerd);
     const ledger = new ExtractionLedger();
-    const guard = new ImageGuard(this.leases, index, nodePlatform(process.arch));
+    const platform = nodePlatform(process.arch);
+    const guard = new ImageGuard(this.leases, index, platform);
+    const source = new ContainerdSource(this.containerd, index, platform);
     this.grantor = new KeyGrantor(ledger, index, this.leases, guard);
     this.#gate = new ContainerdGate({
       containerd: this.containerd,
       index,
       guard,
+      containers: new ContainerGuard(source, guard, platform),
       ledger,
       onRefusedLate: () => void this.#sweep(),
       onKeepBlobFailed: (layer, error) => {

@@ -7,7 +7,8 @@ import type { ContainerdConnection } from '../containerd/connection.ts';
 import { applyLayer, keepLayerBlob } from '../containerd/unpack.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import type { ExtractionOutcome, LayerIdentity, SnapshotGate } from '../snapshotter/gate.ts';
-import type { SnapshotGateRecord, SnapshotLayer } from '../snapshotter/snapshot.ts';
+import { type SnapshotGateRecord, type SnapshotLayer, parseKey } from '../snapshotter/snapshot.ts';
+import type { ContainerGuard } from './container-guard.ts';
 import type { ExtractionLedger } from './extraction-ledger.ts';
 import type { ImageGuard } from './image-guard.ts';
 import type { LayerIndex } from './layer-index.ts';
@@ -21,6 +22,7 @@ export interface ContainerdGateParts {
   readonly containerd: ContainerdConnection;
   readonly index: LayerIndex;
   readonly guard: ImageGuard;
+  readonly containers: ContainerGuard;
   readonly ledger: ExtractionLedger;
   readonly onRefusedLate: () => void;
   readonly onKeepBlobFailed: (layer: SnapshotLayer, error: LatchkeyError) => void;
@@ -49,6 +51,11 @@ export class ContainerdGate implements SnapshotGate {
     records: readonly SnapshotGateRecord[],
   ): Promise<void> {
     return this.#parts.guard.requireReleasedChain(namespace, topChainId, records);
+  }
+
+  admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean> {
+    const { namespace, name } = parseKey(snapshotKey);
+    return this.#parts.containers.admit({ namespace, snapshotKey: name, topChainId, wasAdmitted });
   }
 
   refusedLate(): void {

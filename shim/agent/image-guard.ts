@@ -65,15 +65,38 @@ export class ImageGuard {
     topChainId: Digest,
     records: readonly SnapshotGateRecord[],
   ): Promise<void> {
-    const held = this.#leases.all().filter((lease) => this.#leases.isGood(lease) && this.#passed.has(lease));
-    if (held.some((lease) => this.#topChainIdOf(lease) === topChainId)) return;
-    // Gated layers may have come with another release; then nobody has asked for a lease for this one yet.
-    for (const record of await this.#images.recordsOf(namespace, topChainId)) {
-      const lease = await this.require(record).catch(() => undefined);
-      if (lease !== undefined && this.#topChainIdOf(lease) === topChainId) return;
-    }
+    if ((await this.findReleased(namespace, topChainId, undefined)) !== undefined) return;
     const lease = records.map((record) => this.#leases.findGood(record)).find((found) => found !== undefined);
     throw altered(lease?.claims, 'layers of it are missing, were replaced, or lie on top of it');
+  }
+
+  /**
+   * The lease of a released image whose layers end with a chain ID. Gated layers may have come with another release;
+   * then nobody has asked for a lease for this one yet, and it is asked for here.
+   * @param manifest of the image; undefined = any that has these layers
+   */
+  async findReleased(
+    namespace: string,
+    topChainId: Digest,
+    manifest: Digest | undefined,
+  ): Promise<HeldLease | undefined> {
+    const isWanted = (imageDigest: Digest): boolean => manifest === undefined || imageDigest === manifest;
+    const held = this.#leases
+      .all()
+      .find(
+        (lease) =>
+          isWanted(lease.claims.imageDigest) &&
+          this.#leases.isGood(lease) &&
+          this.#passed.has(lease) &&
+          this.#topChainIdOf(lease) === topChainId,
+      );
+    if (held !== undefined) return held;
+    for (const record of await this.#images.recordsOf(namespace, topChainId)) {
+      if (!isWanted(record.imageDigest)) continue;
+      const lease = await this.require(record).catch(() => undefined);
+      if (lease !== undefined && this.#topChainIdOf(lease) === topChainId) return lease;
+    }
+    return undefined;
   }
 
   #topChainIdOf(lease: HeldLease): Digest | undefined {
@@ -131,7 +154,8 @@ function isLayerOf({ statement, subject }: HeldLease, { blob, imageKeyId }: Snap
   );
 }
 
-function altered(
+/** The refusal of an image that is not the released one. */
+export function altered(
   { licenseId, contact }: { readonly licenseId?: string; readonly contact?: string } = {},
   reason: string,
 ): LatchkeyError {

@@ -8,7 +8,8 @@ import { type Workload, runningWorkloads, signalWorkload } from '../containerd/w
 import type { LayerKeeper } from '../snapshotter/layer-keeper.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
-import { type Snapshotter, isGated } from '../snapshotter/snapshotter.ts';
+import { isGated } from '../snapshotter/chain.ts';
+import type { Snapshotter } from '../snapshotter/snapshotter.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import { subjectKey } from './lease.ts';
 

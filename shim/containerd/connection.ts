@@ -5,6 +5,7 @@ import { ContainersClient } from '#src/wire/generated/containerd/containers.ts';
 import { ContentClient } from '#src/wire/generated/containerd/content.ts';
 import { DiffClient } from '#src/wire/generated/containerd/diff.ts';
 import { EventsClient } from '#src/wire/generated/containerd/events.ts';
+import { ImagesClient } from '#src/wire/generated/containerd/images.ts';
 import { NamespacesClient } from '#src/wire/generated/containerd/namespaces.ts';
 import { SnapshotsClient } from '#src/wire/generated/containerd/snapshots.ts';
 import { TasksClient } from '#src/wire/generated/containerd/tasks.ts';
@@ -20,6 +21,7 @@ const CLIENTS = {
   content: ContentClient,
   diff: DiffClient,
   events: EventsClient,
+  images: ImagesClient,
   namespaces: NamespacesClient,
   snapshots: SnapshotsClient,
   tasks: TasksClient,

@@ -96,7 +96,8 @@ export async function hasBlob(
   }
 }
 
-function isNotFound(error: unknown): boolean {
+/** True for an error of a call that found nothing. */
+export function isNotFound(error: unknown): boolean {
   const cause = error instanceof Error ? error.cause : undefined;
   const GRPC_NOT_FOUND = 5;
   return cause instanceof Error && 'code' in cause && cause.code === GRPC_NOT_FOUND;

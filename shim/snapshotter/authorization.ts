@@ -1,7 +1,7 @@
 /** What is asked before a chain of snapshots is used. */
-import { isDigest } from '#src/oci/digest.ts';
+import { topOfImage } from './chain.ts';
 import type { SnapshotGate } from './gate.ts';
-import { type Snapshot, type SnapshotGateRecord, parseKey } from './snapshot.ts';
+import type { Snapshot, SnapshotGateRecord } from './snapshot.ts';
 
 /**
  * Asks for a lease for every gated layer of a chain and, for a start, whether the chain is one that was released: with
@@ -21,9 +21,6 @@ export async function authorizeChain(
   if (records.length === 0) return;
   await gate.authorize(records.map((record) => [record]));
   if (!isStart) return;
-  // What containers wrote and was committed lies above the image under names of its own.
-  for (const { key } of chain) {
-    const { namespace, name } = parseKey(key);
-    if (isDigest(name)) return gate.authorizeStart(namespace, name, records);
-  }
+  const top = topOfImage(chain);
+  if (top !== undefined) await gate.authorizeStart(top.namespace, top.chainId, records);
 }

@@ -45,6 +45,14 @@ export interface SnapshotGate {
     topChainId: Digest,
     records: readonly SnapshotGateRecord[],
   ): Promise<void>;
+  /**
+   * Resolves when the containers on a snapshot, if there are any yet, are of a released image.
+   * @param topChainId of the image's layers below it
+   * @param wasAdmitted what this said for the same snapshot before, if it was asked
+   * @returns true when there was a container to tell by
+   * @throws LatchkeyError DENIED_IMAGE_ALTERED
+   */
+  admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean>;
   /** A start was refused after its layers had been made; they are dropped if nobody else may use them. */
   refusedLate(): void;
   /** An unpacking begins; a stream processor may get a key of its identity, once, under this token. */

@@ -8,7 +8,9 @@ import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
+import { admitContainers } from './admission.ts';
 import { authorizeChain } from './authorization.ts';
+import { isGated, parentChain } from './chain.ts';
 import type { SnapshotDirectories, Usage } from './directories.ts';
 import type { SnapshotGate } from './gate.ts';
 import { extractionKey } from './extraction-key.ts';
@@ -70,7 +72,9 @@ export class Snapshotter {
       throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} is committed`);
     }
     const chain = this.parentChain(snapshot.parent ?? '');
-    await this.#authorizeAndEnsure(chain, snapshot.gate, snapshot.layer === null);
+    const isStart = snapshot.layer === null;
+    if (isStart && isGated(chain)) await admitContainers(this.#parts, snapshot, chain);
+    await this.#authorizeAndEnsure(chain, snapshot.gate, isStart);
     await this.#createDirectories(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
@@ -210,17 +214,7 @@ export class Snapshotter {
 
   /** The chain of committed snapshots from a parent down to the base, nearest first. */
   parentChain(parent: string): Snapshot[] {
-    const chain: Snapshot[] = [];
-    for (let key: string | null = parent === '' ? null : parent; key !== null;) {
-      const snapshot = this.#parts.journal.find(key);
-      // Never NOT_FOUND: CRI answers that by unpacking the image again, and so on without end.
-      if (snapshot?.kind !== 'committed') {
-        throw new LatchkeyError('STATE_PRECONDITION', `parent snapshot ${key} is not a committed one`);
-      }
-      chain.push(snapshot);
-      key = snapshot.parent;
-    }
-    return chain;
+    return parentChain(this.#parts.journal, parent);
   }
 
   /** Making layers can take minutes, in which a license can end; so the question is asked before and after. */
@@ -291,9 +285,4 @@ export class Snapshotter {
       overlayOptions: this.#parts.overlayOptions,
     });
   }
-}
-
-/** A chain is gated when any layer in it is: whoever mounts the top sees all of it. */
-export function isGated(chain: readonly Snapshot[]): boolean {
-  return chain.some(({ gate }) => gate !== null);
 }

@@ -58,6 +58,11 @@ export class ScriptedGate implements SnapshotGate {
   /** Raised for every start, not for unpacking, while set. */
   startDenial: LatchkeyError | undefined;
   readonly started: Digest[] = [];
+  readonly admissions: { snapshotKey: string; topChainId: Digest; wasAdmitted: boolean }[] = [];
+  /** True once there is a container on the snapshot that is asked about. */
+  hasContainer = false;
+  /** Raised for every container while set. */
+  containerDenial: LatchkeyError | undefined;
   /** Raised by every apply while set, after it has written something. */
   applyFailure: Error | undefined;
   refusedLateCount = 0;
@@ -80,6 +85,12 @@ export class ScriptedGate implements SnapshotGate {
   authorizeStart(_namespace: string, topChainId: Digest): Promise<void> {
     this.started.push(topChainId);
     return this.startDenial === undefined ? Promise.resolve() : Promise.reject(this.startDenial);
+  }
+
+  admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean> {
+    this.admissions.push({ snapshotKey, topChainId, wasAdmitted });
+    if (this.containerDenial !== undefined) return Promise.reject(this.containerDenial);
+    return Promise.resolve(this.hasContainer);
   }
 
   refusedLate(): void {

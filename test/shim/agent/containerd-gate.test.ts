@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { ContainerGuard } from '../../../shim/agent/container-guard.ts';
 import { ContainerdGate } from '../../../shim/agent/containerd-gate.ts';
 import { ImageGuard } from '../../../shim/agent/image-guard.ts';
 import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
@@ -52,10 +53,18 @@ beforeEach(async () => {
       statementOf([{ ...image, manifest: imageDigest, layers }], { imageKeyId }),
     );
   }
+  const guard = new ImageGuard(leases, index, nodePlatform('x64'));
+  const noContainers = {
+    containersOn: () => Promise.resolve([]),
+    manifestsOf: () => Promise.resolve(undefined),
+    imageNames: () => Promise.resolve([]),
+    image: () => Promise.resolve(undefined),
+  };
   gate = new ContainerdGate({
     containerd: store.connection,
     index,
-    guard: new ImageGuard(leases, index, nodePlatform('x64')),
+    guard,
+    containers: new ContainerGuard(noContainers, guard, nodePlatform('x64')),
     ledger: new ExtractionLedger(),
     onRefusedLate: () => undefined,
     onKeepBlobFailed: () => undefined,

@@ -27,9 +27,15 @@ export const protobufFileName = "containerd/containers.proto";
 
 export interface Container {
   id: string;
+  labels: { [key: string]: string };
   image: string;
   snapshotter: string;
   snapshotKey: string;
+}
+
+export interface Container_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 export interface ListContainersRequest {
@@ -41,7 +47,7 @@ export interface ListContainersResponse {
 }
 
 function createBaseContainer(): Container {
-  return { id: "", image: "", snapshotter: "", snapshotKey: "" };
+  return { id: "", labels: {}, image: "", snapshotter: "", snapshotKey: "" };
 }
 
 export const Container: MessageFns<Container> = {
@@ -49,6 +55,9 @@ export const Container: MessageFns<Container> = {
     if (message.id !== "") {
       writer.uint32(10).string(message.id);
     }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      Container_LabelsEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
     if (message.image !== "") {
       writer.uint32(26).string(message.image);
     }
@@ -80,6 +89,17 @@ export const Container: MessageFns<Container> = {
             }
 
             message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = Container_LabelsEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.labels[entry2.key] = entry2.value;
+            }
             continue;
           }
           case 3: {
@@ -124,9 +144,85 @@ export const Container: MessageFns<Container> = {
   fromPartial(object: DeepPartial<Container>): Container {
     const message = createBaseContainer();
     message.id = object.id ?? "";
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
     message.image = object.image ?? "";
     message.snapshotter = object.snapshotter ?? "";
     message.snapshotKey = object.snapshotKey ?? "";
+    return message;
+  },
+};
+
+function createBaseContainer_LabelsEntry(): Container_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const Container_LabelsEntry: MessageFns<Container_LabelsEntry> = {
+  encode(message: Container_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Container_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseContainer_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Container_LabelsEntry>): Container_LabelsEntry {
+    return Container_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Container_LabelsEntry>): Container_LabelsEntry {
+    const message = createBaseContainer_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };

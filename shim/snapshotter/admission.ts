@@ -1,0 +1,27 @@
+/** What is asked about the containers on a snapshot before they start. */
+import { topOfImage } from './chain.ts';
+import type { SnapshotGate } from './gate.ts';
+import type { Journal } from './journal.ts';
+import type { Snapshot } from './snapshot.ts';
+
+/** On a snapshot whose container was seen to be of a released image: a node may forget the image of one that it keeps. */
+const ADMITTED_LABEL = 'latchkey/admitted';
+
+/**
+ * Has the gate look at the containers on an open snapshot above gated layers.
+ * @param chain the layers below it, nearest first
+ * @throws LatchkeyError DENIED_IMAGE_ALTERED
+ */
+export async function admitContainers(
+  { gate, journal }: { readonly gate: SnapshotGate; readonly journal: Journal },
+  snapshot: Snapshot,
+  chain: readonly Snapshot[],
+): Promise<void> {
+  const top = topOfImage(chain);
+  if (top === undefined) return;
+  const wasAdmitted = snapshot.labels[ADMITTED_LABEL] !== undefined;
+  const isAdmitted = await gate.admitContainers(snapshot.key, top.chainId, wasAdmitted);
+  const current = journal.find(snapshot.key);
+  if (!isAdmitted || wasAdmitted || current === undefined) return;
+  journal.replace({ ...current, labels: { ...current.labels, [ADMITTED_LABEL]: 'true' } });
+}

@@ -1,0 +1,154 @@
+import { randomBytes } from 'node:crypto';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { StatementImage } from '#src/image/statement.ts';
+import { type Digest, digestOf } from '#src/oci/digest.ts';
+import { ContainerGuard } from '../../../shim/agent/container-guard.ts';
+import { entriesFor } from '../../../shim/agent/container-source.ts';
+import type { HeldLease } from '../../../shim/agent/lease-keeper.ts';
+import { nodePlatform } from '../../../shim/agent/node-platform.ts';
+import type { ContainerRecord } from '../../../shim/containerd/containers.ts';
+import { randomImage, statementOf } from '../../fakes/release-statement.ts';
+
+const NAMESPACE = 'k8s.io';
+const KEY = 'container-1';
+const CHAIN = digestOf('top chain');
+const RELEASED = 'registry.example/acme:1';
+
+let released: StatementImage;
+let containers: ContainerRecord[];
+/** Name -> manifests; what is not in it is gone. */
+let names: Map<string, Digest[]>;
+let images: Map<Digest, StatementImage>;
+let guard: ContainerGuard;
+
+beforeEach(() => {
+  released = randomImage('amd64', 'image-key');
+  containers = [];
+  names = new Map([[RELEASED, [released.manifest]]]);
+  images = new Map([[released.manifest, released]]);
+  const claims = { licenseId: 'lic_1', contact: 'sales@acme.example', imageDigest: released.manifest };
+  const lease = { claims, statement: statementOf([released]) } as HeldLease;
+  guard = new ContainerGuard(
+    {
+      containersOn: (_namespace, key) => Promise.resolve(key === KEY ? containers : []),
+      manifestsOf: (_namespace, name) => Promise.resolve(names.get(name)),
+      imageNames: () => Promise.resolve([...names.keys()]),
+      image: (digest) => Promise.resolve(images.get(digest)),
+    },
+    {
+      findReleased: (_namespace, chainId, manifest) =>
+        Promise.resolve(
+          chainId === CHAIN && (manifest === undefined || manifest === released.manifest) ? lease : undefined,
+        ),
+    },
+    nodePlatform('x64'),
+  );
+});
+
+function admit(wasAdmitted = false): Promise<boolean> {
+  return guard.admit({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: CHAIN, wasAdmitted });
+}
+
+function addContainer(image: string, isKubernetes = false): void {
+  containers.push({ id: `c${containers.length}`, image, isKubernetes });
+}
+
+/** An image of a stranger on the released layers. */
+function addForeign(name: string, change: Partial<StatementImage> = {}): void {
+  const manifest = digestOf(randomBytes(8));
+  images.set(manifest, { ...released, manifest, ...change });
+  names.set(name, [manifest]);
+}
+
+describe('a container on released layers', () => {
+  test('is let in when its image is the released one', async () => {
+    addContainer(RELEASED);
+    await expect(admit()).resolves.toBe(true);
+  });
+
+  test('cannot be told before there is one', async () => {
+    await expect(admit()).resolves.toBe(false);
+  });
+
+  test('is refused with an image of another config', async () => {
+    addForeign('evil.example/x:1', { config: digestOf('evil config') });
+    addContainer('evil.example/x:1');
+    await expect(admit()).rejects.toMatchObject({
+      code: 'DENIED_IMAGE_ALTERED',
+      licenseId: 'lic_1',
+      contact: 'sales@acme.example',
+      message: expect.stringMatching(
+        /evil\.example\/x:1: the config sha256:\w+ is not the released one/,
+      ) as string,
+    });
+  });
+
+  test('is refused with an image that copies the config around other layers', async () => {
+    addForeign('evil.example/x:1', { layers: [] });
+    addContainer('evil.example/x:1');
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test('is refused when any container on the snapshot is of another image', async () => {
+    addForeign('evil.example/x:1', { config: digestOf('evil config') });
+    addContainer(RELEASED);
+    addContainer('evil.example/x:1');
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test('is refused without an image, and with one for another platform only', async () => {
+    addContainer('');
+    await expect(admit()).rejects.toMatchObject({
+      message: expect.stringContaining('the container names no image') as string,
+    });
+    containers = [];
+    names.set('multi:1', []);
+    addContainer('multi:1');
+    await expect(admit()).rejects.toMatchObject({
+      message: expect.stringContaining('multi:1 is not for this platform') as string,
+    });
+  });
+
+  test('whose image is gone is let in only if it was before', async () => {
+    addContainer('gone:1');
+    await expect(admit()).rejects.toMatchObject({
+      message: expect.stringContaining('the node has no image named gone:1') as string,
+    });
+    await expect(admit(true)).resolves.toBe(true);
+  });
+});
+
+describe('Kubernetes, which knows an image by its config', () => {
+  test('may have another name for the released config while the released image is there', async () => {
+    addForeign('evil.example/x:1', { layers: [] });
+    addContainer('evil.example/x:1', true);
+    await expect(admit()).resolves.toBe(true);
+    names.delete(RELEASED);
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test('gets no other config in', async () => {
+    addForeign('evil.example/x:1', { config: digestOf('evil config') });
+    addContainer('evil.example/x:1', true);
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+});
+
+describe('the entries of an index for this node', () => {
+  const entry = (platform?: { os: string; architecture: string }) => ({
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    digest: digestOf(JSON.stringify(platform ?? null)),
+    size: 1,
+    ...(platform === undefined ? {} : { platform }),
+  });
+  const own = entry({ os: 'linux', architecture: 'amd64' });
+  const other = entry({ os: 'linux', architecture: 'arm64' });
+  const nameless = entry();
+
+  test('are those of its platform, or those without one', () => {
+    const platform = nodePlatform('x64');
+    expect(entriesFor([other, nameless, own], platform)).toEqual([own]);
+    expect(entriesFor([other, nameless], platform)).toEqual([nameless]);
+    expect(entriesFor([other], platform)).toEqual([]);
+  });
+});
