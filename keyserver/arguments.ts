@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { NODE_CERTIFICATE_LIFETIME_MS } from '#src/base/limits.ts';
 
 export interface ServeOptions {
   /** Directory of the database and of what belongs to it. */
@@ -15,6 +16,8 @@ export interface ServeOptions {
   readonly enrollListen: string;
   readonly hostnames: readonly string[];
   readonly adminTls: { readonly certFile: string; readonly keyFile: string } | null;
+  /** How long a node certificate lives; nodes renew theirs after two thirds of it. */
+  readonly nodeCertificateLifetimeMs: number;
   readonly logLevel: string;
 }
 
@@ -29,6 +32,7 @@ const OPTIONS = {
   hostname: { type: 'string', multiple: true, default: [] as string[] },
   'admin-tls-cert': { type: 'string' },
   'admin-tls-key': { type: 'string' },
+  'node-certificate-life': { type: 'string' },
   'log-level': { type: 'string', default: 'info' },
 } as const;
 
@@ -68,6 +72,7 @@ export function parseArguments(args: readonly string[]): ServeOptions {
     enrollListen: values['enroll-listen'],
     hostnames: values.hostname,
     adminTls,
+    nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
     logLevel: values['log-level'],
   };
 }
@@ -81,6 +86,23 @@ function parse(args: readonly string[]) {
       cause: error,
     });
   }
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** A span like `30d`, at most as long as the default: a node that was given up should not stay a node for longer. */
+function parseLife(text: string | undefined): number {
+  if (text === undefined) return NODE_CERTIFICATE_LIFETIME_MS;
+  const match = /^([1-9]\d{0,8})([smhd])$/.exec(text);
+  const lifeMs = Number(match?.[1]) * (UNIT_MS[match?.[2] ?? ''] ?? Number.NaN);
+  if (lifeMs <= NODE_CERTIFICATE_LIFETIME_MS) return lifeMs;
+  throw new LatchkeyError(
+    'USAGE_INVALID',
+    `--node-certificate-life ${text} is not a span of at most 365 days`,
+    {
+      hint: 'give a number and a unit: 12h or 30d',
+    },
+  );
 }
 
 /**

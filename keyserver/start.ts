@@ -83,6 +83,7 @@ async function openKeyServer(
     keys: await openOrganizationKeys(organization.id, organization, custody),
     leaseVerificationJwk: organization.lease_public_jwk,
     releaseVerificationJwk: organization.release_public_jwk,
+    nodeCertificateLifetimeMs: options.nodeCertificateLifetimeMs,
     clock: systemClock,
     random: Math.random,
     changes: new ChangeFeed(),

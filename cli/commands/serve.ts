@@ -19,6 +19,7 @@ export function registerServe(program: Command, context: CommandContext): void {
     .option('--hostname <name...>', 'names and addresses under which nodes reach this server')
     .option('--admin-tls-cert <file>', 'certificate of the admin API (PEM), to listen beyond loopback')
     .option('--admin-tls-key <file>', 'its private key (PEM)')
+    .option('--node-certificate-life <span>', 'how long node certificates live, such as 30d (default: 365d)')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .addHelpText(
       'after',

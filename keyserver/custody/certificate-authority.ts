@@ -23,7 +23,6 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import {
   AUTHORITY_LIFETIME_MS,
   MAX_CLOCK_SKEW_MS,
-  NODE_CERTIFICATE_LIFETIME_MS,
   SERVER_CERTIFICATE_LIFETIME_MS,
 } from '#src/base/limits.ts';
 
@@ -97,15 +96,14 @@ export async function issueNodeCertificate(
   authority: Authority,
   request: NodeRequest,
   nodeId: string,
-  nowMs: number,
+  term: { readonly nowMs: number; readonly lifetimeMs: number },
 ): Promise<NodeCertificate> {
   const certificate = await issue(authority, {
     publicKey: await toCryptoKey(request.publicKey),
     commonName: nodeId,
     usage: ExtendedKeyUsage.clientAuth,
     alternatives: new SubjectAlternativeNameExtension([{ type: 'url', value: NODE_URI_PREFIX + nodeId }]),
-    nowMs,
-    lifetimeMs: NODE_CERTIFICATE_LIFETIME_MS,
+    ...term,
   });
   return {
     der: new Uint8Array(certificate.rawData),

@@ -57,12 +57,10 @@ export async function activate(server: KeyServer, request: ActivationRequest): P
   };
   const known = await findNode(server, server.store.read, candidate.keyThumbprint);
   const nodeId = known?.nodeId ?? candidate.newNodeId;
-  const certificate = await issueNodeCertificate(
-    server.keys,
-    certificateRequest,
-    nodeId,
-    server.clock.nowMs(),
-  );
+  const certificate = await issueNodeCertificate(server.keys, certificateRequest, nodeId, {
+    nowMs: server.clock.nowMs(),
+    lifetimeMs: server.nodeCertificateLifetimeMs,
+  });
   const verdict = await server.store.write((writer) =>
     decideAndRecord(server, writer, { keyDigest, candidate, nodeId, certificate, ...request }),
   );

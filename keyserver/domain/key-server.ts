@@ -12,6 +12,7 @@ export interface KeyServer {
   readonly leaseVerificationJwk: string;
   /** JWK that verifies release statements. */
   readonly releaseVerificationJwk: string;
+  readonly nodeCertificateLifetimeMs: number;
   readonly clock: Clock;
   /** Uniform in [0, 1); spreads renewals. */
   readonly random: () => number;

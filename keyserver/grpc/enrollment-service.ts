@@ -10,6 +10,7 @@ import type {
 import { activate } from '../domain/activate.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import type { CallLog } from './call-log.ts';
+import { renewCertificateAtMs } from './certificate-times.ts';
 import { RateLimit } from './rate-limit.ts';
 
 export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentServer {
@@ -31,11 +32,13 @@ export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentSe
         nodeName: request.nodeName,
         nodeTimeMs: request.nodeTimeMs,
       });
+      const { certificate } = activation;
       return {
         nodeId: activation.nodeId,
-        certificateDer: Buffer.from(activation.certificate.der),
+        certificateDer: Buffer.from(certificate.der),
         authorityDer: Buffer.from(server.keys.authorityCertificate),
-        certificateExpiresAtMs: activation.certificate.expiresAtMs,
+        certificateExpiresAtMs: certificate.expiresAtMs,
+        certificateRenewAtMs: renewCertificateAtMs(server, certificate),
         licenseId: activation.licenseId,
         productCode: activation.productCode,
         contact: activation.contact,

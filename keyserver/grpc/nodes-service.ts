@@ -7,11 +7,15 @@ import type {
   RenewLeasesRequest,
   RenewLeasesResponse,
   RenewalResult,
+  RotateCertificateRequest,
+  RotateCertificateResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import { acquireLease } from '../domain/acquire-lease.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { type Renewal, renewLeases } from '../domain/renew-leases.ts';
+import { rotateCertificate } from '../domain/rotate-certificate.ts';
 import type { CallLog } from './call-log.ts';
+import { renewCertificateAtMs } from './certificate-times.ts';
 import { toDenial } from './denial-message.ts';
 import { PeerCertificates } from './peer-certificate.ts';
 import type { OpenStreams } from './revocation-stream.ts';
@@ -44,6 +48,19 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
         },
       );
     },
+    rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
+      async (request, call) => {
+        const identity = await certificates.identify(call, server.clock.nowMs());
+        const certificate = await rotateCertificate(server, identity, request.certificateRequestDer);
+        return {
+          certificateDer: Buffer.from(certificate.der),
+          certificateExpiresAtMs: certificate.expiresAtMs,
+          certificateRenewAtMs: renewCertificateAtMs(server, certificate),
+          serverTimeMs: server.clock.nowMs(),
+        };
+      },
+      log,
+    ),
   };
 }
 

@@ -9,7 +9,8 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { nodeIdOfUri } from '../custody/certificate-authority.ts';
 import type { NodeIdentity } from '../domain/acquire-lease.ts';
 
-interface CertifiedIdentity extends NodeIdentity {
+export interface CertifiedIdentity extends NodeIdentity {
+  /** End of the certificate. */
   readonly expiresAtMs: number;
 }
 
@@ -24,11 +25,11 @@ export class PeerCertificates {
   async identify<Request, Response>(
     call: ServerUnaryCall<Request, Response> | ServerWritableStream<Request, Response>,
     nowMs: number,
-  ): Promise<NodeIdentity> {
+  ): Promise<CertifiedIdentity> {
     const certificate = call.getAuthContext().sslPeerCertificate;
     if (certificate === undefined) throw notActivated('came without a certificate');
     const identity = await this.#read(certificate.raw);
-    if (identity.expiresAtMs <= nowMs) throw notActivated('came with a certificate that has expired');
+    refuseExpired(identity, nowMs);
     return identity;
   }
 
@@ -53,8 +54,13 @@ export class PeerCertificates {
   }
 }
 
+/** @throws LatchkeyError DENIED_NODE_NOT_ACTIVATED once the certificate has ended */
+export function refuseExpired({ expiresAtMs }: CertifiedIdentity, nowMs: number): void {
+  if (expiresAtMs <= nowMs) throw notActivated('came with a certificate that has expired');
+}
+
 function notActivated(reason: string): LatchkeyError {
   return new LatchkeyError('DENIED_NODE_NOT_ACTIVATED', `the call ${reason}`, {
-    hint: 'activate the node again: latchkey node activate LICENSE-KEY',
+    hint: 'activate the node again: latchkey node activate, with the license key or a join token',
   });
 }

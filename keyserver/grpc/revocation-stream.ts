@@ -11,11 +11,11 @@ import type {
   WatchRevocationsRequest,
   WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
-import type { NodeIdentity } from '../domain/acquire-lease.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { type ChangesSince, type LicenseChange, licenseChangesSince } from '../domain/license-changes.ts';
 import type { CallLog } from './call-log.ts';
 import { toDenial } from './denial-message.ts';
+import { type CertifiedIdentity, refuseExpired } from './peer-certificate.ts';
 
 type Call = ServerWritableStream<WatchRevocationsRequest, WatchRevocationsResponse>;
 
@@ -30,7 +30,7 @@ export class OpenStreams {
     this.#log = log;
   }
 
-  open(call: Call, identity: NodeIdentity): void {
+  open(call: Call, identity: CertifiedIdentity): void {
     // It may have gone while its certificate was read; nothing would ever end its stream.
     if (call.cancelled) return;
     const { nodeId } = identity;
@@ -64,7 +64,7 @@ export class OpenStreams {
 class RevocationStream {
   readonly #server: KeyServer;
   readonly #call: Call;
-  readonly #identity: NodeIdentity;
+  readonly #identity: CertifiedIdentity;
   readonly #onEnd: (error?: unknown) => void;
   readonly #unsubscribe: () => void;
   readonly #heartbeat: NodeJS.Timeout;
@@ -73,7 +73,7 @@ class RevocationStream {
   #telling: Promise<void> = Promise.resolve();
   #ended = false;
 
-  constructor(server: KeyServer, call: Call, identity: NodeIdentity, onEnd: (error?: unknown) => void) {
+  constructor(server: KeyServer, call: Call, identity: CertifiedIdentity, onEnd: (error?: unknown) => void) {
     this.#server = server;
     this.#call = call;
     this.#identity = identity;
@@ -96,6 +96,8 @@ class RevocationStream {
     this.#telling = this.#telling.then(async () => {
       if (this.#ended) return;
       try {
+        // A stream can outlive the certificate it was opened with.
+        refuseExpired(this.#identity, this.#server.clock.nowMs());
         const since = await licenseChangesSince(this.#server, this.#identity, this.#toldRevision);
         this.#send(since, options.alsoWhenQuiet);
       } catch (error) {

@@ -1,13 +1,14 @@
 /** Trading a license key for a node certificate, and what follows from having one. */
 import 'reflect-metadata';
-import { type KeyObject, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
-import { Pkcs10CertificateRequestGenerator, X509Certificate } from '@peculiar/x509';
+import { type KeyObject, X509Certificate, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { openEnvelope } from '#src/crypto/envelope.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
 import type { ActivateResponse } from '#src/wire/generated/latchkey/node.ts';
-import { activateAt, connectKeyServer } from './key-server.ts';
+import { certificateOf } from './certificate-rotation.ts';
+import { type KeyServer, activateAt } from './key-server.ts';
 import type { LeaseAuthority } from './lease-keeper.ts';
 import { leaseVerificationKey, verifyLease } from './lease.ts';
 import type { NodeIdentity } from './node-identity.ts';
@@ -42,9 +43,8 @@ export async function activate(
   const others = before?.licenses.filter((license) => license.licenseId !== licenseId) ?? [];
   const identity: NodeIdentity = {
     nodeId: response.nodeId,
-    certificatePem: new X509Certificate(response.certificateDer).toString('pem'),
-    authorityPem: new X509Certificate(response.authorityDer).toString('pem'),
-    certificateExpiresAtMs: response.certificateExpiresAtMs,
+    ...certificateOf(response),
+    authorityPem: new X509Certificate(response.authorityDer).toString(),
     leaseVerificationJwk: response.leaseVerificationJwk,
     releaseVerificationJwk: response.releaseVerificationJwk,
     licenses: [...others, { licenseId, productCode, contact }],
@@ -54,7 +54,7 @@ export async function activate(
 
 /** The lease authority of an activated node. */
 export function leaseAuthority(
-  keyServerAddress: string,
+  keyServer: KeyServer,
   identity: NodeIdentity,
   privateKeyPem: string,
 ): LeaseAuthority {
@@ -62,7 +62,7 @@ export function leaseAuthority(
   const releaseKey = releaseVerificationKey(identity.releaseVerificationJwk);
   const nodeKey = createPrivateKey(privateKeyPem);
   return {
-    keyServer: connectKeyServer(keyServerAddress, { ...identity, privateKeyPem }),
+    keyServer,
     verify: (token, subject) =>
       verifyLease(token, verificationKey, {
         nodeId: identity.nodeId,
@@ -88,7 +88,7 @@ async function openImageKey(jwe: string, nodeKey: KeyObject): Promise<Buffer> {
 }
 
 /** PKCS#10 (RFC 2986): the node's public key and name, signed with its private key. */
-async function certificateRequest(privateKeyPem: string, nodeName: string): Promise<Buffer> {
+export async function certificateRequest(privateKeyPem: string, nodeName: string): Promise<Buffer> {
   const privateKey = createPrivateKey(privateKeyPem);
   const publicKey = createPublicKey(privateKey);
   const keys = {

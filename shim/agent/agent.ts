@@ -1,9 +1,7 @@
 /** The node agent put together: containerd on one side, the key server on the other, leases in between. */
-import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { Clock } from '#src/base/clock.ts';
-import { type ErrorCode, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import { KeyedMutex } from '#src/base/keyed-mutex.ts';
+import { type ErrorCode, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import { ContainerdConnection } from '../containerd/connection.ts';
 import { SnapshotDirectories } from '../snapshotter/directories.ts';
@@ -11,7 +9,6 @@ import { type Journal, openJournal } from '../snapshotter/journal.ts';
 import { LayerKeeper } from '../snapshotter/layer-keeper.ts';
 import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
 import { Snapshotter } from '../snapshotter/snapshotter.ts';
-import { activate, leaseAuthority } from './activation.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { ContainerdGate } from './containerd-gate.ts';
 import { ContainerGuard } from './container-guard.ts';
@@ -19,13 +16,13 @@ import { ContainerdSource } from './container-source.ts';
 import { ExtractionLedger } from './extraction-ledger.ts';
 import { KeyGrantor } from './key-grant.ts';
 import { ImageGuard } from './image-guard.ts';
-import type { KeyServer } from './key-server.ts';
 import { LayerIndex } from './layer-index.ts';
 import { type HeldLease, LeaseKeeper, fromDenial } from './lease-keeper.ts';
 import { LeaseRenewal } from './lease-renewal.ts';
 import { subjectKey } from './lease.ts';
 import { nodePlatform } from './node-platform.ts';
-import { IdentityStore, type NodeIdentity } from './node-identity.ts';
+import type { NodeIdentity } from './node-identity.ts';
+import { type Activated, NodeMembership } from './node-membership.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { RevocationWatch } from './revocation-watch.ts';
 
@@ -43,12 +40,6 @@ const STOPS_CONTAINERS: ReadonlySet<ErrorCode> = new Set([
   'DENIED_NODE_BANNED',
   'DENIED_NODE_UNKNOWN',
 ]);
-
-interface Activated {
-  readonly identity: NodeIdentity;
-  readonly licenseId: string;
-  readonly productCode: string;
-}
 
 export interface AgentParts {
   readonly config: AgentConfig;
@@ -68,21 +59,27 @@ export class Agent {
   readonly watch: RevocationWatch;
   /** License id -> the denial that starts get under it; what is not here is in force, as far as is known. */
   readonly refusedLicenses = new Map<string, ErrorCode>();
-  identity: NodeIdentity | undefined;
   readonly #parts: AgentParts;
   readonly #journal: Journal;
   readonly #gate: ContainerdGate;
-  readonly #identities: IdentityStore;
+  readonly #membership: NodeMembership;
   readonly #renewal: LeaseRenewal;
-  readonly #activations = new KeyedMutex<string>();
-  #keyServer: KeyServer | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: AgentParts) {
     const { config, clock, log, overlayOptions, copyTree } = parts;
     this.#parts = parts;
     this.containerd = new ContainerdConnection(config.containerdAddress);
-    this.#identities = new IdentityStore(config.paths.identityDirectory);
+    this.#membership = new NodeMembership({
+      config,
+      clock,
+      log,
+      onLine: (authority) => {
+        this.leases.setAuthority(authority);
+        this.watch.start(authority.keyServer);
+        this.#renewal.start(authority.keyServer);
+      },
+    });
     this.leases = new LeaseKeeper(clock, {
       onEnded: (lease, reason) => void this.#leaseEnded(lease, reason),
     });
@@ -145,8 +142,7 @@ export class Agent {
   async start(): Promise<void> {
     await this.snapshotter.cleanup();
     for (const snapshot of this.snapshotter.list()) this.#keepBlob(snapshot);
-    this.identity = await this.#identities.load();
-    if (this.identity !== undefined) await this.#connect(this.identity);
+    await this.#membership.start();
     this.#sweepTimer = setInterval(() => void this.#sweep(), SWEEP_MS);
   }
 
@@ -155,27 +151,12 @@ export class Agent {
    * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*, CONFIG_INVALID
    */
   activate(licenseKey: string): Promise<Activated> {
-    // One at a time: each adds its license to what the one before has written.
-    return this.#activations.run('node', () => this.#activateNow(licenseKey));
+    return this.#membership.activate(licenseKey);
   }
 
-  async #activateNow(licenseKey: string): Promise<Activated> {
-    const { config, clock, log } = this.#parts;
-    const authorityPem = await readFile(config.authorityFile, 'utf8').catch((error: unknown) => {
-      throw new LatchkeyError('CONFIG_INVALID', `the authority file ${config.authorityFile} cannot be read`, {
-        hint: 'copy authority.pem from the software vendor to this path',
-        cause: error,
-      });
-    });
-    const privateKeyPem = await this.#identities.privateKeyPem();
-    const { enrollmentAddress, nodeName } = config;
-    const request = { enrollmentAddress, authorityPem, licenseKey, nodeName, privateKeyPem };
-    const { identity, response } = await activate(request, this.identity, clock);
-    await this.#identities.save(identity);
-    this.identity = identity;
-    await this.#connect(identity);
-    log.info({ nodeId: identity.nodeId, licenseId: response.licenseId }, 'activated');
-    return { identity, licenseId: response.licenseId, productCode: response.productCode };
+  /** Undefined while the node is not activated. */
+  get identity(): NodeIdentity | undefined {
+    return this.#membership.identity;
   }
 
   /** Ends everything but what containerd holds mounted; plaintext stays in memory for a quick restart. */
@@ -183,19 +164,9 @@ export class Agent {
     clearInterval(this.#sweepTimer);
     this.watch.stop();
     this.#renewal.stop();
-    this.#keyServer?.close();
+    this.#membership.stop();
     this.containerd.close();
     this.#journal.close();
-  }
-
-  async #connect(identity: NodeIdentity): Promise<void> {
-    const { keyServerAddress } = this.#parts.config;
-    const authority = leaseAuthority(keyServerAddress, identity, await this.#identities.privateKeyPem());
-    this.#keyServer?.close();
-    this.#keyServer = authority.keyServer;
-    this.leases.setAuthority(authority);
-    this.watch.start(authority.keyServer);
-    this.#renewal.start(authority.keyServer);
   }
 
   async #licenseChanged(change: LicenseChange, revision: number): Promise<void> {

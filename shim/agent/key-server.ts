@@ -11,6 +11,8 @@ import {
   NodesClient,
   type RenewLeasesRequest,
   type RenewLeasesResponse,
+  type RotateCertificateRequest,
+  type RotateCertificateResponse,
   type WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
@@ -30,6 +32,7 @@ export interface KeyServerCredentials {
   readonly privateKeyPem: string;
 }
 
+/** What leases and the watch ask of the key server. */
 export interface KeyServer {
   readonly address: string;
   acquireLease(request: AcquireLeaseRequest): Promise<AcquireLeaseResponse>;
@@ -40,8 +43,13 @@ export interface KeyServer {
   close(): void;
 }
 
+/** One connection with one certificate. */
+export interface KeyServerChannel extends KeyServer {
+  rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse>;
+}
+
 /** Opens the channel; nothing is sent before the first call. */
-export function connectKeyServer(address: string, identity: KeyServerCredentials): KeyServer {
+export function connectKeyServer(address: string, identity: KeyServerCredentials): KeyServerChannel {
   const channelCredentials = credentials.createSsl(
     Buffer.from(identity.authorityPem),
     Buffer.from(identity.privateKeyPem),
@@ -65,6 +73,7 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
     address,
     acquireLease: (request) => call(client.acquireLease.bind(client), request),
     renewLeases: (request) => call(client.renewLeases.bind(client), request),
+    rotateCertificate: (request) => call(client.rotateCertificate.bind(client), request),
     watchRevocations: (afterRevision) => client.watchRevocations({ afterRevision }),
     explain,
     close: () => {

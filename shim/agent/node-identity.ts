@@ -20,6 +20,8 @@ const identitySchema = z.object({
   certificatePem: z.string(),
   authorityPem: z.string(),
   certificateExpiresAtMs: z.int(),
+  /** 0 on a node that was activated before certificates were renewed: then at once. */
+  certificateRenewAtMs: z.int().default(0),
   leaseVerificationJwk: z.string(),
   /** Verifies release statements; '' on a node that was activated before there were any. */
   releaseVerificationJwk: z.string().default(''),

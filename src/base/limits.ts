@@ -197,8 +197,12 @@ export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
 export const WATCH_DEAD_AFTER_MS = 45 * SECOND_MS;
 /** How long a start may wait for the key server; kubelet's own limit for a CRI call is 2 minutes. */
 export const KEY_SERVER_CALL_TIMEOUT_MS = 5 * SECOND_MS;
-/** How long a node certificate lives; a node is activated again before that, and `node status` shows the date. */
+/** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */
 export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
+/** A node asks for the next certificate after this part of its life: a third is left for key servers that are away ... */
+export const CERTIFICATE_RENEW_FRACTION = 2 / 3;
+/** ... give or take this part, so that nodes that were set up together do not come all at once. */
+export const CERTIFICATE_RENEW_JITTER = 0.1;
 /** Leases renewed in one call. */
 export const MAX_LEASES_PER_RENEWAL = 100;
 /** A typed license key with any grouping; more is not a license key. */

@@ -131,7 +131,11 @@ describe('open streams', () => {
     };
     const streams = new OpenStreams({ changes } as unknown as KeyServer, () => undefined);
     const call = Object.assign(new EventEmitter(), { cancelled: true, request: { afterRevision: 0 } });
-    streams.open(call as unknown as Parameters<OpenStreams['open']>[0], { nodeId: 'n', keyThumbprint: 't' });
+    streams.open(call as unknown as Parameters<OpenStreams['open']>[0], {
+      nodeId: 'n',
+      keyThumbprint: 't',
+      expiresAtMs: 0,
+    });
     expect(subscriptions).toBe(0);
   });
 });

@@ -11,6 +11,7 @@ const identity: NodeIdentity = {
   certificatePem: 'certificate',
   authorityPem: 'authority',
   certificateExpiresAtMs: 1_900_000_000_000,
+  certificateRenewAtMs: 1_800_000_000_000,
   leaseVerificationJwk: '{}',
   releaseVerificationJwk: '{}',
   licenses: [{ licenseId: 'lic-1', productCode: 'acme', contact: 'license@acme.example' }],

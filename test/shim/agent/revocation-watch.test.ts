@@ -55,12 +55,7 @@ function socketPath(): string {
 }
 
 async function startServer(): Promise<void> {
-  const unused = (): never => {
-    throw new TypeError('only the watch is served');
-  };
-  const service: NodesServer = {
-    acquireLease: unused,
-    renewLeases: unused,
+  const service: Pick<NodesServer, 'watchRevocations'> = {
     watchRevocations: (stream: Stream) => {
       streams.push(stream);
       onWatch(stream);

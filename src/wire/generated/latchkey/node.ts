@@ -55,6 +55,21 @@ export interface ActivateResponse {
   leaseVerificationJwk: string;
   /** JSON Web Key of the Ed25519 key that signs release statements. */
   releaseVerificationJwk: string;
+  /** When the node should ask for the next certificate. */
+  certificateRenewAtMs: number;
+}
+
+export interface RotateCertificateRequest {
+  /** PKCS#10, DER, signed with the node key. */
+  certificateRequestDer: Buffer;
+  nodeTimeMs: number;
+}
+
+export interface RotateCertificateResponse {
+  certificateDer: Buffer;
+  certificateExpiresAtMs: number;
+  certificateRenewAtMs: number;
+  serverTimeMs: number;
 }
 
 export interface AcquireLeaseRequest {
@@ -232,6 +247,7 @@ function createBaseActivateResponse(): ActivateResponse {
     contact: "",
     leaseVerificationJwk: "",
     releaseVerificationJwk: "",
+    certificateRenewAtMs: 0,
   };
 }
 
@@ -263,6 +279,9 @@ export const ActivateResponse: MessageFns<ActivateResponse> = {
     }
     if (message.releaseVerificationJwk !== "") {
       writer.uint32(74).string(message.releaseVerificationJwk);
+    }
+    if (message.certificateRenewAtMs !== 0) {
+      writer.uint32(80).int64(message.certificateRenewAtMs);
     }
     return writer;
   },
@@ -352,6 +371,14 @@ export const ActivateResponse: MessageFns<ActivateResponse> = {
             message.releaseVerificationJwk = reader.string();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.certificateRenewAtMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -378,6 +405,165 @@ export const ActivateResponse: MessageFns<ActivateResponse> = {
     message.contact = object.contact ?? "";
     message.leaseVerificationJwk = object.leaseVerificationJwk ?? "";
     message.releaseVerificationJwk = object.releaseVerificationJwk ?? "";
+    message.certificateRenewAtMs = object.certificateRenewAtMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseRotateCertificateRequest(): RotateCertificateRequest {
+  return { certificateRequestDer: Buffer.alloc(0), nodeTimeMs: 0 };
+}
+
+export const RotateCertificateRequest: MessageFns<RotateCertificateRequest> = {
+  encode(message: RotateCertificateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificateRequestDer.length !== 0) {
+      writer.uint32(10).bytes(message.certificateRequestDer);
+    }
+    if (message.nodeTimeMs !== 0) {
+      writer.uint32(16).int64(message.nodeTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RotateCertificateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRotateCertificateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificateRequestDer = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nodeTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RotateCertificateRequest>): RotateCertificateRequest {
+    return RotateCertificateRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RotateCertificateRequest>): RotateCertificateRequest {
+    const message = createBaseRotateCertificateRequest();
+    message.certificateRequestDer = object.certificateRequestDer ?? Buffer.alloc(0);
+    message.nodeTimeMs = object.nodeTimeMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseRotateCertificateResponse(): RotateCertificateResponse {
+  return { certificateDer: Buffer.alloc(0), certificateExpiresAtMs: 0, certificateRenewAtMs: 0, serverTimeMs: 0 };
+}
+
+export const RotateCertificateResponse: MessageFns<RotateCertificateResponse> = {
+  encode(message: RotateCertificateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificateDer.length !== 0) {
+      writer.uint32(10).bytes(message.certificateDer);
+    }
+    if (message.certificateExpiresAtMs !== 0) {
+      writer.uint32(16).int64(message.certificateExpiresAtMs);
+    }
+    if (message.certificateRenewAtMs !== 0) {
+      writer.uint32(24).int64(message.certificateRenewAtMs);
+    }
+    if (message.serverTimeMs !== 0) {
+      writer.uint32(32).int64(message.serverTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RotateCertificateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRotateCertificateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificateDer = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.certificateExpiresAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.certificateRenewAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.serverTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RotateCertificateResponse>): RotateCertificateResponse {
+    return RotateCertificateResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RotateCertificateResponse>): RotateCertificateResponse {
+    const message = createBaseRotateCertificateResponse();
+    message.certificateDer = object.certificateDer ?? Buffer.alloc(0);
+    message.certificateExpiresAtMs = object.certificateExpiresAtMs ?? 0;
+    message.certificateRenewAtMs = object.certificateRenewAtMs ?? 0;
+    message.serverTimeMs = object.serverTimeMs ?? 0;
     return message;
   },
 };
@@ -1296,6 +1482,18 @@ export const NodesService = {
       Buffer.from(WatchRevocationsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchRevocationsResponse => WatchRevocationsResponse.decode(value),
   },
+  /** A new certificate for the present node key, before the present certificate ends. */
+  rotateCertificate: {
+    path: "/latchkey.node.v1.Nodes/RotateCertificate" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RotateCertificateRequest): Buffer =>
+      Buffer.from(RotateCertificateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RotateCertificateRequest => RotateCertificateRequest.decode(value),
+    responseSerialize: (value: RotateCertificateResponse): Buffer =>
+      Buffer.from(RotateCertificateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RotateCertificateResponse => RotateCertificateResponse.decode(value),
+  },
 } as const;
 
 export interface NodesServer extends UntypedServiceImplementation {
@@ -1305,6 +1503,8 @@ export interface NodesServer extends UntypedServiceImplementation {
   renewLeases: handleUnaryCall<RenewLeasesRequest, RenewLeasesResponse>;
   /** Every change of a license of this node, from a revision on, and heartbeats. */
   watchRevocations: handleServerStreamingCall<WatchRevocationsRequest, WatchRevocationsResponse>;
+  /** A new certificate for the present node key, before the present certificate ends. */
+  rotateCertificate: handleUnaryCall<RotateCertificateRequest, RotateCertificateResponse>;
 }
 
 export interface NodesClient extends Client {
@@ -1350,6 +1550,22 @@ export interface NodesClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchRevocationsResponse>;
+  /** A new certificate for the present node key, before the present certificate ends. */
+  rotateCertificate(
+    request: RotateCertificateRequest,
+    callback: (error: ServiceError | null, response: RotateCertificateResponse) => void,
+  ): ClientUnaryCall;
+  rotateCertificate(
+    request: RotateCertificateRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RotateCertificateResponse) => void,
+  ): ClientUnaryCall;
+  rotateCertificate(
+    request: RotateCertificateRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RotateCertificateResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const NodesClient = makeGenericClientConstructor(NodesService, "latchkey.node.v1.Nodes") as unknown as {
