@@ -35,26 +35,24 @@ const STREAM_SERVER = { stream_server_address: '127.0.0.1', stream_server_port: 
 /** Machines without CAP_SYS_RESOURCE cannot lower a score. */
 const RUNTIME = { restrict_oom_score_adj: true };
 
-function cni({ directory }: LabConfiguration): TomlTable {
-  return { bin_dir: join(directory, 'cni'), conf_dir: join(directory, 'cni') };
-}
-
 function criVersion2(lab: LabConfiguration): TomlTable {
+  const cni = join(lab.directory, 'cni');
   return {
     'io.containerd.grpc.v1.cri': {
       ...STREAM_SERVER,
       ...RUNTIME,
       sandbox_image: lab.sandboxImage,
-      cni: cni(lab),
+      cni: { bin_dir: cni, conf_dir: cni },
       containerd: { snapshotter: 'overlayfs' },
     },
   };
 }
 
 function criVersion3(lab: LabConfiguration): TomlTable {
+  const cni = join(lab.directory, 'cni');
   return {
     'io.containerd.grpc.v1.cri': STREAM_SERVER,
-    'io.containerd.cri.v1.runtime': { ...RUNTIME, cni: cni(lab) },
+    'io.containerd.cri.v1.runtime': { ...RUNTIME, cni: { bin_dirs: [cni], conf_dir: cni } },
     'io.containerd.cri.v1.images': {
       snapshotter: 'overlayfs',
       pinned_images: { sandbox: lab.sandboxImage },

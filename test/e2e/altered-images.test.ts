@@ -145,6 +145,31 @@ describeOnEachContainerd('altered images', (containerd) => {
     expect(refusal).toContain(CONTACT);
   });
 
+  test('foreign-config: refused at its start by ctr and by Kubernetes where the true image has been opened', async () => {
+    const image = gated.site.reference('foreign-config');
+    expect((await gated.pullWithCtr('latchkey', gated.image)).status).toBe(0);
+    expect((await gated.pullWithCtr('latchkey', image)).status).toBe(0);
+    await gated.site.cri.pullImage(image);
+    for (const refusal of [
+      (await gated.runWithCtr('foreign-config', 'latchkey', image)).output,
+      await refusalOf(gated.site.cri.runPod('foreign-config', image)),
+    ]) {
+      expect(refusal).toContain('DENIED_IMAGE_ALTERED');
+      expect(refusal).toMatch(/foreign-config:1: the config sha256:\w+ is not the released one/);
+      expect(refusal).toContain(licenseId);
+      expect(refusal).toContain(CONTACT);
+    }
+    expect((await gated.runWithCtr('true-config')).output).toContain(SECRET);
+  });
+
+  test('the released config around other layers: refused where the true image has been opened', async () => {
+    const image = await gated.copyConfigWithForeignLayers('junk');
+    expect((await gated.pullWithCtr('latchkey', image)).status).toBe(0);
+    const { output } = await gated.runWithCtr('junk', 'latchkey', image);
+    expect(output).toContain('DENIED_IMAGE_ALTERED');
+    expect(output).not.toContain(SECRET);
+  });
+
   async function material(name: string): Promise<Material> {
     const layout = openLayout(gated.site.layout(name));
     const { bytes } = await layout.readManifest('1');
