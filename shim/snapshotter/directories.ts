@@ -62,8 +62,12 @@ export class SnapshotDirectories {
     }
   }
 
-  /** Removes a snapshot's files, also from the other store, where a crash in `moveToDisk` may have left some. */
+  /**
+   * Removes a snapshot's files, also from the other store, where a crash in `moveToDisk` may have left some. The marker
+   * goes first: an agent that is killed half-way must not find the rest and take it for a whole layer.
+   */
   async remove({ id }: Pick<Snapshot, 'id'>): Promise<void> {
+    await rm(this.#marker({ id, store: 'memory' }), { force: true });
     for (const store of ['memory', 'disk'] as const) {
       await rm(this.#base({ id, store }), { recursive: true, force: true });
     }

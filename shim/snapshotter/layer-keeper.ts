@@ -49,6 +49,11 @@ export class LayerKeeper {
     return this.#lastUsedMs.get(snapshot.id) ?? 0;
   }
 
+  /** The snapshot is gone for good; its id is never used again. */
+  forget(snapshot: Snapshot): void {
+    this.#lastUsedMs.delete(snapshot.id);
+  }
+
   isPresent(snapshot: Snapshot): Promise<boolean> {
     return snapshot.kind === 'committed'
       ? this.#directories.isReady(snapshot)
@@ -98,10 +103,12 @@ export class LayerKeeper {
       await this.#directories.markReady(snapshot);
     } catch (error) {
       failure = neverNotFound(error);
-      await this.#directories.remove(snapshot);
     }
     const outcome = snapshot.gate === null ? undefined : this.#gate.closeExtraction(token);
-    if (failure !== undefined) throw explainRestore(snapshot.layer, outcome, failure);
+    if (failure === undefined) return;
+    // containerd may still be writing there for a moment; without its marker the next restore begins anew.
+    await this.#directories.remove(snapshot).catch(() => undefined);
+    throw explainRestore(snapshot.layer, outcome, failure);
   }
 }
 

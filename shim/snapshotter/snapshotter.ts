@@ -75,6 +75,8 @@ export class Snapshotter {
     const isStart = snapshot.layer === null;
     if (isStart && isGated(chain)) await admitContainers(this.#parts, snapshot, chain);
     await this.#authorizeAndEnsure(chain, snapshot.gate, isStart);
+    // Its client may have given up meanwhile, and removed it.
+    this.#find(key);
     await this.#createDirectories(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
@@ -125,6 +127,7 @@ export class Snapshotter {
     }
     this.#parts.gate.closeExtraction(key);
     this.#parts.journal.remove(snapshot.id);
+    this.#parts.keeper.forget(snapshot);
     await this.#parts.directories.remove(snapshot);
   }
 

@@ -1,0 +1,81 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { fakeLayer } from '../../fakes/scripted-gate.ts';
+import { SnapshotterSite } from '../../fakes/snapshotter-site.ts';
+import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
+
+const directory = temporaryDirectory();
+const mayMount = process.getuid?.() === 0;
+
+let site: SnapshotterSite;
+beforeEach(async () => {
+  site = await SnapshotterSite.open(directory());
+});
+afterEach(() => site.close());
+
+async function gatedLayer(): Promise<string> {
+  const base = await site.unpack(fakeLayer('base', 'plain'));
+  return site.unpack(fakeLayer('app', 'encrypted'), base);
+}
+
+describe.skipIf(!mayMount)('a removal that ends half-way (needs the right to mount)', () => {
+  /** Something is mounted among the files, which no removal gets past: as far as an agent that is killed comes. */
+  function block(files: string): () => void {
+    const busy = join(files, 'busy');
+    mkdirSync(busy);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', busy]);
+    return () => execFileSync('umount', [busy]);
+  }
+
+  test('leaves no layer that counts as whole', async () => {
+    const snapshot = site.snapshotter.stat(await gatedLayer());
+    const unblock = block(site.directories.files(snapshot));
+    try {
+      await expect(site.keeper.drop(snapshot)).rejects.toThrow('busy');
+      site.restart();
+      expect(existsSync(site.directories.files(snapshot))).toBe(true);
+      expect(await site.keeper.isPresent(snapshot)).toBe(false);
+    } finally {
+      unblock();
+    }
+    await site.snapshotter.view({ key: site.key('view'), parent: snapshot.key, labels: {} });
+    expect(site.gate.applied).toHaveLength(1);
+  });
+
+  test('after a failed restore does not hide why that failed, and leaves no key to ask for', async () => {
+    const snapshot = site.snapshotter.stat(await gatedLayer());
+    await site.keeper.drop(snapshot);
+    let unblock = (): void => undefined;
+    site.gate.onApply = () => {
+      unblock = block(site.directories.files(snapshot));
+    };
+    site.gate.applyFailure = new LatchkeyError('STORAGE_FAILED', 'containerd went away');
+    try {
+      const view = { key: site.key('view'), parent: snapshot.key, labels: {} };
+      await expect(site.snapshotter.view(view)).rejects.toMatchObject({ code: 'INPUT_DIGEST_MISMATCH' });
+      expect(site.gate.ledger.unclaimed()).toEqual([]);
+    } finally {
+      unblock();
+    }
+  });
+});
+
+test('a container that is removed while its layers are made leaves no directory behind', async () => {
+  const top = await gatedLayer();
+  const key = site.key('container');
+  await site.snapshotter.prepare({ key, parent: top, labels: {} });
+  const snapshot = site.snapshotter.stat(key);
+  await site.keeper.drop(site.snapshotter.stat(top));
+  const answer = site.snapshotter.mounts(key);
+  const removed = new Promise<void>((resolve, reject) => {
+    site.gate.onApply = () => {
+      site.snapshotter.remove(key).then(resolve, reject);
+    };
+  });
+  await expect(answer).rejects.toMatchObject({ code: 'STATE_NOT_FOUND' });
+  await removed;
+  expect(existsSync(join(site.roots.memory, String(snapshot.id)))).toBe(false);
+});
