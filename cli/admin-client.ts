@@ -6,11 +6,14 @@ import * as z from 'zod';
 import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
 import {
   type ApiToken,
+  type CreatedJoinToken,
   type CreatedLicense,
   type CreatedToken,
   type Customer,
   type CustomerInput,
   type ElementsInput,
+  type JoinToken,
+  type JoinTokenRequest,
   type Lease,
   type License,
   type LicenseRequest,
@@ -26,9 +29,11 @@ import {
   type WrappedElements,
   apiTokenSchema,
   auditPageSchema,
+  createdJoinTokenSchema,
   createdLicenseSchema,
   createdTokenSchema,
   customerSchema,
+  joinTokenSchema,
   leaseSchema,
   licenseSchema,
   mintedImageKeySchema,
@@ -103,6 +108,18 @@ export class AdminClient {
 
   changeLicense(id: string, verb: 'suspend' | 'reinstate' | 'revoke', reason?: string): Promise<License> {
     return this.#post(`licenses/${encodeURIComponent(id)}:${verb}`, { reason }, licenseSchema);
+  }
+
+  createJoinToken(licenseId: string, input: JoinTokenRequest): Promise<CreatedJoinToken> {
+    return this.#post(`licenses/${encodeURIComponent(licenseId)}/join-tokens`, input, createdJoinTokenSchema);
+  }
+
+  joinTokens(): Promise<JoinToken[]> {
+    return this.#list('join-tokens', joinTokenSchema);
+  }
+
+  revokeJoinToken(id: string): Promise<JoinToken> {
+    return this.#post(`join-tokens/${encodeURIComponent(id)}:revoke`, undefined, joinTokenSchema);
   }
 
   leases(): Promise<Lease[]> {

@@ -22,7 +22,7 @@ export function parseProductCode(text: string): string {
 
 /** A reader of ids that begin with a prefix, as `lic_0191b2f0-...` does. */
 export function idParser(
-  prefix: 'lic' | 'node' | 'rel' | 'token',
+  prefix: 'join' | 'lic' | 'node' | 'rel' | 'token',
   listCommand: string,
 ): (text: string) => string {
   const pattern = new RegExp(`^${prefix}_[0-9A-Za-z-]{1,64}$`);

@@ -6,6 +6,7 @@ import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
+import { registerJoinTokens } from './join-token.ts';
 import {
   formatDuration,
   formatInstant,
@@ -37,6 +38,7 @@ const parseLicenseId = idParser('lic', 'latchkey license list');
 export function registerLicense(program: Command, context: CommandContext): void {
   const license = program.command('license').description('licenses: who may run what, where and how long');
   registerCreate(license, context);
+  registerJoinTokens(license, context);
   withAdminOptions(license.command('list'))
     .description('list licenses')
     .addHelpText('after', '\nExample:\n  latchkey license list')

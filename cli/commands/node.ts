@@ -41,8 +41,8 @@ function registerRun(node: Command, context: CommandContext): void {
 
 function registerActivate(node: Command, context: CommandContext): void {
   withSocket(node.command('activate', { isDefault: false }), context)
-    .description('activate this machine with a license key')
-    .argument('<license-key>', 'the key, or - to read it from standard input')
+    .description('activate this machine with a license key or a join token')
+    .argument('<key-or-token>', 'the license key or join token, or - to read it from standard input')
     .addHelpText('after', '\nExample:\n  latchkey node activate LK-XXXXXX-XXXXXX-XXXXXX-XXXXXX-XXXXXX-XXXXXX')
     .action(async (argument: string, options: SocketOptions, command: Command) => {
       const licenseKey = argument === '-' ? await readLine() : argument;

@@ -4,12 +4,14 @@ import { DEFAULT_MIGRATION_TABLE, type Migration, Migrator } from 'kysely/migrat
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import * as initial from './migrations/0001-initial.ts';
 import * as releaseStatements from './migrations/0002-release-statements.ts';
+import * as nodeLife from './migrations/0003-node-life.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
 const MIGRATIONS: Record<string, Migration> = {
   '0001-initial': initial,
   '0002-release-statements': releaseStatements,
+  '0003-node-life': nodeLife,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

@@ -104,6 +104,34 @@ export interface NodeTable extends Row {
   readonly key_thumbprint: string;
   certificate_serial: string;
   certificate_expires_at_ms: number;
+  /** Where the node belongs, as it said at its activation: a cluster's id or a name; null when it did not say. */
+  installation: string | null;
+}
+
+/** How a node was heard last; see src/licensing/node-chain.ts. */
+export interface NodeSessionTable {
+  readonly node_id: string;
+  sequence: number;
+  token: string;
+  previous_token: string;
+  opened_by: string;
+  machine: string;
+  boot: string;
+  boot_time_ms: number;
+  counter: number;
+  window: number;
+}
+
+/** Lets machines be enrolled under a license without its key. */
+export interface JoinTokenTable extends Row {
+  readonly license_id: string;
+  /** SHA-256 of the token. */
+  readonly token_digest: string;
+  uses_left: number;
+  readonly expires_at_ms: number;
+  revoked_at_ms: number | null;
+  /** The node that used it last may repeat that. */
+  last_node_id: string | null;
 }
 
 export interface LeaseTable extends Row {
@@ -152,6 +180,8 @@ export interface Database {
   license: LicenseTable;
   license_node: LicenseNodeTable;
   node: NodeTable;
+  node_session: NodeSessionTable;
+  join_token: JoinTokenTable;
   lease: LeaseTable;
   audit_event: AuditEventTable;
   api_token: ApiTokenTable;

@@ -1,11 +1,10 @@
 /**
- * Activation: a license key, used this once, makes a machine a node. The machine proves its own key; from
- * then on it is that key, and the license key is not needed again.
+ * Activation: a license key or a join token, used this once, makes a machine a node. The machine proves its own key; from
+ * then on it is that key, and what it was enrolled with is not needed again.
  */
 import { type JWK, calculateJwkThumbprint } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { decide } from '#src/licensing/decide.ts';
-import { licenseKeyDigest, parseLicenseKey } from '#src/licensing/license-key.ts';
 import { nextLicenseState } from '#src/licensing/license-state.ts';
 import { type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
 import {
@@ -14,15 +13,19 @@ import {
   parseNodeRequest,
 } from '../custody/certificate-authority.ts';
 import type { Writer } from '../db/store.ts';
-import { type GrantableLicense, loadLicenseOfKey, loadOrganization } from './decision-facts.ts';
+import { type GrantableLicense, loadOrganization } from './decision-facts.ts';
 import { denialError } from './denial.ts';
+import { type Credential, loadCredential, readCredential } from './enrolment-credential.ts';
 import { newId } from './ids.ts';
+import { useJoinToken } from './join-tokens.ts';
 import type { KeyServer } from './key-server.ts';
 import { usedSeats } from './license-nodes.ts';
 import { nextRevision } from './revision.ts';
 
 export interface ActivationRequest {
+  /** This or a join token; the other is empty. */
   readonly licenseKey: string;
+  readonly joinToken: string;
   /** PKCS#10, DER, P-256. */
   readonly certificateRequest: Uint8Array;
   readonly nodeName: string;
@@ -45,8 +48,7 @@ const MAX_NODE_NAME = 253;
  */
 export async function activate(server: KeyServer, request: ActivationRequest): Promise<Activation> {
   checkNodeName(request.nodeName);
-  const key = parseLicenseKey(request.licenseKey);
-  const keyDigest = licenseKeyDigest(key, server.keys.lookupKey);
+  const credential = readCredential(server, request.licenseKey, request.joinToken);
   const certificateRequest = await parseNodeRequest(request.certificateRequest);
   const publicJwk = certificateRequest.publicKey.export({ format: 'jwk' }) as JWK;
   const candidate: Candidate = {
@@ -62,7 +64,10 @@ export async function activate(server: KeyServer, request: ActivationRequest): P
     lifetimeMs: server.nodeCertificateLifetimeMs,
   });
   const verdict = await server.store.write((writer) =>
-    decideAndRecord(server, writer, { keyDigest, candidate, nodeId, certificate, ...request }),
+    decideAndRecord(server, writer, {
+      ...{ credential, candidate, nodeId, certificate },
+      nodeTimeMs: request.nodeTimeMs,
+    }),
   );
   if (verdict instanceof LatchkeyError) throw verdict;
   server.changes.publish([nodeId]);
@@ -87,7 +92,7 @@ interface Candidate {
 }
 
 interface Enrolment {
-  readonly keyDigest: string;
+  readonly credential: Credential;
   readonly candidate: Candidate;
   readonly nodeId: string;
   readonly certificate: NodeCertificate;
@@ -117,12 +122,19 @@ async function decideAndRecord(
       hint: 'try again',
     });
   }
-  const found = await loadLicenseOfKey(writer, enrolment.keyDigest, organization.contact);
-  const license = found === undefined ? undefined : await withSeats(writer, found, nodeId);
+  const opened = await loadCredential(server, writer, enrolment.credential, {
+    nodeId,
+    contact: organization.contact,
+    nowMs,
+  });
+  const { joinToken } = opened;
+  const by = joinToken === undefined ? {} : { joinTokenId: joinToken.tokenId };
+  const license = opened.license && (await withSeats(writer, opened.license, nodeId));
   const decision = decide({
     sealed: false,
     node,
     licenses: license === undefined ? [] : [license],
+    noLicense: opened.denial,
     image: undefined,
     nowMs,
     nodeTimeMs: enrolment.nodeTimeMs,
@@ -134,15 +146,16 @@ async function decideAndRecord(
       target: licenseId ?? 'unknown',
       outcome: 'denied',
       code,
-      detail: { name: candidate.name },
+      detail: { name: candidate.name, ...by },
     });
     return denialError(decision);
   }
   await admit(server, writer, enrolment, decision.license, nowMs);
+  if (joinToken !== undefined) await useJoinToken(writer, joinToken, nodeId);
   await record({
     target: decision.license.licenseId,
     outcome: 'allowed',
-    detail: { nodeId, name: candidate.name, keyThumbprint: candidate.keyThumbprint },
+    detail: { nodeId, name: candidate.name, keyThumbprint: candidate.keyThumbprint, ...by },
   });
   const { licenseId, productCode, contact } = decision.license;
   return { licenseId, productCode, contact };

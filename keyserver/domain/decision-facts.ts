@@ -94,6 +94,16 @@ export async function loadLicenseOfKey(
   return row === undefined ? undefined : toLicenseFacts(row, defaultContact, SEAT_HELD);
 }
 
+/** A license by its id; undefined = there is none. */
+export async function loadLicense(
+  reader: Reader,
+  licenseId: string,
+  defaultContact: string,
+): Promise<GrantableLicense | undefined> {
+  const row = await licenseRows(reader).where('license.id', '=', licenseId).executeTakeFirst();
+  return row === undefined ? undefined : toLicenseFacts(row, defaultContact, SEAT_HELD);
+}
+
 export interface KnownImage extends ImageFacts {
   /** The image key as stored; undefined when there is none. */
   readonly wrappedKey: Uint8Array | undefined;

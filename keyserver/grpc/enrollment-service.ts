@@ -28,6 +28,7 @@ export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentSe
       }
       const activation = await activate(server, {
         licenseKey: request.licenseKey,
+        joinToken: request.joinToken,
         certificateRequest: request.certificateRequestDer,
         nodeName: request.nodeName,
         nodeTimeMs: request.nodeTimeMs,

@@ -1,4 +1,4 @@
-/** Trading a license key for a node certificate, and what follows from having one. */
+/** Trading a license key or a join token for a node certificate, and what follows from having one. */
 import 'reflect-metadata';
 import { type KeyObject, X509Certificate, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
@@ -6,6 +6,7 @@ import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { openEnvelope } from '#src/crypto/envelope.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
+import { isJoinToken } from '#src/licensing/join-token.ts';
 import type { ActivateResponse } from '#src/wire/generated/latchkey/node.ts';
 import { certificateOf } from './certificate-rotation.ts';
 import { type KeyServer, activateAt } from './key-server.ts';
@@ -19,13 +20,14 @@ const ECDSA_P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as co
 export interface ActivationRequest {
   readonly enrollmentAddress: string;
   readonly authorityPem: string;
-  readonly licenseKey: string;
+  /** License key or join token. */
+  readonly credential: string;
   readonly nodeName: string;
   readonly privateKeyPem: string;
 }
 
 /**
- * Enrols the node under a license. The license key is used here and nowhere else.
+ * Enrols the node under a license. The license key or join token is used here and nowhere else.
  * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*
  */
 export async function activate(
@@ -34,7 +36,9 @@ export async function activate(
   clock: Clock,
 ): Promise<{ identity: NodeIdentity; response: ActivateResponse }> {
   const response = await activateAt(request.enrollmentAddress, request.authorityPem, {
-    licenseKey: request.licenseKey,
+    ...(isJoinToken(request.credential)
+      ? { licenseKey: '', joinToken: request.credential }
+      : { licenseKey: request.credential, joinToken: '' }),
     certificateRequestDer: await certificateRequest(request.privateKeyPem, request.nodeName),
     nodeName: request.nodeName,
     nodeTimeMs: clock.nowMs(),

@@ -148,10 +148,11 @@ export class Agent {
 
   /**
    * Enrols this node under a license.
+   * @param credential license key or join token
    * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*, CONFIG_INVALID
    */
-  activate(licenseKey: string): Promise<Activated> {
-    return this.#membership.activate(licenseKey);
+  activate(credential: string): Promise<Activated> {
+    return this.#membership.activate(credential);
   }
 
   /** Undefined while the node is not activated. */

@@ -67,10 +67,11 @@ export class NodeMembership {
 
   /**
    * Enrols this node under a license.
+   * @param credential license key or join token
    * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*, CONFIG_INVALID
    */
-  activate(licenseKey: string): Promise<Activated> {
-    return this.#changes.run(IDENTITY, () => this.#activate(licenseKey));
+  activate(credential: string): Promise<Activated> {
+    return this.#changes.run(IDENTITY, () => this.#activate(credential));
   }
 
   stop(): void {
@@ -78,7 +79,7 @@ export class NodeMembership {
     this.#line?.close();
   }
 
-  async #activate(licenseKey: string): Promise<Activated> {
+  async #activate(credential: string): Promise<Activated> {
     const { config, clock, log } = this.#parts;
     const authorityPem = await readFile(config.authorityFile, 'utf8').catch((error: unknown) => {
       throw new LatchkeyError('CONFIG_INVALID', `the authority file ${config.authorityFile} cannot be read`, {
@@ -88,7 +89,7 @@ export class NodeMembership {
     });
     const privateKeyPem = await this.#identities.privateKeyPem();
     const { enrollmentAddress, nodeName } = config;
-    const request = { enrollmentAddress, authorityPem, licenseKey, nodeName, privateKeyPem };
+    const request = { enrollmentAddress, authorityPem, credential, nodeName, privateKeyPem };
     const { identity, response } = await activate(request, this.#identity, clock);
     await this.#identities.save(identity);
     this.#identity = identity;

@@ -205,6 +205,10 @@ export const CERTIFICATE_RENEW_FRACTION = 2 / 3;
 export const CERTIFICATE_RENEW_JITTER = 0.1;
 /** Leases renewed in one call. */
 export const MAX_LEASES_PER_RENEWAL = 100;
+/** How long a join token lets machines in unless it is told otherwise: set up this week, or make another. */
+export const DEFAULT_JOIN_TOKEN_LIFE_MS = 7 * 24 * HOUR_MS;
+/** A join token that lives longer is a license key by another name. */
+export const MAX_JOIN_TOKEN_LIFE_MS = 366 * 24 * HOUR_MS;
 /** A typed license key with any grouping; more is not a license key. */
 export const MAX_LICENSE_KEY_TEXT = 256;
 /** Nodes a license allows unless it says otherwise: a small cluster. */

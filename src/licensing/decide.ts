@@ -57,6 +57,8 @@ export interface DecisionFacts<License extends LicenseFacts = LicenseFacts> {
   readonly node: NodeFacts | null | undefined;
   /** Licenses of this node (at enrolment: the one of the key). */
   readonly licenses: readonly License[];
+  /** At enrolment with a join token: why that opens no license. */
+  readonly noLicense?: Pick<Denied, 'code' | 'message'> | null;
   /** Undefined at enrolment, where no image is asked for. */
   readonly image: ImageFacts | undefined;
   readonly nowMs: number;
@@ -146,11 +148,14 @@ function generalDenial(facts: DecisionFacts): Denied | null {
 }
 
 function licenseNotFound(facts: DecisionFacts): Denied {
+  const { noLicense, defaultContact: contact } = facts;
+  if (noLicense !== undefined && noLicense !== null)
+    return denied(noLicense.code, noLicense.message, { contact });
   const message =
     facts.image === undefined
       ? 'no license has this key'
       : 'this node has no license for the product of this image';
-  return denied('DENIED_LICENSE_NOT_FOUND', message, { contact: facts.defaultContact });
+  return denied('DENIED_LICENSE_NOT_FOUND', message, { contact });
 }
 
 function licenseDecision(license: LicenseFacts, facts: DecisionFacts): Denied | null {

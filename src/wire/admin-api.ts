@@ -5,12 +5,14 @@
 import * as z from 'zod';
 import { auditEventSchema } from '#src/crypto/audit-chain.ts';
 import {
+  DEFAULT_JOIN_TOKEN_LIFE_MS,
   DEFAULT_LEASE_DURATION_MS,
   DEFAULT_MAX_NODES,
   MAX_AUDIT_PAGE,
   MAX_ELEMENT_CHARACTERS,
   MAX_ELEMENTS_PER_REQUEST,
   MAX_INDEX_ENTRIES,
+  MAX_JOIN_TOKEN_LIFE_MS,
   MAX_LEASE_DURATION_MS,
   MAX_NODES_PER_LICENSE,
   MAX_STATEMENT_ENVELOPE_BYTES,
@@ -116,6 +118,25 @@ export const createdLicenseSchema = z.object({ license: licenseSchema, licenseKe
 export type CreatedLicense = z.infer<typeof createdLicenseSchema>;
 
 export const licenseChangeInputSchema = z.strictObject({ reason: z.string().trim().max(500).optional() });
+
+export const joinTokenInputSchema = z.strictObject({
+  /** Nodes that it lets in. */
+  uses: z.int().min(1).max(MAX_NODES_PER_LICENSE).default(1),
+  lifeMs: z.int().min(1000).max(MAX_JOIN_TOKEN_LIFE_MS).default(DEFAULT_JOIN_TOKEN_LIFE_MS),
+});
+export type JoinTokenInput = z.output<typeof joinTokenInputSchema>;
+export type JoinTokenRequest = z.input<typeof joinTokenInputSchema>;
+export const joinTokenSchema = z.object({
+  ...common,
+  licenseId: z.string(),
+  usesLeft: z.int(),
+  expiresAtMs: timeMs,
+  revokedAtMs: timeMs.nullable(),
+});
+export type JoinToken = z.infer<typeof joinTokenSchema>;
+/** The only answer that ever holds a join token. */
+export const createdJoinTokenSchema = z.object({ joinToken: joinTokenSchema, token: z.string() });
+export type CreatedJoinToken = z.infer<typeof createdJoinTokenSchema>;
 
 export const mintedImageKeyInputSchema = z.strictObject({ productCode: name });
 export type MintedImageKeyInput = z.infer<typeof mintedImageKeyInputSchema>;

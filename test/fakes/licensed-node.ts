@@ -4,6 +4,7 @@ import { type KeyObject, X509Certificate, createPrivateKey, randomBytes, webcryp
 import { Metadata, credentials } from '@grpc/grpc-js';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import { openEnvelope } from '#src/crypto/envelope.ts';
+import { isJoinToken } from '#src/licensing/join-token.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
 import {
@@ -59,7 +60,9 @@ export async function activateNode(
     const activation = await callUnary(
       client.activate.bind(client),
       {
-        licenseKey,
+        ...(isJoinToken(licenseKey)
+          ? { licenseKey: '', joinToken: licenseKey }
+          : { licenseKey, joinToken: '' }),
         certificateRequestDer: key.requestDer,
         nodeName: options.name ?? 'node-1',
         nodeTimeMs: options.nodeTimeMs ?? Date.now(),

@@ -1,7 +1,10 @@
 /** Licenses and the leases cut from them. */
 import * as z from 'zod';
 import {
+  createdJoinTokenSchema,
   createdLicenseSchema,
+  joinTokenInputSchema,
+  joinTokenSchema,
   leaseSchema,
   licenseChangeInputSchema,
   licenseInputSchema,
@@ -10,6 +13,7 @@ import {
   pageSchema,
 } from '#src/wire/admin-api.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
+import { createJoinToken, listJoinTokens, revokeJoinToken } from '../../domain/join-tokens.ts';
 import { listLeases } from '../../domain/leases.ts';
 import { changeLicense, createLicense, getLicense, listLicenses } from '../../domain/licenses.ts';
 import type { AdminApp } from '../admin-app.ts';
@@ -59,6 +63,37 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       (request) => changeLicense(server, request.actor, request.params.id, verb, request.body?.reason),
     );
   }
+  app.post(
+    '/v1/licenses/:id/join-tokens',
+    {
+      schema: {
+        summary: 'Create a join token for a license; the answer holds it, once',
+        params: licenseParams,
+        body: joinTokenInputSchema,
+        response: { 201: createdJoinTokenSchema },
+      },
+    },
+    async (request, reply) =>
+      reply.code(201).send(await createJoinToken(server, request.actor, request.params.id, request.body)),
+  );
+  app.get(
+    '/v1/join-tokens',
+    {
+      schema: {
+        summary: 'List join tokens',
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(joinTokenSchema) },
+      },
+    },
+    (request) => listJoinTokens(server, request.query),
+  );
+  app.post(
+    '/v1/join-tokens/:id([^:]+)::revoke',
+    {
+      schema: { summary: 'Revoke a join token', params: licenseParams, response: { 200: joinTokenSchema } },
+    },
+    (request) => revokeJoinToken(server, request.actor, request.params.id),
+  );
   app.get(
     '/v1/leases',
     {

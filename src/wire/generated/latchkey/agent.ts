@@ -26,6 +26,7 @@ export const protobufFileName = "latchkey/agent.proto";
 /** What the `latchkey` command says to the agent on the same machine, over a unix socket only root can open. */
 
 export interface AgentActivateRequest {
+  /** Or a join token. */
   licenseKey: string;
 }
 

@@ -35,11 +35,14 @@ export const protobufFileName = "latchkey/node.proto";
  */
 
 export interface ActivateRequest {
+  /** This or a join token. */
   licenseKey: string;
   /** PKCS#10, DER, P-256, signed with the node key: proof that the node holds it. */
   certificateRequestDer: Buffer;
   nodeName: string;
   nodeTimeMs: number;
+  /** Stands for the license key, for a number of nodes and a time. */
+  joinToken: string;
 }
 
 export interface ActivateResponse {
@@ -146,7 +149,7 @@ export interface LicenseChange {
 }
 
 function createBaseActivateRequest(): ActivateRequest {
-  return { licenseKey: "", certificateRequestDer: Buffer.alloc(0), nodeName: "", nodeTimeMs: 0 };
+  return { licenseKey: "", certificateRequestDer: Buffer.alloc(0), nodeName: "", nodeTimeMs: 0, joinToken: "" };
 }
 
 export const ActivateRequest: MessageFns<ActivateRequest> = {
@@ -162,6 +165,9 @@ export const ActivateRequest: MessageFns<ActivateRequest> = {
     }
     if (message.nodeTimeMs !== 0) {
       writer.uint32(32).int64(message.nodeTimeMs);
+    }
+    if (message.joinToken !== "") {
+      writer.uint32(42).string(message.joinToken);
     }
     return writer;
   },
@@ -211,6 +217,14 @@ export const ActivateRequest: MessageFns<ActivateRequest> = {
             message.nodeTimeMs = longToNumber(reader.int64());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.joinToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -232,6 +246,7 @@ export const ActivateRequest: MessageFns<ActivateRequest> = {
     message.certificateRequestDer = object.certificateRequestDer ?? Buffer.alloc(0);
     message.nodeName = object.nodeName ?? "";
     message.nodeTimeMs = object.nodeTimeMs ?? 0;
+    message.joinToken = object.joinToken ?? "";
     return message;
   },
 };
@@ -1402,7 +1417,7 @@ export const LicenseChange: MessageFns<LicenseChange> = {
 
 export type EnrollmentService = typeof EnrollmentService;
 export const EnrollmentService = {
-  /** Trades a license key, used this once, for a node certificate. */
+  /** Trades a license key or a join token, used this once, for a node certificate. */
   activate: {
     path: "/latchkey.node.v1.Enrollment/Activate" as const,
     requestStream: false as const,
@@ -1415,12 +1430,12 @@ export const EnrollmentService = {
 } as const;
 
 export interface EnrollmentServer extends UntypedServiceImplementation {
-  /** Trades a license key, used this once, for a node certificate. */
+  /** Trades a license key or a join token, used this once, for a node certificate. */
   activate: handleUnaryCall<ActivateRequest, ActivateResponse>;
 }
 
 export interface EnrollmentClient extends Client {
-  /** Trades a license key, used this once, for a node certificate. */
+  /** Trades a license key or a join token, used this once, for a node certificate. */
   activate(
     request: ActivateRequest,
     callback: (error: ServiceError | null, response: ActivateResponse) => void,

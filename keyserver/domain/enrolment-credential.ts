@@ -1,0 +1,58 @@
+/** What a machine is enrolled with: a license key or a join token. */
+import { LatchkeyError } from '#src/base/errors.ts';
+import { isJoinToken, joinTokenDigest } from '#src/licensing/join-token.ts';
+import { type JoinTokenDenial, joinTokenDenial } from '#src/licensing/join-token-state.ts';
+import { licenseKeyDigest, parseLicenseKey } from '#src/licensing/license-key.ts';
+import type { Reader } from '../db/store.ts';
+import { type GrantableLicense, loadLicense, loadLicenseOfKey } from './decision-facts.ts';
+import { type KnownJoinToken, loadJoinToken } from './join-tokens.ts';
+import type { KeyServer } from './key-server.ts';
+
+/** Only the digest goes on from here. */
+export interface Credential {
+  readonly kind: 'license-key' | 'join-token';
+  readonly digest: string;
+}
+
+/**
+ * Reads what the machine has sent.
+ * @throws LatchkeyError INPUT_LICENSE_KEY_MALFORMED; INPUT_MALFORMED for both, or something else than a join token
+ */
+export function readCredential(server: KeyServer, licenseKey: string, joinToken: string): Credential {
+  if (joinToken === '') {
+    const digest = licenseKeyDigest(parseLicenseKey(licenseKey), server.keys.lookupKey);
+    return { kind: 'license-key', digest };
+  }
+  if (licenseKey === '' && isJoinToken(joinToken)) {
+    return { kind: 'join-token', digest: joinTokenDigest(joinToken) };
+  }
+  throw new LatchkeyError('INPUT_MALFORMED', 'this is not a join token', {
+    hint: 'copy the whole token, or use the license key',
+  });
+}
+
+export interface CredentialFacts {
+  /** Undefined when the credential opens none. */
+  readonly license: GrantableLicense | undefined;
+  readonly joinToken: KnownJoinToken | undefined;
+  /** Why a join token opens none; null for license keys. */
+  readonly denial: JoinTokenDenial | null;
+}
+
+/** Loads what the credential opens for a node. */
+export async function loadCredential(
+  server: KeyServer,
+  reader: Reader,
+  credential: Credential,
+  about: { readonly nodeId: string; readonly contact: string; readonly nowMs: number },
+): Promise<CredentialFacts> {
+  const { nodeId, contact, nowMs } = about;
+  if (credential.kind === 'license-key') {
+    const license = await loadLicenseOfKey(reader, credential.digest, contact);
+    return { license, joinToken: undefined, denial: null };
+  }
+  const joinToken = await loadJoinToken(reader, server.organizationId, credential.digest);
+  const denial = joinTokenDenial(joinToken, nodeId, nowMs);
+  if (joinToken === undefined || denial !== null) return { license: undefined, joinToken, denial };
+  return { license: await loadLicense(reader, joinToken.licenseId, contact), joinToken, denial };
+}
