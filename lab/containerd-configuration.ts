@@ -31,6 +31,7 @@ export function labConfiguration(lab: LabConfiguration): TomlTable {
   };
 }
 
+const CRI_IMAGES = 'io.containerd.cri.v1.images';
 const STREAM_SERVER = { stream_server_address: '127.0.0.1', stream_server_port: '0' };
 /** Machines without CAP_SYS_RESOURCE cannot lower a score. */
 const RUNTIME = { restrict_oom_score_adj: true };
@@ -53,9 +54,19 @@ function criVersion3(lab: LabConfiguration): TomlTable {
   return {
     'io.containerd.grpc.v1.cri': STREAM_SERVER,
     'io.containerd.cri.v1.runtime': { ...RUNTIME, cni: { bin_dirs: [cni], conf_dir: cni } },
-    'io.containerd.cri.v1.images': {
+    [CRI_IMAGES]: {
       snapshotter: 'overlayfs',
       pinned_images: { sandbox: lab.sandboxImage },
     },
   };
+}
+
+/**
+ * Pure: the configuration of a 2.x whose CRI pulls through the transfer service. Snapshot annotations have to be off:
+ * containerd silently pulls locally for every setting that the transfer service does not know.
+ */
+export function pullingOverTransfer(configuration: TomlTable): TomlTable {
+  const plugins = configuration['plugins'] as Readonly<Record<string, TomlTable>>;
+  const images = { ...plugins[CRI_IMAGES], use_local_image_pull: false, disable_snapshot_annotations: true };
+  return { ...configuration, plugins: { ...plugins, [CRI_IMAGES]: images } };
 }

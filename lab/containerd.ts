@@ -12,7 +12,7 @@ import { stringify } from 'smol-toml';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { ContainerdConnection } from '../shim/containerd/connection.ts';
 import { type TomlTable, withLatchkey } from '../shim/install/containerd-config.ts';
-import { labConfiguration } from './containerd-configuration.ts';
+import { labConfiguration, pullingOverTransfer } from './containerd-configuration.ts';
 import {
   type ContainerdVersion,
   INSTALLED_CONTAINERD,
@@ -42,6 +42,8 @@ export interface LabContainerdOptions {
   readonly sandboxImage: string;
   /** Debian 12's, which is installed, unless another is named. */
   readonly version?: ContainerdVersion;
+  /** 2.x: CRI pulls through the transfer service. */
+  readonly pullsOverTransfer?: boolean;
 }
 
 export interface CommandResult {
@@ -162,13 +164,14 @@ export class LabContainerd {
     if (agent === undefined) {
       return streamProcessors === undefined ? base : { ...base, stream_processors: streamProcessors };
     }
-    return withLatchkey(base, {
+    const configuration = withLatchkey(base, {
       containerdVersion: await this.version(),
       snapshotterSocket: agent.snapshotterSocket,
       processor: { path: agent.processorProgram, args: [] },
       snapshotterRoot: agent.stateDirectory,
       platform: `linux/${machineArchitecture()}`,
     });
+    return this.#options.pullsOverTransfer === true ? pullingOverTransfer(configuration) : configuration;
   }
 
   async #untilReady(configPath: string): Promise<void> {

@@ -33,6 +33,8 @@ export interface SiteOptions {
   readonly agentSettings?: ConstructorParameters<typeof LabAgent>[0]['settings'];
   /** Debian 12's unless another is named. */
   readonly containerd?: ContainerdVersion;
+  /** See LabContainerd. */
+  readonly pullsOverTransfer?: boolean;
 }
 
 export class Site {
@@ -82,6 +84,7 @@ export class Site {
         stateDirectory: agent.stateDirectory,
       },
       ...(options.containerd === undefined ? {} : { version: options.containerd }),
+      pullsOverTransfer: options.pullsOverTransfer === true,
     });
     const site = new Site({
       directory,

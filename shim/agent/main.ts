@@ -76,8 +76,8 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
     pool,
     grantor: agent.grantor,
     programPath: processor.executable,
-    onLayer: ({ digest, sizeBytes, error }) => {
-      if (error === undefined) log.info({ digest, sizeBytes }, 'layer decrypted');
+    onLayer: ({ digest, sizeBytes, hasPayload, error }) => {
+      if (error === undefined) log.info({ digest, sizeBytes, hasPayload }, 'layer decrypted');
       else log.warn({ digest, error: error.line }, 'layer refused');
     },
   });

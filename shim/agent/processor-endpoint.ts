@@ -29,6 +29,8 @@ export interface ProcessorEndpointParts {
   readonly onLayer: (outcome: {
     digest: Digest | undefined;
     sizeBytes: number;
+    /** Whether containerd's client had sent one, as CRI's own pull does; a layer is known without it too. */
+    hasPayload: boolean;
     error?: LatchkeyError;
   }) => void;
 }
@@ -60,11 +62,12 @@ async function serve(socket: Socket, data: Buffer, parts: ProcessorEndpointParts
     grant?.verified();
     await close(files.input, files.messages, files.output);
     socket.end(Buffer.of(EXIT_OK));
-    parts.onLayer({ digest: grant?.layerDigest, sizeBytes });
+    parts.onLayer({ digest: grant?.layerDigest, sizeBytes, hasPayload: payload !== undefined });
   } catch (error) {
     const known = toLatchkeyError(error);
     grant?.failed(known);
-    parts.onLayer({ digest: grant?.layerDigest, sizeBytes: 0, error: known });
+    const hasPayload = files?.payload !== undefined;
+    parts.onLayer({ digest: grant?.layerDigest, sizeBytes: 0, hasPayload, error: known });
     if (files === undefined) socket.end(Buffer.of(EXIT_FAILED));
     else await refuse(socket, processId, files, known);
   }
