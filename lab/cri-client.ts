@@ -1,6 +1,7 @@
 /** What a kubelet does to a container runtime, in the few calls the demo and the tests need. */
 import { Metadata, credentials } from '@grpc/grpc-js';
 import {
+  type ContainerStatus,
   ImageServiceClient,
   NamespaceMode,
   type PodSandboxConfig,
@@ -92,8 +93,12 @@ export class CriClient {
   }
 
   async containerState(containerId: string): Promise<number | undefined> {
+    return (await this.containerStatus(containerId))?.state;
+  }
+
+  async containerStatus(containerId: string): Promise<ContainerStatus | undefined> {
     const { status } = await this.#call(this.#runtime.containerStatus.bind(this.#runtime), { containerId });
-    return status?.state;
+    return status;
   }
 
   /** Sandbox, container, start: what a kubelet does for a pod of one container. */

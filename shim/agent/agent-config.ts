@@ -85,6 +85,8 @@ export interface AgentConfig {
 export interface AgentPaths {
   readonly identityDirectory: string;
   readonly journalFile: string;
+  /** Which license allowed which image; no keys. */
+  readonly licensedImagesFile: string;
   /** Files of snapshots that are not secret. */
   readonly diskDirectory: string;
   /** Where the memory-backed store is mounted. */
@@ -101,6 +103,7 @@ export function agentPaths(stateDirectory: string, runtimeDirectory: string): Ag
   return {
     identityDirectory: join(stateDirectory, 'identity'),
     journalFile: join(stateDirectory, 'snapshots.db'),
+    licensedImagesFile: join(stateDirectory, 'licensed-images.json'),
     diskDirectory: join(stateDirectory, 'snapshots'),
     memoryDirectory: join(stateDirectory, 'plaintext'),
     processorProgram: join(stateDirectory, 'latchkey-processor'),

@@ -59,7 +59,7 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
     licenses: (agent.identity?.licenses ?? []).map(({ licenseId, productCode }) => ({
       licenseId,
       productCode,
-      state: agent.refusedLicenses.get(licenseId) ?? 'ACTIVE',
+      state: agent.refused.denialOf(licenseId)?.code ?? 'ACTIVE',
     })),
     gatedLayers: await Promise.all(gated.map((snapshot) => layerStatus(agent, snapshot))),
     plaintextBytes: store.usedBytes,

@@ -1,7 +1,7 @@
 /** The node agent put together: containerd on one side, the key server on the other, leases in between. */
 import type { Logger } from 'pino';
 import type { Clock } from '#src/base/clock.ts';
-import { type ErrorCode, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import { ContainerdConnection } from '../containerd/connection.ts';
 import { SnapshotDirectories } from '../snapshotter/directories.ts';
@@ -13,33 +13,24 @@ import type { AgentConfig } from './agent-config.ts';
 import { ContainerdGate } from './containerd-gate.ts';
 import { ContainerGuard } from './container-guard.ts';
 import { ContainerdSource } from './container-source.ts';
+import { Enforcement } from './enforcement.ts';
+import { enforcementLog } from './enforcement-log.ts';
 import { ExtractionLedger } from './extraction-ledger.ts';
 import { KeyGrantor } from './key-grant.ts';
 import { ImageGuard } from './image-guard.ts';
 import { LayerIndex } from './layer-index.ts';
-import { type HeldLease, LeaseKeeper, fromDenial } from './lease-keeper.ts';
+import { fromDenial } from './lease-denial.ts';
+import { type HeldLease, LeaseKeeper } from './lease-keeper.ts';
 import { LeaseRenewal } from './lease-renewal.ts';
-import { subjectKey } from './lease.ts';
+import { ANY_IMAGE } from './lease.ts';
+import { LicensedImages } from './licensed-images.ts';
 import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { type Activated, NodeMembership } from './node-membership.ts';
 import { PlaintextDropper } from './plaintext.ts';
+import { RefusedLicenses, isRefusal } from './refused-licenses.ts';
 import { RevocationWatch } from './revocation-watch.ts';
-
-/** How often plaintext that nobody may use is looked for; revocations do not wait for it. */
-const SWEEP_MS = 30_000;
-
-/**
- * Refusals of a customer or a node. A lease that ran out or a clock that is wrong says nothing of the kind, and must
- * not end what is running.
- */
-const STOPS_CONTAINERS: ReadonlySet<ErrorCode> = new Set([
-  'DENIED_LICENSE_REVOKED',
-  'DENIED_LICENSE_SUSPENDED',
-  'DENIED_CUSTOMER_BLOCKED',
-  'DENIED_NODE_BANNED',
-  'DENIED_NODE_UNKNOWN',
-]);
+import { Standings } from './standing.ts';
 
 export interface AgentParts {
   readonly config: AgentConfig;
@@ -57,14 +48,13 @@ export class Agent {
   readonly grantor: KeyGrantor;
   readonly plaintext: PlaintextDropper;
   readonly watch: RevocationWatch;
-  /** License id -> the denial that starts get under it; what is not here is in force, as far as is known. */
-  readonly refusedLicenses = new Map<string, ErrorCode>();
+  readonly refused: RefusedLicenses;
   readonly #parts: AgentParts;
   readonly #journal: Journal;
   readonly #gate: ContainerdGate;
+  readonly #enforcement: Enforcement;
   readonly #membership: NodeMembership;
   readonly #renewal: LeaseRenewal;
-  #sweepTimer: NodeJS.Timeout | undefined;
 
   constructor(parts: AgentParts) {
     const { config, clock, log, overlayOptions, copyTree } = parts;
@@ -80,8 +70,18 @@ export class Agent {
         this.#renewal.start(authority.keyServer);
       },
     });
+    this.refused = new RefusedLicenses(clock);
+    const images = new LicensedImages(config.paths.licensedImagesFile);
     this.leases = new LeaseKeeper(clock, {
-      onEnded: (lease, reason) => void this.#leaseEnded(lease, reason),
+      onEnded: (lease, reason) => {
+        this.#leaseEnded(lease, reason);
+      },
+      onGranted: (lease) => {
+        if (lease.subject.imageDigest !== ANY_IMAGE) images.record(lease.claims);
+      },
+      onDenied: (denial) => {
+        if (denial.licenseId !== undefined && isRefusal(denial)) this.#refuse(denial.licenseId, denial, 0);
+      },
     });
     const index = new LayerIndex(this.containerd);
     const ledger = new ExtractionLedger();
@@ -95,7 +95,9 @@ export class Agent {
       guard,
       containers: new ContainerGuard(source, guard, platform),
       ledger,
-      onRefusedLate: () => void this.#sweep(),
+      onRefusedLate: () => {
+        this.#enforcement.trigger();
+      },
       onKeepBlobFailed: (layer, error) => {
         log.warn(
           { layer: layer.digest, error: error.line },
@@ -118,19 +120,24 @@ export class Agent {
       overlayOptions,
       copyTree,
     });
+    const { containerd, snapshotter, keeper, leases, refused } = this;
+    const standings = new Standings({ leases, images, refused });
+    const { idleDropAfterMs, stopGraceMs } = config;
     this.plaintext = new PlaintextDropper({
-      containerd: this.containerd,
-      snapshotter: this.snapshotter,
-      keeper: this.keeper,
-      leases: this.leases,
-      clock,
-      idleDropAfterMs: config.idleDropAfterMs,
-      stopGraceMs: config.stopGraceMs,
+      ...{ containerd, snapshotter, keeper, standings, clock, idleDropAfterMs },
+    });
+    this.#enforcement = new Enforcement({
+      ...{ containerd, snapshotter, keeper, leases, images, refused, standings, clock, stopGraceMs },
+      plaintext: this.plaintext,
+      licenses: () => this.identity?.licenses ?? [],
+      events: enforcementLog(log, clock),
     });
     this.watch = new RevocationWatch(clock, {
       onChange: (change, revision) => void this.#licenseChanged(change, revision),
       onRefused: (reason) => {
+        this.refused.refuseNode(reason);
         this.leases.endAll(reason);
+        this.#enforcement.trigger();
       },
     });
     this.#renewal = new LeaseRenewal(this.leases, clock, (error) => {
@@ -143,7 +150,7 @@ export class Agent {
     await this.snapshotter.cleanup();
     for (const snapshot of this.snapshotter.list()) this.#keepBlob(snapshot);
     await this.#membership.start();
-    this.#sweepTimer = setInterval(() => void this.#sweep(), SWEEP_MS);
+    this.#enforcement.trigger();
   }
 
   /**
@@ -162,7 +169,7 @@ export class Agent {
 
   /** Ends everything but what containerd holds mounted; plaintext stays in memory for a quick restart. */
   stop(): void {
-    clearInterval(this.#sweepTimer);
+    this.#enforcement.stop();
     this.watch.stop();
     this.#renewal.stop();
     this.#membership.stop();
@@ -173,33 +180,23 @@ export class Agent {
   async #licenseChanged(change: LicenseChange, revision: number): Promise<void> {
     const { licenseId, epoch, state } = change;
     this.#parts.log.info({ licenseId, epoch, state }, 'license changed');
-    if (change.denial === undefined) this.refusedLicenses.delete(licenseId);
-    else this.refusedLicenses.set(licenseId, fromDenial(change.denial).code);
+    if (change.denial === undefined) this.refused.allow(licenseId);
+    else this.#refuse(licenseId, fromDenial(change.denial), epoch);
     await this.leases.applyChange(change, revision);
+    this.#enforcement.trigger();
   }
 
-  async #leaseEnded(lease: HeldLease, reason: LatchkeyError): Promise<void> {
-    const { licenseId, imageDigest, onRevoke } = lease.claims;
+  #refuse(licenseId: string, denial: LatchkeyError, epoch: number): void {
+    const news = this.refused.refuse(licenseId, denial, epoch);
+    if (news === undefined) return;
+    this.#parts.log.warn({ licenseId, code: denial.code, reason: denial.line }, 'starts refused');
+    this.#enforcement.trigger();
+  }
+
+  #leaseEnded(lease: HeldLease, reason: LatchkeyError): void {
+    const { licenseId, imageDigest } = lease.claims;
     this.#parts.log.warn({ licenseId, imageDigest, reason: reason.line }, 'lease ended');
-    try {
-      if (STOPS_CONTAINERS.has(reason.code) && onRevoke !== 'deny-start')
-        await this.plaintext.stopContainers(subjectKey(lease.subject), onRevoke);
-      const { dropped, kept } = await this.plaintext.sweep();
-      this.#parts.log.info({ dropped, kept }, 'plaintext dropped');
-    } catch (error) {
-      this.#parts.log.error(
-        { error: toLatchkeyError(error).line },
-        'plaintext could not be dropped; trying again',
-      );
-    }
-  }
-
-  async #sweep(): Promise<void> {
-    try {
-      await this.plaintext.sweep();
-    } catch (error) {
-      this.#parts.log.warn({ error: toLatchkeyError(error).line }, 'the plaintext store could not be swept');
-    }
+    this.#enforcement.trigger();
   }
 
   #keepBlob(snapshot: Snapshot): void {

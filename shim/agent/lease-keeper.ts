@@ -5,15 +5,17 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '#src/base/clock.ts';
-import { LatchkeyError, isDeniedCode, isErrorCode, toLatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
-import type { Denial, LicenseChange } from '#src/wire/generated/latchkey/node.ts';
+import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from './key-server.ts';
+import { explainRefusal, expired, fromDenial } from './lease-denial.ts';
 import { type LeaseAnchor, type LeaseSubject, leaseTimeMs, subjectKey } from './lease.ts';
 
 const NONCE_BYTES = 16;
-const ASK_AGAIN = 'the start is tried again when the key server answers';
+/** Anybody can make images that are refused; the newest denials are enough. */
+const MAX_REMEMBERED_DENIALS = 1000;
 
 /** What the keeper needs of an activated node. */
 export interface LeaseAuthority {
@@ -42,6 +44,10 @@ export interface HeldLease {
 export interface LeaseKeeperEvents {
   /** A lease ended, by revocation or because its time was up. */
   readonly onEnded: (lease: HeldLease, reason: LatchkeyError) => void;
+  /** The key server has allowed an image; whoever waits for the lease has not got it yet. */
+  readonly onGranted?: (lease: HeldLease) => void;
+  /** The key server has said no. */
+  readonly onDenied?: (denial: LatchkeyError) => void;
 }
 
 export class LeaseKeeper {
@@ -51,6 +57,8 @@ export class LeaseKeeper {
   readonly #asking = new Map<string, Promise<HeldLease>>();
   /** The newest change per license and what was known when it came; a lease on its way may be older. */
   readonly #changes = new Map<string, { readonly change: LicenseChange; readonly revision: number }>();
+  /** The key server's newest no, where a start was refused that held no lease. */
+  readonly #denials = new Map<string, LatchkeyError>();
   #authority: LeaseAuthority | undefined;
 
   constructor(clock: Clock, events: LeaseKeeperEvents) {
@@ -61,6 +69,7 @@ export class LeaseKeeper {
   /** Leases are asked for with this from now on; denials of before are forgotten. */
   setAuthority(authority: LeaseAuthority): void {
     this.#authority = authority;
+    this.#denials.clear();
     for (const [key, lease] of this.#leases) {
       if (lease.denial !== undefined) this.#leases.delete(key);
     }
@@ -68,6 +77,16 @@ export class LeaseKeeper {
 
   all(): HeldLease[] {
     return [...this.#leases.values()];
+  }
+
+  /** The lease of a subject, whether it is good or not. */
+  find(subject: LeaseSubject): HeldLease | undefined {
+    return this.#leases.get(subjectKey(subject));
+  }
+
+  /** What the key server has said against a subject last; undefined when it has a good lease or nothing is known. */
+  denialOf(subject: LeaseSubject): LatchkeyError | undefined {
+    return this.#denials.get(subjectKey(subject)) ?? this.find(subject)?.denial;
   }
 
   /** True while the lease lets containers start. */
@@ -122,8 +141,22 @@ export class LeaseKeeper {
       }
     }
     if (change.denial === undefined) {
+      this.#forgetDenials(change.licenseId);
       // Ask again at once, so that the next start does not wait and renewed terms are known.
       await Promise.allSettled(affected.map(({ subject }) => this.require(subject, undefined)));
+    }
+  }
+
+  #rememberDenial(subject: LeaseSubject, denial: LatchkeyError): void {
+    const [oldest] = this.#denials.keys();
+    if (oldest !== undefined && this.#denials.size >= MAX_REMEMBERED_DENIALS) this.#denials.delete(oldest);
+    this.#denials.set(subjectKey(subject), denial);
+  }
+
+  /** Those of another license stay; those without one are about the node, whose licenses have just been confirmed. */
+  #forgetDenials(licenseId: string): void {
+    for (const [key, denial] of this.#denials) {
+      if (denial.licenseId === undefined || denial.licenseId === licenseId) this.#denials.delete(key);
     }
   }
 
@@ -205,11 +238,17 @@ export class LeaseKeeper {
       };
       this.#leases.set(subjectKey(subject), lease);
       this.#expired.delete(subjectKey(subject));
+      this.#denials.delete(subjectKey(subject));
       this.#refuseOutdated(lease);
+      this.#events.onGranted?.(lease);
       return lease;
     } catch (error) {
       // A license that was revoked stays so while the key server is away; otherwise its newest word counts.
       const refusal = explainRefusal(toLatchkeyError(error), before, contact);
+      if (refusal.code !== 'DENIED_LEASE_EXPIRED') {
+        this.#rememberDenial(subject, refusal);
+        this.#events.onDenied?.(refusal);
+      }
       throw refusal.code === 'DENIED_LEASE_EXPIRED' && held?.denial !== undefined ? held.denial : refusal;
     }
   }
@@ -222,45 +261,4 @@ export class LeaseKeeper {
     this.end(lease, denial);
     throw denial;
   }
-}
-
-/** What a start is told when no lease could be had: the denial itself, or that the key server is away. */
-function explainRefusal(
-  error: LatchkeyError,
-  before: LeaseClaims | undefined,
-  contact: string | undefined,
-): LatchkeyError {
-  if (isDeniedCode(error.code)) {
-    return new LatchkeyError(error.code, error.message, {
-      hint: error.hint,
-      licenseId: error.licenseId ?? before?.licenseId,
-      contact: error.contact ?? before?.contact ?? contact,
-      cause: error,
-    });
-  }
-  const away = error.code.startsWith('NET_') || error.code === 'INTERRUPTED';
-  const state = before === undefined ? 'no lease' : 'lease expired';
-  const reason = away ? 'key server unreachable' : error.message;
-  return new LatchkeyError('DENIED_LEASE_EXPIRED', `${state} (${reason})`, {
-    hint: ASK_AGAIN,
-    licenseId: before?.licenseId,
-    contact: before?.contact ?? contact,
-    cause: error,
-  });
-}
-
-function expired(claims: LeaseClaims): LatchkeyError {
-  return new LatchkeyError('DENIED_LEASE_EXPIRED', 'lease expired (key server unreachable)', {
-    licenseId: claims.licenseId,
-    contact: claims.contact,
-  });
-}
-
-/** A denial as the key server words it. */
-export function fromDenial(denial: Denial): LatchkeyError {
-  const code = isErrorCode(denial.code) ? denial.code : 'DENIED_LEASE_INVALID';
-  return new LatchkeyError(code, denial.message, {
-    licenseId: denial.licenseId === '' ? undefined : denial.licenseId,
-    contact: denial.contact === '' ? undefined : denial.contact,
-  });
 }

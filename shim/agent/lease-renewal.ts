@@ -2,7 +2,8 @@
 import type { Clock } from '#src/base/clock.ts';
 import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import type { KeyServer } from './key-server.ts';
-import { type HeldLease, type LeaseKeeper, fromDenial } from './lease-keeper.ts';
+import { fromDenial } from './lease-denial.ts';
+import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
 import { ANY_IMAGE, leaseTimeMs } from './lease.ts';
 
 const TICK_MS = 500;

@@ -2,7 +2,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
-import { type HeldLease, LeaseKeeper, fromDenial } from '../../../shim/agent/lease-keeper.ts';
+import { fromDenial } from '../../../shim/agent/lease-denial.ts';
+import { type HeldLease, LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
 import { LEASE_DURATION_MS, LeaseIssuer } from '../../fakes/lease-issuer.ts';
 import { type ManualClock, manualClock } from '../../fakes/manual-clock.ts';
 

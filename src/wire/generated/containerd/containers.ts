@@ -18,6 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Timestamp } from "../google/protobuf/timestamp.ts";
 
 export const protobufPackage = "containerd.services.containers.v1";
 
@@ -31,6 +32,7 @@ export interface Container {
   image: string;
   snapshotter: string;
   snapshotKey: string;
+  createdAt: Timestamp | undefined;
 }
 
 export interface Container_LabelsEntry {
@@ -47,7 +49,7 @@ export interface ListContainersResponse {
 }
 
 function createBaseContainer(): Container {
-  return { id: "", labels: {}, image: "", snapshotter: "", snapshotKey: "" };
+  return { id: "", labels: {}, image: "", snapshotter: "", snapshotKey: "", createdAt: undefined };
 }
 
 export const Container: MessageFns<Container> = {
@@ -66,6 +68,9 @@ export const Container: MessageFns<Container> = {
     }
     if (message.snapshotKey !== "") {
       writer.uint32(58).string(message.snapshotKey);
+    }
+    if (message.createdAt !== undefined) {
+      Timestamp.encode(message.createdAt, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -126,6 +131,14 @@ export const Container: MessageFns<Container> = {
             message.snapshotKey = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.createdAt = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -156,6 +169,9 @@ export const Container: MessageFns<Container> = {
     message.image = object.image ?? "";
     message.snapshotter = object.snapshotter ?? "";
     message.snapshotKey = object.snapshotKey ?? "";
+    message.createdAt = (object.createdAt !== undefined && object.createdAt !== null)
+      ? Timestamp.fromPartial(object.createdAt)
+      : undefined;
     return message;
   },
 };

@@ -61,6 +61,10 @@ export interface KillRequest {
   all: boolean;
 }
 
+export interface ResumeTaskRequest {
+  containerId: string;
+}
+
 function createBaseProcess(): Process {
   return { containerId: "", id: "", pid: 0, status: 0 };
 }
@@ -353,6 +357,61 @@ export const KillRequest: MessageFns<KillRequest> = {
   },
 };
 
+function createBaseResumeTaskRequest(): ResumeTaskRequest {
+  return { containerId: "" };
+}
+
+export const ResumeTaskRequest: MessageFns<ResumeTaskRequest> = {
+  encode(message: ResumeTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerId !== "") {
+      writer.uint32(10).string(message.containerId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeTaskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeTaskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ResumeTaskRequest>): ResumeTaskRequest {
+    return ResumeTaskRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeTaskRequest>): ResumeTaskRequest {
+    const message = createBaseResumeTaskRequest();
+    message.containerId = object.containerId ?? "";
+    return message;
+  },
+};
+
 export type TasksService = typeof TasksService;
 export const TasksService = {
   list: {
@@ -373,11 +432,21 @@ export const TasksService = {
     responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
   },
+  resume: {
+    path: "/containerd.services.tasks.v1.Tasks/Resume" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeTaskRequest): Buffer => Buffer.from(ResumeTaskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeTaskRequest => ResumeTaskRequest.decode(value),
+    responseSerialize: (value: Empty): Buffer => Buffer.from(Empty.encode(value).finish()),
+    responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
+  },
 } as const;
 
 export interface TasksServer extends UntypedServiceImplementation {
   list: handleUnaryCall<ListTasksRequest, ListTasksResponse>;
   kill: handleUnaryCall<KillRequest, Empty>;
+  resume: handleUnaryCall<ResumeTaskRequest, Empty>;
 }
 
 export interface TasksClient extends Client {
@@ -404,6 +473,18 @@ export interface TasksClient extends Client {
   ): ClientUnaryCall;
   kill(
     request: KillRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  resume(request: ResumeTaskRequest, callback: (error: ServiceError | null, response: Empty) => void): ClientUnaryCall;
+  resume(
+    request: ResumeTaskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: Empty) => void,
+  ): ClientUnaryCall;
+  resume(
+    request: ResumeTaskRequest,
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: Empty) => void,
