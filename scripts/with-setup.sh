@@ -3,7 +3,7 @@
 # Debian 12 with Node 20 and npm; a second run finds everything there and starts in seconds.
 set -eu
 cd "$(dirname "$0")/.."
-command=${1:?usage: with-setup.sh demo|test|bench [arguments]}
+command=${1:?usage: with-setup.sh demo|test|bench|package [arguments]}
 shift
 
 say() { printf 'latchkey: %s\n' "$*" >&2; }
@@ -19,14 +19,20 @@ fi
 PATH="$PWD/node_modules/.bin:$PATH"
 export PATH
 
+needs_everything() { [ "$command" = test ] || [ "$command" = bench ]; }
+
 # Debian packages, each with what it is for.
 needed() {
+  if [ "$command" = package ]; then
+    echo 'dpkg|builds the Debian packages (dpkg-deb)'
+    return
+  fi
   cat <<'LIST'
 containerd|runs the containers, started separately from any containerd of this machine
 runc|starts each container
 docker-registry|holds the images, on a free port of the loopback
 LIST
-  [ "$command" = demo ] || cat <<'LIST'
+  ! needs_everything || cat <<'LIST'
 skopeo|encrypts and decrypts images as an independent peer
 buildah|encrypts and decrypts images as an independent peer
 gpg|holds the keyring of PGP recipients
@@ -82,7 +88,8 @@ if [ -n "$missing" ]; then
 fi
 
 # The contents of the demo's and the tests' images are Debian packages as well, unpacked without installing them.
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! apt-get download --print-uris nginx >/dev/null 2>&1; then
+if [ "$command" != package ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&
+  ! apt-get download --print-uris nginx >/dev/null 2>&1; then
   say "fetching Debian's package lists (apt-get update)"
   apt-get update -qq
 fi
@@ -116,14 +123,14 @@ compile_pkcs11() {
 }
 
 # The one native package; without it everything but PKCS#11 works.
-if [ "$command" != demo ] && [ ! -e node_modules/pkcs11js/build/Release/pkcs11.node ] && ! compile_pkcs11; then
+if needs_everything && [ ! -e node_modules/pkcs11js/build/Release/pkcs11.node ] && ! compile_pkcs11; then
   say 'PKCS#11 could not be compiled'
   [ -z "${CI:-}" ] || exit 1
   say 'it does not work here, and its tests are skipped'
 fi
 
 # The peers that know key providers; it says what it fetches, or why it cannot. In CI no test may be skipped.
-if [ "$command" != demo ] && ! sh scripts/fetch-peer-tools.sh; then
+if needs_everything && ! sh scripts/fetch-peer-tools.sh; then
   [ -z "${CI:-}" ] || exit 1
   say 'the tests and benchmarks that need them are skipped'
 fi
@@ -152,6 +159,7 @@ case $command in
     vitest run "$@"
     ;;
   bench) node bench/run.ts "$@" ;;
+  package) node scripts/package.ts "$@" ;;
   *)
     say "unknown command: $command"
     exit 2

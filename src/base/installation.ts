@@ -2,7 +2,8 @@
  * How Latchkey lies on this machine: as sources, as a bundle beside them (`dist/`), or as one executable, in which there
  * are no files to load (Node's single executable applications).
  */
-import { basename, join } from 'node:path';
+import { createRequire } from 'node:module';
+import { basename, dirname, join } from 'node:path';
 import { getAsset, isSea } from 'node:sea';
 import { Worker, type WorkerOptions } from 'node:worker_threads';
 import packageManifest from '../../package.json' with { type: 'json' };
@@ -33,6 +34,25 @@ export function startWorker(script: string, options: WorkerOptions): Worker {
   const name = bundledWorker(script);
   if (isSea()) return new Worker(getAsset(name, 'utf8'), { ...options, eval: true });
   return new Worker(join(import.meta.dirname, name), options);
+}
+
+/**
+ * Loads a package with native code, which cannot lie in one executable: it is looked for in `lib/latchkey/node_modules`
+ * beside the executable's own directory, as in /usr.
+ * @param load loads it where there are sources
+ * @throws an error of Node's when it is not there
+ */
+export async function loadNativePackage<Package>(
+  name: string,
+  load: () => Promise<Package>,
+): Promise<Package> {
+  if (!isSea()) return load();
+  return createRequire(`${nativePackagesDirectory() ?? ROOT}/`)(name) as Package;
+}
+
+/** Where one executable looks for packages with native code; undefined where they are installed with the sources. */
+export function nativePackagesDirectory(): string | undefined {
+  return isSea() ? join(dirname(process.execPath), '..', 'lib', 'latchkey', 'node_modules') : undefined;
 }
 
 /** File or asset that has a worker's program in one piece. */

@@ -6,6 +6,7 @@
 import { type KeyObject, createPublicKey } from 'node:crypto';
 import type { Module, PrivateKey, PublicKey, Session, Slot } from 'graphene-pk11';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { loadNativePackage, nativePackagesDirectory } from '#src/base/installation.ts';
 import type { OaepHash, Pkcs11Block } from './pkcs11-envelope.ts';
 import type { TokenDecryption } from './pkcs11.ts';
 import type { Pkcs11Uri } from './pkcs11-uri.ts';
@@ -34,10 +35,14 @@ const NOT_FOR_THIS_KEY: ReadonlySet<string> = new Set([
  */
 async function loadLibrary(): Promise<Library> {
   try {
-    return await import('graphene-pk11');
+    return await loadNativePackage('graphene-pk11', () => import('graphene-pk11'));
   } catch (error) {
+    const directory = nativePackagesDirectory();
     throw new LatchkeyError('INPUT_UNSUPPORTED', 'PKCS#11 support is not installed', {
-      hint: 'it is the optional package graphene-pk11, which needs a C++ compiler: npm rebuild pkcs11js',
+      hint:
+        directory === undefined
+          ? 'it is the optional package graphene-pk11, which needs a C++ compiler: npm rebuild pkcs11js'
+          : `put the npm package graphene-pk11 and what it depends on into ${directory}`,
       cause: error,
     });
   }

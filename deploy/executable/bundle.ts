@@ -1,0 +1,55 @@
+/** All of Latchkey in a few files, which the single executable carries; only native code stays outside. */
+import { basename, join } from 'node:path';
+import { type Metafile, build } from 'esbuild';
+import { bundledWorker } from '#src/base/installation.ts';
+
+export const ROOT = join(import.meta.dirname, '..', '..');
+
+const MAIN = 'deploy/executable/main.ts';
+const WORKERS = ['src/image/hash-worker.ts', 'shim/agent/decrypt-worker.ts'];
+/** Native, so it is loaded from beside the executable (src/base/installation.ts). */
+const NATIVE_PACKAGES = ['graphene-pk11'];
+
+export interface ExecutableBundle {
+  readonly main: Uint8Array;
+  /** Name of the asset -> its content. */
+  readonly assets: ReadonlyMap<string, Uint8Array>;
+  /** Every file that is in it, from the project's root, sorted. */
+  readonly inputs: readonly string[];
+}
+
+export async function bundleExecutable(): Promise<ExecutableBundle> {
+  const { outputFiles, metafile } = await build({
+    absWorkingDir: ROOT,
+    entryPoints: [MAIN, ...WORKERS],
+    outdir: join(ROOT, 'dist', 'executable'),
+    outbase: ROOT,
+    outExtension: { '.js': '.cjs' },
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node24',
+    external: NATIVE_PACKAGES,
+    define: { 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
+    minifySyntax: true,
+    minifyWhitespace: true,
+    write: false,
+    metafile: true,
+    logLevel: 'warning',
+  });
+  const contents = new Map(outputFiles.map(({ path, contents }) => [basename(path), contents]));
+  const content = (name: string): Uint8Array => {
+    const bytes = contents.get(name);
+    if (bytes === undefined) throw new TypeError(`the bundler made no ${name}`);
+    return bytes;
+  };
+  return {
+    main: content(bundledWorker(MAIN)),
+    assets: new Map(WORKERS.map((path) => [bundledWorker(path), content(bundledWorker(path))])),
+    inputs: inputsOf(metafile),
+  };
+}
+
+function inputsOf(metafile: Metafile): string[] {
+  return Object.keys(metafile.inputs).sort();
+}
