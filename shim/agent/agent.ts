@@ -173,6 +173,7 @@ export class Agent {
     this.watch.stop();
     this.#renewal.stop();
     this.#membership.stop();
+    this.#gate.stop();
     this.containerd.close();
     this.#journal.close();
   }

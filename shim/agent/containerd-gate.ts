@@ -8,15 +8,12 @@ import { applyLayer, keepLayerBlob } from '../containerd/unpack.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import type { ExtractionOutcome, LayerIdentity, SnapshotGate } from '../snapshotter/gate.ts';
 import { type SnapshotGateRecord, type SnapshotLayer, parseKey } from '../snapshotter/snapshot.ts';
+import { BlobKeeper } from './blob-keeper.ts';
 import type { ContainerGuard } from './container-guard.ts';
 import type { ExtractionLedger } from './extraction-ledger.ts';
 import type { ImageGuard } from './image-guard.ts';
 import type { LayerIndex } from './layer-index.ts';
 import { mostTelling } from './denial-choice.ts';
-
-/** containerd knows the committed snapshot only once it has our answer to Commit. */
-const KEEP_BLOB_RETRY_MS = 100;
-const KEEP_BLOB_ATTEMPTS = 20;
 
 export interface ContainerdGateParts {
   readonly containerd: ContainerdConnection;
@@ -30,9 +27,15 @@ export interface ContainerdGateParts {
 
 export class ContainerdGate implements SnapshotGate {
   readonly #parts: ContainerdGateParts;
+  readonly #blobs: BlobKeeper;
 
   constructor(parts: ContainerdGateParts) {
     this.#parts = parts;
+    this.#blobs = new BlobKeeper({
+      tie: (namespace, chainId, { digest }) =>
+        keepLayerBlob(parts.containerd, SNAPSHOTTER_NAME, namespace, chainId, digest),
+      onFailed: parts.onKeepBlobFailed,
+    });
   }
 
   identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined> {
@@ -75,15 +78,11 @@ export class ContainerdGate implements SnapshotGate {
   }
 
   keepBlob(namespace: string, chainId: string, layer: SnapshotLayer): void {
-    const attempt = (left: number): void => {
-      keepLayerBlob(this.#parts.containerd, SNAPSHOTTER_NAME, namespace, chainId, layer.digest).catch(
-        (error: unknown) => {
-          if (left > 0) setTimeout(attempt, KEEP_BLOB_RETRY_MS, left - 1);
-          else this.#parts.onKeepBlobFailed(layer, toLatchkeyError(error));
-        },
-      );
-    };
-    setImmediate(attempt, KEEP_BLOB_ATTEMPTS);
+    this.#blobs.keep(namespace, chainId, layer);
+  }
+
+  stop(): void {
+    this.#blobs.stop();
   }
 
   /** Those with a lease already come first: asking for each forged one would only cost time. */

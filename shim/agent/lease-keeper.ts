@@ -4,8 +4,10 @@
  * image key is wiped with it.
  */
 import { randomBytes } from 'node:crypto';
+import { BoundedMap } from '#src/base/bounded-map.ts';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { MAX_REMEMBERED_LICENSES } from '#src/base/limits.ts';
 import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
@@ -56,9 +58,11 @@ export class LeaseKeeper {
   readonly #leases = new Map<string, HeldLease>();
   readonly #asking = new Map<string, Promise<HeldLease>>();
   /** The newest change per license and what was known when it came; a lease on its way may be older. */
-  readonly #changes = new Map<string, { readonly change: LicenseChange; readonly revision: number }>();
+  readonly #changes = new BoundedMap<string, { readonly change: LicenseChange; readonly revision: number }>(
+    MAX_REMEMBERED_LICENSES,
+  );
   /** The key server's newest no, where a start was refused that held no lease. */
-  readonly #denials = new Map<string, LatchkeyError>();
+  readonly #denials = new BoundedMap<string, LatchkeyError>(MAX_REMEMBERED_DENIALS);
   #authority: LeaseAuthority | undefined;
 
   constructor(clock: Clock, events: LeaseKeeperEvents) {
@@ -148,8 +152,6 @@ export class LeaseKeeper {
   }
 
   #rememberDenial(subject: LeaseSubject, denial: LatchkeyError): void {
-    const [oldest] = this.#denials.keys();
-    if (oldest !== undefined && this.#denials.size >= MAX_REMEMBERED_DENIALS) this.#denials.delete(oldest);
     this.#denials.set(subjectKey(subject), denial);
   }
 
@@ -192,7 +194,7 @@ export class LeaseKeeper {
   }
 
   /** Ended leases, so that a start that cannot reach the key server is told which one it was. */
-  readonly #expired = new Map<string, LeaseClaims>();
+  readonly #expired = new BoundedMap<string, LeaseClaims>(MAX_REMEMBERED_LICENSES);
 
   async #askOnce(
     subject: LeaseSubject,

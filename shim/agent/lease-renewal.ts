@@ -61,11 +61,17 @@ export class LeaseRenewal {
       leaseIds: due.map(({ claims }) => claims.leaseId),
       nodeTimeMs: this.#clock.nowMs(),
     });
+    const failures: unknown[] = [];
     for (const { leaseId, outcome } of answer.results) {
       const lease = due.find(({ claims }) => claims.leaseId === leaseId);
       if (lease === undefined || outcome === undefined) continue;
-      if (outcome.$case === 'lease') await this.#leases.renewed(lease, outcome.value, answer.serverTimeMs);
-      else this.#leases.end(lease, fromDenial(outcome.value));
+      if (outcome.$case === 'denial') this.#leases.end(lease, fromDenial(outcome.value));
+      // One that is not valid must not stand in the way of the others.
+      else
+        await this.#leases
+          .renewed(lease, outcome.value, answer.serverTimeMs)
+          .catch((error: unknown) => failures.push(error));
     }
+    if (failures.length > 0) throw failures[0];
   }
 }

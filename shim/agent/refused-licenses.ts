@@ -1,6 +1,8 @@
 /** The licenses under which nothing starts, as the key server has said, and what has become of what ran under them. */
+import { BoundedMap } from '#src/base/bounded-map.ts';
 import type { Clock } from '#src/base/clock.ts';
 import type { ErrorCode, LatchkeyError } from '#src/base/errors.ts';
+import { MAX_REMEMBERED_LICENSES } from '#src/base/limits.ts';
 
 /**
  * Somebody has decided against the customer or the node, or the license has come to its end. A lease that ran out, a
@@ -36,7 +38,7 @@ export interface RefusedLicense {
 
 export class RefusedLicenses {
   readonly #clock: Clock;
-  readonly #refused = new Map<string, RefusedLicense>();
+  readonly #refused = new BoundedMap<string, RefusedLicense>(MAX_REMEMBERED_LICENSES);
   #nodeDenial: LatchkeyError | undefined;
 
   constructor(clock: Clock) {

@@ -197,6 +197,8 @@ export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
 export const WATCH_DEAD_AFTER_MS = 45 * SECOND_MS;
 /** How long a start may wait for the key server; kubelet's own limit for a CRI call is 2 minutes. */
 export const KEY_SERVER_CALL_TIMEOUT_MS = 5 * SECOND_MS;
+/** Licenses of one node whose last change it remembers: a node has a few; a stream without end must not fill memory. */
+export const MAX_REMEMBERED_LICENSES = 10_000;
 /** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */
 export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
 /** A node asks for the next certificate after this part of its life: a third is left for key servers that are away ... */

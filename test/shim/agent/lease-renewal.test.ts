@@ -118,6 +118,17 @@ describe('leases', () => {
     expect(keeper.all().map(({ claims }) => claims.renewAtMs)).toEqual(Array(count).fill(renewAtMs));
   });
 
+  test('are prolonged beside one for which the key server answers nonsense', async () => {
+    const [odd, held] = [await lease('odd'), await lease()];
+    issuer.subjects.set(odd.claims.leaseId, { imageDigest: digestOf('another image'), imageKeyId: 'key-1' });
+    const before = held.claims.expiresAtMs;
+    await pass(LEASE_DURATION_MS / 2);
+    expect(held.claims.expiresAtMs).toBeGreaterThan(before);
+    expect(odd.claims.expiresAtMs).toBe(before);
+    expect(failures).toMatchObject([{ code: 'DENIED_LEASE_INVALID' }]);
+    expect(keeper.isGood(odd)).toBe(true);
+  });
+
   test('are not prolonged after the end of the agent', async () => {
     await lease();
     renewal.stop();
