@@ -1,13 +1,24 @@
 /**
- * containerd's configuration with Latchkey in it, as a pure function of the one that was there. The tables
- * differ by configuration version: 2 for containerd 1.x, 3 for 2.x (where a version 2 file silently loses its
- * snapshotter in migration).
+ * What containerd has to be told for each mode, as changes to the configuration that is there. The tables have other
+ * names in other versions of the file: 1 and 2 for containerd 1.x, 3 for 2.x. A 2.x also reads older files, but loses
+ * the snapshotter of some of them in migration; tables with the names of version 3 survive it in a file of any version
+ * (tried with 2.1.9), so there both are written.
  */
 import { LatchkeyError } from '#src/base/errors.ts';
+import type { NodeMode } from '../agent/node-mode.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
+import {
+  type TomlChange,
+  type TomlPath,
+  type TomlTable,
+  type TomlValue,
+  changedTable,
+  isTable,
+  tableAt,
+  valueAt,
+} from './toml-change.ts';
 
-/** What smol-toml gives for a table. */
-export type TomlTable = Record<string, unknown>;
+export type { TomlTable };
 
 /**
  * The first two IDs are those of containerd's default configuration and of imgcrypt: CRI sends its payload to
@@ -29,13 +40,20 @@ export function processorIds(): string[] {
   return PROCESSORS.map(({ id }) => id);
 }
 
-const CRI_V2 = 'io.containerd.grpc.v1.cri';
-const CRI_IMAGES_V3 = 'io.containerd.cri.v1.images';
-const TRANSFER_V3 = 'io.containerd.transfer.v1.local';
+/** What CRI's plugin is called in files of version 1 and 2; version 3 has two plugins in its place. */
+export const CRI_V1 = 'cri';
+export const CRI_V2 = 'io.containerd.grpc.v1.cri';
+export const CRI_IMAGES_V3 = 'io.containerd.cri.v1.images';
+export const CRI_RUNTIME_V3 = 'io.containerd.cri.v1.runtime';
+export const TRANSFER_V3 = 'io.containerd.transfer.v1.local';
+
+export const DEFAULT_RUNTIME_CLASS = 'latchkey';
 
 export interface GateConfiguration {
   /** Version of the installed containerd: `1.6.20`. */
   readonly containerdVersion: string;
+  /** Left out: `snapshotter`. */
+  readonly mode?: NodeMode;
   /** Socket on which the agent serves the snapshotter. */
   readonly snapshotterSocket: string;
   /** The stream processor's program and arguments. */
@@ -44,9 +62,11 @@ export interface GateConfiguration {
   readonly snapshotterRoot: string;
   /** Platform that is unpacked: `linux/amd64`. */
   readonly platform: string;
+  /** For the mode `runtime-class`: name of the handler, and the runtime that it is like. */
+  readonly runtimeClass?: { readonly name: string; readonly like: TomlTable };
 }
 
-interface Version {
+export interface ContainerdVersion {
   readonly major: number;
   readonly minor: number;
 }
@@ -55,7 +75,7 @@ interface Version {
  * Reads what `containerd --version` or the version call says.
  * @throws LatchkeyError CONFIG_INVALID for versions before 1.6
  */
-export function parseContainerdVersion(text: string): Version {
+export function parseContainerdVersion(text: string): ContainerdVersion {
   const match = /\bv?(\d+)\.(\d+)(?:\.\d+)?/.exec(text);
   const version = { major: Number(match?.[1]), minor: Number(match?.[2]) };
   const supported = version.major > 1 || (version.major === 1 && version.minor >= 6);
@@ -67,115 +87,163 @@ export function parseContainerdVersion(text: string): Version {
   return version;
 }
 
-/** Version of the configuration file in which a containerd takes everything that the gate needs. */
+/** Version of the configuration file that a containerd is given where there is none yet. */
 export function configurationVersion({ major }: { readonly major: number }): 2 | 3 {
   return major >= 2 ? 3 : 2;
 }
 
 /**
- * The configuration with the proxy snapshotter, the stream processors and the CRI snapshotter set.
- * Everything else is kept. Applying it twice gives the same.
- * @throws LatchkeyError CONFIG_INVALID for an unsupported containerd or a configuration that cannot be kept
+ * What has to be changed so that this containerd is gated.
+ * @param existing the file as it is, without what an earlier installation put there
+ * @throws LatchkeyError CONFIG_INVALID for a containerd or a file that cannot be gated in this mode
  */
-export function withLatchkey(existing: TomlTable, gate: GateConfiguration): TomlTable {
+export function gateChanges(existing: TomlTable, gate: GateConfiguration): TomlChange[] {
+  const { mode = 'snapshotter' } = gate;
+  if (mode === 'hook') return [];
   const version = parseContainerdVersion(gate.containerdVersion);
-  const configVersion = configurationVersion(version);
-  refuseOtherVersion(existing, configVersion);
-  const plugins = configVersion === 3 ? pluginsV3(existing, gate) : pluginsV2(existing);
-  return merge(existing, {
-    version: configVersion,
-    proxy_plugins: { [SNAPSHOTTER_NAME]: proxyPlugin(gate, version) },
-    stream_processors: streamProcessors(gate),
-    plugins,
-  });
+  const names = namesFor(existing, version);
+  refuseDiscard(existing, names);
+  const changes: TomlChange[] = [...versionChange(existing, version), ...processorChanges(gate)];
+  const setCri = (key: string, value: TomlValue, ...below: string[]) =>
+    changes.push(...names.images.map((table) => set([...table, ...below], key, value)));
+  if (names.v3) changes.push(set(['plugins', CRI_IMAGES_V3, 'image_decryption'], 'key_model', 'node'));
+  else changes.push(set(['plugins', names.cri, 'image_decryption'], 'key_model', 'node'));
+  if (mode === 'sweep') return changes;
+  changes.push(proxyPlugin(gate, version));
+  if (names.v3) changes.push(...unpackChanges(existing, gate));
+  if (mode === 'runtime-class') return [...changes, runtimeChange(existing, gate, version, names)];
+  setCri('snapshotter', SNAPSHOTTER_NAME);
+  setCri('disable_snapshot_annotations', false);
+  return changes;
 }
 
 /**
- * Tables have other names in other versions, so raising the number alone would make containerd ignore what the
- * operator has set, or not start at all. A file without a number is of version 1.
+ * The configuration with Latchkey in it. Everything else is kept. Applying it twice gives the same.
+ * @throws LatchkeyError CONFIG_INVALID as `gateChanges`
  */
-function refuseOtherVersion(existing: TomlTable, wanted: number): void {
-  const version = existing['version'] ?? 1;
-  if (version === wanted || Object.keys(existing).every((key) => key === 'version')) return;
+export function withLatchkey(existing: TomlTable, gate: GateConfiguration): TomlTable {
+  return changedTable(existing, gateChanges(existing, gate));
+}
+
+interface Names {
+  readonly cri: string;
+  /** True when tables are written with the names of version 3. */
+  readonly v3: boolean;
+  /** Tables that hold CRI's snapshotter. */
+  readonly images: readonly TomlPath[];
+}
+
+function namesFor(existing: TomlTable, version: ContainerdVersion): Names {
+  const fileVersion = isEmpty(existing) ? configurationVersion(version) : (existing['version'] ?? 1);
+  if (fileVersion !== 1 && fileVersion !== 2 && fileVersion !== 3) return unknownVersion(fileVersion);
+  const v3 = version.major >= 2;
+  if (fileVersion === 3 && !v3) return unknownVersion(fileVersion);
+  const cri = fileVersion === 1 ? CRI_V1 : CRI_V2;
+  const older = ['plugins', cri, 'containerd'];
+  const newer = ['plugins', CRI_IMAGES_V3];
+  // A value of the older name that is there would win over ours.
+  const hasOlder = fileVersion !== 3 && valueAt(existing, older) !== undefined;
+  if (!v3) return { cri, v3, images: [older] };
+  return { cri, v3, images: hasOlder ? [older, newer] : [newer] };
+}
+
+function unknownVersion(version: unknown): never {
   throw new LatchkeyError(
     'CONFIG_INVALID',
-    `containerd's configuration is of version ${JSON.stringify(version)}, Latchkey needs version ${wanted}`,
-    {
-      hint:
-        wanted === 3
-          ? "convert it first with 'containerd config migrate'; nothing was changed"
-          : "write it anew from 'containerd config default' first; nothing was changed",
-    },
+    `this containerd does not read a configuration of version ${JSON.stringify(version)}`,
+    { hint: "write it anew from 'containerd config default' first; nothing was changed" },
   );
 }
 
-function proxyPlugin(gate: GateConfiguration, version: Version): TomlTable {
-  const entry: TomlTable = { type: 'snapshot', address: gate.snapshotterSocket };
+function isEmpty(existing: TomlTable): boolean {
+  return Object.keys(existing).every((key) => key === 'version');
+}
+
+/** A file that says nothing yet gets the version; one without a version that says something is of version 1. */
+function versionChange(existing: TomlTable, version: ContainerdVersion): TomlChange[] {
+  return isEmpty(existing) ? [set([], 'version', configurationVersion(version))] : [];
+}
+
+function set(table: TomlPath, key: string, value: TomlValue): TomlChange {
+  return { kind: 'set', table, key, value };
+}
+
+function proxyPlugin(gate: GateConfiguration, version: ContainerdVersion): TomlChange {
   const hasExports = version.major >= 2 || version.minor >= 7;
-  return hasExports ? { ...entry, exports: { root: gate.snapshotterRoot } } : entry;
-}
-
-function streamProcessors(gate: GateConfiguration): TomlTable {
-  return Object.fromEntries(
-    PROCESSORS.map(({ id, accepts, returns }) => [
-      id,
-      { accepts: [...accepts], returns, path: gate.processor.path, args: [...gate.processor.args], env: [] },
-    ]),
-  );
-}
-
-function pluginsV2(existing: TomlTable): TomlTable {
-  refuseDiscard(table(existing, 'plugins', CRI_V2, 'containerd'));
   return {
-    [CRI_V2]: {
-      containerd: { snapshotter: SNAPSHOTTER_NAME, disable_snapshot_annotations: false },
-      image_decryption: { key_model: 'node' },
-    },
+    kind: 'own',
+    table: ['proxy_plugins', SNAPSHOTTER_NAME],
+    entries: { type: 'snapshot', address: gate.snapshotterSocket },
+    ...(hasExports ? { tables: { exports: { root: gate.snapshotterRoot } } } : {}),
   };
 }
 
-function pluginsV3(existing: TomlTable, gate: GateConfiguration): TomlTable {
-  refuseDiscard(table(existing, 'plugins', CRI_IMAGES_V3));
+function processorChanges({ processor }: GateConfiguration): TomlChange[] {
+  return PROCESSORS.map(({ id, accepts, returns }) => ({
+    kind: 'own',
+    table: ['stream_processors', id],
+    entries: { accepts, returns, path: processor.path, args: processor.args, env: [] },
+  }));
+}
+
+/** A list that is set replaces the default, which then has to be repeated: other images need it. */
+function unpackChanges(existing: TomlTable, gate: GateConfiguration): TomlChange[] {
+  const table = ['plugins', TRANSFER_V3, 'unpack_config'];
+  const append = (snapshotter: string): TomlChange => ({
+    kind: 'append',
+    table,
+    entries: { platform: gate.platform, snapshotter },
+  });
+  const isSet = Array.isArray(valueAt(existing, table));
+  return isSet ? [append(SNAPSHOTTER_NAME)] : [append(SNAPSHOTTER_NAME), append('overlayfs')];
+}
+
+function runtimeChange(
+  existing: TomlTable,
+  gate: GateConfiguration,
+  version: ContainerdVersion,
+  names: Names,
+): TomlChange {
+  if (version.major === 1 && version.minor < 7) {
+    throw new LatchkeyError(
+      'CONFIG_INVALID',
+      'containerd 1.6 has one snapshotter for all pods, so a runtime class cannot have its own',
+      { hint: 'use containerd 1.7 or later, or --mode snapshotter' },
+    );
+  }
+  const { name = DEFAULT_RUNTIME_CLASS, like = {} } = gate.runtimeClass ?? {};
+  const older = ['plugins', names.cri, 'containerd', 'runtimes'];
+  const newer = ['plugins', CRI_RUNTIME_V3, 'containerd', 'runtimes'];
+  // Runtimes of both names are not merged: those of the newer one replace the others.
+  const table = names.v3 && valueAt(existing, older) === undefined ? newer : older;
+  const options = tableAt(like, ['options']);
   return {
-    [CRI_IMAGES_V3]: {
-      snapshotter: SNAPSHOTTER_NAME,
-      disable_snapshot_annotations: false,
-      image_decryption: { key_model: 'node' },
-    },
-    [TRANSFER_V3]: {
-      // The default has to be repeated: setting one entry replaces the whole list.
-      unpack_config: [
-        { platform: gate.platform, snapshotter: SNAPSHOTTER_NAME },
-        { platform: gate.platform, snapshotter: 'overlayfs' },
-      ],
-    },
+    kind: 'own',
+    table: [...table, name],
+    entries: { runtime_type: 'io.containerd.runc.v2', ...setEntries(like), snapshotter: SNAPSHOTTER_NAME },
+    ...(Object.keys(setEntries(options)).length === 0 ? {} : { tables: { options: setEntries(options) } }),
   };
+}
+
+/** What is set on a runtime; a dump also lists everything that is not. */
+function setEntries(runtime: TomlTable): Record<string, TomlValue> {
+  const entries = Object.entries(runtime).filter((entry): entry is [string, TomlValue] => {
+    const [, value] = entry;
+    if (Array.isArray(value)) return value.length > 0;
+    return !isTable(value) && value !== '' && value !== false && value !== 0;
+  });
+  return Object.fromEntries(entries);
 }
 
 /** Re-deriving a layer needs its encrypted blob, which this setting deletes. */
-function refuseDiscard(cri: TomlTable): void {
-  if (cri['discard_unpacked_layers'] === true) {
+function refuseDiscard(existing: TomlTable, { cri }: Names): void {
+  const places = [
+    ['plugins', cri, 'containerd'],
+    ['plugins', CRI_IMAGES_V3],
+  ];
+  if (places.some((path) => tableAt(existing, path)['discard_unpacked_layers'] === true)) {
     throw new LatchkeyError('CONFIG_INVALID', 'containerd is set to discard_unpacked_layers = true', {
       hint: 'set it to false: Latchkey decrypts from the kept layers at each start',
     });
   }
-}
-
-function table(root: TomlTable, ...path: string[]): TomlTable {
-  let current: unknown = root;
-  for (const key of path) current = isTable(current) ? current[key] : undefined;
-  return isTable(current) ? current : {};
-}
-
-function isTable(value: unknown): value is TomlTable {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
-}
-
-function merge(base: TomlTable, change: TomlTable): TomlTable {
-  const result: TomlTable = { ...base };
-  for (const [key, value] of Object.entries(change)) {
-    const before = result[key];
-    result[key] = isTable(before) && isTable(value) ? merge(before, value) : value;
-  }
-  return result;
 }

@@ -1,5 +1,6 @@
 import { parse, stringify } from 'smol-toml';
 import { describe, expect, test } from 'vitest';
+import type { NodeMode } from '../../../shim/agent/node-mode.ts';
 import {
   type TomlTable,
   parseContainerdVersion,
@@ -167,13 +168,15 @@ describe('what cannot be kept is refused', () => {
   });
 
   test.each([
-    ['1.6.20', 'disabled_plugins = ["cri"]', 'version 1'],
-    ['1.7.24', 'version = 1\n[plugins.cri]\nsandbox_image = "pause"', 'version 1'],
-    ['1.7.24', 'version = 3\nroot = "/data"', 'version 3'],
-    ['2.1.9', 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "pause"', 'version 2'],
-  ])('on %s, a file of another version: %s', (version, toml, named) => {
+    ['1.7.24', 'version = 3\nroot = "/data"'],
+    ['1.7.24', 'version = "two"\nroot = "/data"'],
+    ['2.1.9', 'version = 4\nroot = "/data"'],
+  ])('on %s, a file of a version that it does not read: %s', (version, toml) => {
     expect(() => configure(version, toml)).toThrow(
-      expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(named) as string }),
+      expect.objectContaining({
+        code: 'CONFIG_INVALID',
+        message: expect.stringContaining('version') as string,
+      }),
     );
   });
 
@@ -201,5 +204,84 @@ describe('the version', () => {
     expect(() => parseContainerdVersion(text)).toThrow(
       expect.objectContaining({ code: 'CONFIG_INVALID', hint: 'Latchkey needs containerd 1.6 or later' }),
     );
+  });
+});
+
+describe('older files', () => {
+  test('of version 1 get the tables of version 1', () => {
+    const config = configure('1.6.20', 'disabled_plugins = ["x"]\n[plugins.cri]\nsandbox_image = "pause"');
+    expect(config).not.toHaveProperty('version');
+    expect(config['plugins']).toEqual({
+      cri: {
+        sandbox_image: 'pause',
+        containerd: { snapshotter: 'latchkey', disable_snapshot_annotations: false },
+        image_decryption: { key_model: 'node' },
+      },
+    });
+  });
+
+  test('of version 2 get the tables of version 3 on a 2.x, which survive its migration', () => {
+    const config = configure(
+      '2.1.9',
+      'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "p"',
+    );
+    expect(config['version']).toBe(2);
+    expect(config['plugins']).toMatchObject({
+      'io.containerd.grpc.v1.cri': { sandbox_image: 'p' },
+      'io.containerd.cri.v1.images': { snapshotter: 'latchkey' },
+    });
+  });
+
+  test('that name a snapshotter themselves get it changed there too, since it would win', () => {
+    const text = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "native"';
+    expect(configure('2.1.9', text)['plugins']).toMatchObject({
+      'io.containerd.grpc.v1.cri': { containerd: { snapshotter: 'latchkey' } },
+      'io.containerd.cri.v1.images': { snapshotter: 'latchkey' },
+    });
+  });
+});
+
+describe('the modes', () => {
+  const like = {
+    runtime_type: 'io.containerd.runc.v2',
+    base_runtime_spec: '',
+    snapshotter: '',
+    pod_annotations: [],
+    options: { SystemdCgroup: true, BinaryName: '', IoUid: 0 },
+  };
+  const inMode = (mode: NodeMode, containerdVersion: string, toml = '') =>
+    withLatchkey(parse(toml), { ...gate, containerdVersion, mode, runtimeClass: { name: 'sealed', like } });
+  const runtime = {
+    runtime_type: 'io.containerd.runc.v2',
+    snapshotter: 'latchkey',
+    options: { SystemdCgroup: true },
+  };
+
+  test('a runtime class is like the default runtime, and CRI keeps its snapshotter', () => {
+    const two = inMode('runtime-class', '1.7.24')['plugins'] as Record<string, TomlTable>;
+    expect(two['io.containerd.grpc.v1.cri']?.['containerd']).toEqual({ runtimes: { sealed: runtime } });
+    const three = inMode('runtime-class', '2.1.9')['plugins'] as Record<string, TomlTable>;
+    expect(three['io.containerd.cri.v1.runtime']).toEqual({ containerd: { runtimes: { sealed: runtime } } });
+    expect(three['io.containerd.cri.v1.images']).not.toHaveProperty('snapshotter');
+  });
+
+  test('a runtime class stands beside the runtimes of an older file, which others would replace', () => {
+    const text =
+      'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"';
+    const plugins = inMode('runtime-class', '2.1.9', text)['plugins'] as Record<string, TomlTable>;
+    expect(plugins['io.containerd.grpc.v1.cri']).toMatchObject({
+      containerd: { runtimes: { sealed: runtime } },
+    });
+    expect(plugins).not.toHaveProperty(['io.containerd.cri.v1.runtime']);
+  });
+
+  test('a runtime class is refused on 1.6, which has one snapshotter for all', () => {
+    expect(() => inMode('runtime-class', '1.6.20')).toThrow(/1\.6 has one snapshotter/);
+  });
+
+  test('sweep sets the processors only, hook nothing', () => {
+    expect(Object.keys(inMode('sweep', '1.6.20'))).toEqual(['version', 'stream_processors', 'plugins']);
+    expect(JSON.stringify(inMode('sweep', '2.1.9'))).not.toContain('snapshotter');
+    expect(inMode('hook', '1.6.20', 'root = "/x"')).toEqual({ root: '/x' });
   });
 });
