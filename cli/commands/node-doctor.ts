@@ -14,7 +14,7 @@ export function registerNodeDoctor(node: Command, context: CommandContext): void
     .option('--containerd-config <file>', "containerd's configuration", '/etc/containerd/config.toml')
     .addHelpText('after', '\nExample:\n  latchkey node doctor')
     .action(async (options: { config: string; containerdConfig: string }, command: Command) => {
-      const args = ['doctor', '--config', options.config, '--containerd-config', options.containerdConfig];
+      const args = ['doctor', JSON.stringify(options)];
       const answer = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
         findings: { check: string; ok: boolean; detail: string; mend?: string }[];
       };

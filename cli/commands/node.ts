@@ -1,17 +1,12 @@
 /** `latchkey node`: what the operator of a customer's machine does. */
 import type { Command } from 'commander';
-import { LatchkeyError } from '#src/base/errors.ts';
-import { type CommandContext, variable } from '../context.ts';
+import type { CommandContext } from '../context.ts';
 import { formatBytes, formatFields, formatTable, outputOf } from '../output.ts';
 import { becomeProgram } from '../run-program.ts';
+import { type SocketOptions, readLine, withAgent, withSocket } from './agent-socket.ts';
 import { registerNodeDoctor } from './node-doctor.ts';
 import { DEFAULT_CONFIG_PATH, registerNodeInstall } from './node-install.ts';
-
-const DEFAULT_AGENT_SOCKET = '/run/latchkey/agent.sock';
-
-interface SocketOptions {
-  readonly socket: string;
-}
+import { registerNodeUninstall } from './node-uninstall.ts';
 
 /** Adds the group and gives it, so that other verbs about nodes can join. */
 export function registerNode(program: Command, context: CommandContext): Command {
@@ -23,6 +18,7 @@ export function registerNode(program: Command, context: CommandContext): Command
   registerStatus(node, context);
   registerDrop(node, context);
   registerNodeInstall(node, context);
+  registerNodeUninstall(node, context);
   registerNodeDoctor(node, context);
   return node;
 }
@@ -118,31 +114,4 @@ function registerDrop(node: Command, context: CommandContext): void {
         () => `dropped ${answer.droppedLayers} layers, kept ${answer.keptLayers}`,
       );
     });
-}
-
-function withSocket(command: Command, context: CommandContext): Command {
-  const fallback = variable(context, 'LATCHKEY_AGENT_SOCKET') ?? DEFAULT_AGENT_SOCKET;
-  return command.option('--socket <path>', "the agent's socket (LATCHKEY_AGENT_SOCKET)", fallback);
-}
-
-async function withAgent<Result>(
-  options: SocketOptions,
-  use: (agent: import('#src/wire/agent-connection.ts').AgentConnection) => Promise<Result>,
-): Promise<Result> {
-  const { AgentConnection } = await import('#src/wire/agent-connection.ts');
-  const agent = new AgentConnection(options.socket);
-  try {
-    return await use(agent);
-  } finally {
-    agent.close();
-  }
-}
-
-/** The first line of standard input, so that a key need not stand in a shell's history. */
-async function readLine(): Promise<string> {
-  const { createInterface } = await import('node:readline');
-  for await (const line of createInterface({ input: process.stdin })) return line.trim();
-  throw new LatchkeyError('USAGE_INVALID', 'standard input is empty', {
-    hint: 'give the license key on its first line',
-  });
 }

@@ -1,115 +1,262 @@
-/** Writes containerd's configuration with Latchkey in it, keeping what was there beside it. */
-import { execFile } from 'node:child_process';
-import { copyFile, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { parse, stringify } from 'smol-toml';
-import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
-import { makeDirectory } from '#src/base/make-directory.ts';
-import type { AgentPaths } from '../agent/agent-config.ts';
+/** Sets a machine up: the agent's settings, containerd's configuration, services. Running it again changes nothing. */
+import { X509Certificate } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { type AgentConfig, parseAgentConfig } from '../agent/agent-config.ts';
+import { DEFAULT_NODE_MODE, type NodeMode } from '../agent/node-mode.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
-import { type TomlTable, withLatchkey } from './containerd-config.ts';
+import { DEFAULT_RUNTIME_CLASS } from './containerd-config.ts';
+import {
+  type ContainerdPlan,
+  besides,
+  grpcAddress,
+  planContainerd,
+  statisticsDirectory,
+} from './containerd-plan.ts';
+import { containerdVersion, effectiveConfiguration } from './containerd-program.ts';
+import {
+  DEFAULT_CONTAINERD_CONFIG,
+  type FoundContainerd,
+  chooseContainerd,
+  otherRuntimes,
+  runningContainerds,
+} from './containerd-search.ts';
+import { applyPlan } from './apply-plan.ts';
+import { type InstallationRecord, readRecord } from './installation-record.ts';
+import { nextSteps } from './next-steps.ts';
+import type { InstallRequest, Machine } from './machine.ts';
+import { nodeConfiguration } from './node-settings.ts';
+import { type FileChange, type PlannedFile, describeChange, readIfThere } from './planned-file.ts';
+import { checkRuntimeClass, runtimeClassManifest } from './runtime-class.ts';
+import { NODE_SERVICE, containerdDropIn, nodeServiceUnit, DROP_IN_NAME } from './systemd-units.ts';
 
-const NEW_CONFIGURATION_MODE = 0o644;
-const PERMISSION_BITS = 0o777;
+export interface InstallPlan {
+  readonly agent: AgentConfig;
+  readonly mode: NodeMode;
+  readonly runtimeClass: string | undefined;
+  /** Undefined in the mode `hook`, which needs none. */
+  readonly containerd: (FoundContainerdWithVersion & { readonly plan: ContainerdPlan }) | undefined;
+  readonly files: readonly PlannedFile[];
+  /** Made beside the files. */
+  readonly directories: readonly string[];
+}
 
-/** containerd's own default for `root`. */
-const DEFAULT_CONTAINERD_ROOT = '/var/lib/containerd';
-const PRIVATE_DIRECTORY_MODE = 0o700;
+export interface FoundContainerdWithVersion {
+  readonly program: string;
+  readonly configPath: string;
+  readonly version: string;
+  /** The systemd service that it runs in; undefined without systemd. */
+  readonly service: string | undefined;
+  readonly isRunning: boolean;
+}
 
 export interface InstallResult {
-  readonly containerdVersion: string;
-  readonly configPath: string;
-  /** False when the configuration was as it should be already. */
+  readonly mode: NodeMode;
+  readonly containerd: {
+    readonly version: string;
+    readonly program: string;
+    readonly configPath: string;
+  } | null;
+  /** False when everything was as it should be already. */
   readonly changed: boolean;
-  /** The configuration that was there before; undefined when there was none, or nothing changed. */
-  readonly backupPath: string | undefined;
-  /** The configuration as it is (or, on a dry run, would be) now. */
-  readonly configuration: string;
-}
-
-export interface InstallOptions {
-  readonly paths: AgentPaths;
-  readonly configPath: string;
-  readonly containerdProgram: string;
-  readonly platform: string;
-  readonly dryRun: boolean;
+  readonly files: readonly FileChange[];
+  /** What is worth knowing. */
+  readonly notes: readonly string[];
+  /** Commands that remain to be run, in order. */
+  readonly next: readonly string[];
+  /** The part of them that `--restart` does; empty without systemd. */
+  readonly restart: readonly (readonly string[])[];
 }
 
 /**
- * Detects containerd and sets it up. Running it again changes nothing.
- * @throws LatchkeyError CONFIG_INVALID for an unreadable configuration or an unsupported containerd
+ * @throws LatchkeyError USAGE_INVALID or CONFIG_INVALID when this machine cannot be set up so; then nothing was changed
  */
-export async function installIntoContainerd(options: InstallOptions): Promise<InstallResult> {
-  const { paths, configPath, dryRun } = options;
-  const containerdVersion = await detectVersion(options.containerdProgram);
-  const before = await readConfiguration(configPath);
-  const after = withLatchkey(before.table, {
-    containerdVersion,
-    snapshotterSocket: paths.snapshotterSocket,
-    processor: { path: paths.processorProgram, args: [] },
-    snapshotterRoot: paths.diskDirectory,
-    platform: options.platform,
+export async function install(request: InstallRequest, machine: Machine): Promise<InstallResult> {
+  const plan = await planInstallation(request, machine);
+  const files = plan.files.map(describeChange);
+  const changed = files.some(({ change }) => change !== 'unchanged');
+  if (!request.dryRun) await applyPlan(plan, await readRecord(stateDirectoryOf(plan.agent)));
+  return {
+    mode: plan.mode,
+    containerd: plan.containerd === undefined ? null : pick(plan.containerd),
+    changed,
+    files,
+    ...(await nextSteps(plan, { request, machine, changed })),
+  };
+}
+
+function pick({ version, program, configPath }: FoundContainerdWithVersion) {
+  return { version, program, configPath };
+}
+
+async function planInstallation(request: InstallRequest, machine: Machine): Promise<InstallPlan> {
+  const existing = await readIfThere(request.config);
+  const present = existing === undefined ? undefined : parseAgentConfig(existing, request.config);
+  const earlier = present === undefined ? undefined : await readRecord(stateDirectoryOf(present));
+  const mode = present?.mode ?? request.mode ?? DEFAULT_NODE_MODE;
+  const containerd = mode === 'hook' ? undefined : await findContainerd(request, machine, earlier);
+  const effective =
+    containerd === undefined
+      ? {}
+      : await effectiveConfiguration(containerd.program, containerd.configPath).catch(() => ({}));
+  const address = request.containerdAddress ?? containerd?.address ?? grpcAddress(effective);
+  const settings = nodeConfiguration(
+    existing,
+    {
+      key_server: request.keyServer,
+      enrollment: request.enrollment,
+      authority_file: request.authority === undefined ? undefined : besides(request.config, 'authority.pem'),
+      mode: request.mode,
+      containerd_address: existing === undefined ? address : request.containerdAddress,
+      state_directory: request.stateDirectory,
+      runtime_directory: request.runtimeDirectory,
+      node_name: request.nodeName,
+    },
+    request.config,
+  );
+  const agent = parseAgentConfig(settings, request.config);
+  const runtimeClass =
+    mode === 'runtime-class'
+      ? checkRuntimeClass(request.runtimeClass ?? earlier?.runtimeClass ?? DEFAULT_RUNTIME_CLASS)
+      : undefined;
+  if (request.runtimeClass !== undefined && runtimeClass === undefined) {
+    throw new LatchkeyError('USAGE_INVALID', `a runtime class is for --mode runtime-class, not for ${mode}`, {
+      hint: 'give both options, or neither',
+    });
+  }
+  const files: PlannedFile[] = [
+    { path: request.config, kind: 'settings', before: existing, after: settings },
+  ];
+  files.push(...(await authorityFiles(request, agent)));
+  const plan =
+    containerd === undefined
+      ? undefined
+      : await planContainerd(containerd.program, containerd.configPath, {
+          containerdVersion: containerd.version,
+          mode,
+          snapshotterSocket: agent.paths.snapshotterSocket,
+          processor: { path: agent.paths.processorProgram, args: [] },
+          snapshotterRoot: agent.paths.diskDirectory,
+          platform: machine.platform,
+          runtimeClassName: runtimeClass,
+        });
+  if (plan !== undefined) files.push(plan.file);
+  if (runtimeClass !== undefined) {
+    const path = besides(request.config, 'runtime-class.yaml');
+    files.push(await ownFile(path, runtimeClassManifest(runtimeClass)));
+  }
+  files.push(...(await unitFiles(request, machine, agent, containerd?.service)));
+  const isOld = containerd !== undefined && /^v?1\.6\b/.test(containerd.version);
+  return {
+    agent,
+    mode,
+    runtimeClass,
+    containerd: containerd === undefined || plan === undefined ? undefined : { ...containerd, plan },
+    files,
+    directories:
+      isOld && plan !== undefined && mode === 'snapshotter'
+        ? [statisticsDirectory(plan.effective, SNAPSHOTTER_NAME)]
+        : [],
+  };
+}
+
+async function ownFile(path: string, after: string): Promise<PlannedFile> {
+  return { path, kind: 'own', before: await readIfThere(path), after };
+}
+
+/** The containerd that is meant: the chosen one, the only one that runs, or the one that is installed. */
+async function findContainerd(
+  request: InstallRequest,
+  machine: Machine,
+  earlier: InstallationRecord | undefined,
+): Promise<FoundContainerdWithVersion & Pick<FoundContainerd, 'address'>> {
+  const chosen = request.containerdConfig ?? earlier?.containerd?.configPath;
+  const running = chooseContainerd(runningContainerds(machine.processes), chosen);
+  if (running?.distribution !== undefined) {
+    throw new LatchkeyError(
+      'CONFIG_INVALID',
+      `${running.distribution} writes ${running.configPath} anew at each start, and Latchkey does not edit its template yet`,
+      { hint: 'use a containerd of its own, or see the operator guide for the template by hand' },
+    );
+  }
+  const program = request.containerd ?? running?.program ?? earlier?.containerd?.program ?? 'containerd';
+  const others = otherRuntimes(machine.processes, machine.programs);
+  const version = await containerdVersion(program).catch((error: unknown) => {
+    if (request.containerd !== undefined || others.length === 0) throw error;
+    throw new LatchkeyError('CONFIG_INVALID', `there is no containerd here, but ${others.join(' and ')}`, {
+      hint: 'use --mode hook, and read in the operator guide what it does not protect against',
+    });
   });
-  const configuration = `${stringify(after)}\n`;
-  const changed = stringify(before.table) !== stringify(after);
-  const backupPath = before.exists && changed ? `${configPath}.before-latchkey` : undefined;
-  if (changed && !dryRun) {
-    await makeDirectory(dirname(configPath));
-    if (backupPath !== undefined && !(await exists(backupPath))) await copyFile(configPath, backupPath);
-    // The file may hold registry passwords: whoever could not read it before cannot read it now.
-    const { mode } = before.exists ? await stat(configPath) : { mode: NEW_CONFIGURATION_MODE };
-    await rm(`${configPath}.new`, { force: true });
-    await writeFile(`${configPath}.new`, configuration, { mode: mode & PERMISSION_BITS, flush: true });
-    await rename(`${configPath}.new`, configPath);
-  }
-  if (!dryRun) await createStatisticsDirectory(after, containerdVersion);
-  return { containerdVersion, configPath, changed, backupPath, configuration };
+  const service = machine.hasSystemd ? (running?.service ?? 'containerd.service') : undefined;
+  return {
+    program,
+    version,
+    configPath: running?.configPath ?? chosen ?? DEFAULT_CONTAINERD_CONFIG,
+    address: running?.address,
+    service,
+    isRunning: running !== undefined,
+  };
 }
 
-/**
- * containerd 1.6 cannot be told where a proxy snapshotter keeps its files; it looks for this directory when a
- * kubelet asks for disk statistics, and fails without it.
- */
-async function createStatisticsDirectory(configuration: TomlTable, containerdVersion: string): Promise<void> {
-  if (!/^v?1\.6\b/.test(containerdVersion)) return;
-  const root = typeof configuration['root'] === 'string' ? configuration['root'] : DEFAULT_CONTAINERD_ROOT;
-  const directory = join(root, `io.containerd.snapshotter.v1.${SNAPSHOTTER_NAME}`);
-  await makeDirectory(directory, PRIVATE_DIRECTORY_MODE);
+async function authorityFiles(request: InstallRequest, agent: AgentConfig): Promise<PlannedFile[]> {
+  const before = await readIfThere(agent.authorityFile);
+  if (request.authority === undefined) {
+    if (before !== undefined) return [];
+    throw new LatchkeyError('USAGE_INVALID', `there is no ${agent.authorityFile} yet`, {
+      hint: "give --authority FILE: the authority.pem of the software's vendor",
+    });
+  }
+  const after = await readIfThere(request.authority);
+  if (after === undefined) {
+    throw new LatchkeyError('USAGE_INVALID', `${request.authority} is not there`, {
+      hint: "give the authority.pem of the software's vendor",
+    });
+  }
+  checkAuthority(after, request.authority);
+  if (before !== undefined && before.trim() !== after.trim()) {
+    throw new LatchkeyError(
+      'CONFIG_INVALID',
+      `${agent.authorityFile} is another authority than ${request.authority}`,
+      {
+        hint: 'a node trusts one; move the old file away first if the vendor has changed it; nothing was changed',
+      },
+    );
+  }
+  return [{ path: agent.authorityFile, kind: 'own', before, after: before ?? after }];
 }
 
-/** The configuration file as a table; empty when there is none. */
-export async function readConfiguration(path: string): Promise<{ exists: boolean; table: TomlTable }> {
-  let text: string;
+function checkAuthority(pem: string, path: string): void {
   try {
-    text = await readFile(path, 'utf8');
+    new X509Certificate(pem);
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return { exists: false, table: {} };
-    throw error;
-  }
-  try {
-    return { exists: true, table: parse(text) };
-  } catch (error) {
-    const [line] = (error instanceof Error ? error.message : String(error)).split('\n');
-    throw new LatchkeyError('CONFIG_INVALID', `${path} is not valid: ${line ?? ''}`, {
-      hint: 'mend it first; nothing was changed',
+    throw new LatchkeyError('INPUT_MALFORMED', `${path} is not a certificate in PEM form`, {
+      hint: "give the authority.pem of the software's vendor",
       cause: error,
     });
   }
 }
 
-async function detectVersion(program: string): Promise<string> {
-  try {
-    const { stdout } = await promisify(execFile)(program, ['--version']);
-    return stdout.trim().split(/\s+/)[2] ?? stdout;
-  } catch (error) {
-    throw new LatchkeyError('CONFIG_INVALID', `${program} cannot be run`, {
-      hint: 'install containerd 1.6 or later, or name its program with --containerd',
-      cause: error,
-    });
+async function unitFiles(
+  request: InstallRequest,
+  machine: Machine,
+  agent: AgentConfig,
+  service: string | undefined,
+): Promise<PlannedFile[]> {
+  if (!machine.hasSystemd) return [];
+  const services = service === undefined ? [] : [service];
+  const files: PlannedFile[] = [];
+  const packaged = await stat(join(machine.packagedUnits, NODE_SERVICE)).catch(() => undefined);
+  if (packaged === undefined) {
+    const command = [...machine.agentCommand, '--config', request.config];
+    const unit = nodeServiceUnit(command, agent.paths, services);
+    files.push(await ownFile(join(machine.units, NODE_SERVICE), unit));
   }
+  for (const name of services)
+    files.push(await ownFile(join(machine.units, `${name}.d`, DROP_IN_NAME), containerdDropIn()));
+  return files;
 }
 
-async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
+export function stateDirectoryOf({ paths }: AgentConfig): string {
+  return join(paths.journalFile, '..');
 }

@@ -1,36 +1,34 @@
 /**
- * `install` and `doctor` as a program of their own: one JSON document on stdout, which the `latchkey` command
- * words for people.
+ * `install`, `uninstall`, `restart` and `doctor` as a program of their own: one JSON document in, one out, which the
+ * `latchkey` command words for people.
  */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import * as z from 'zod';
 import { ERROR_TABLE, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import { AgentConnection } from '#src/wire/agent-connection.ts';
-import {
-  type AgentPaths,
-  DEFAULT_CONFIG_PATH,
-  DEFAULT_RUNTIME_DIRECTORY,
-  DEFAULT_STATE_DIRECTORY,
-  agentPaths,
-  parseAgentConfig,
-} from '../agent/agent-config.ts';
-import { hasSwap, memoryStoreState } from '../snapshotter/memory-store.ts';
-import { type Finding, diagnose } from './doctor.ts';
-import { type InstallResult, installIntoContainerd, readConfiguration } from './install.ts';
+import { parseJson } from '#src/base/json.ts';
+import { doctorRequestSchema, examine } from './node-facts.ts';
+import { install } from './install.ts';
+import { type Machine, installRequestSchema, uninstallRequestSchema } from './machine.ts';
+import { runCommands } from './next-steps.ts';
+import { listProcesses } from './processes.ts';
+import { uninstall } from './uninstall.ts';
 
-const DEFAULT_CONTAINERD_CONFIG = '/etc/containerd/config.toml';
+const SYSTEMD_RUNS = '/run/systemd/system';
+const UNITS = '/etc/systemd/system';
+const PACKAGED_UNITS = '/usr/lib/systemd/system';
+const ROOT = join(import.meta.dirname, '..', '..');
 
-interface Options {
-  readonly config: string;
-  readonly containerdConfig: string;
-  readonly containerd: string;
-  readonly dryRun: boolean;
-}
+const run = promisify(execFile);
 
-/** Runs one verb and ends the process. */
+/** Runs one verb and ends the process. @param args the verb and its request as JSON */
 export async function main(args: readonly string[]): Promise<void> {
   try {
-    const result = await run(args);
+    const [verb = '', request = '{}'] = args;
+    const result = await answer(verb, parseJson(request, 'the request'));
     process.stdout.write(`${JSON.stringify(result)}\n`);
   } catch (error) {
     const { code, message, hint } = toLatchkeyError(error);
@@ -39,64 +37,56 @@ export async function main(args: readonly string[]): Promise<void> {
   }
 }
 
-async function run(args: readonly string[]): Promise<InstallResult | { findings: Finding[] }> {
-  const { positionals, values } = parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      config: { type: 'string', default: DEFAULT_CONFIG_PATH },
-      'containerd-config': { type: 'string', default: DEFAULT_CONTAINERD_CONFIG },
-      containerd: { type: 'string', default: 'containerd' },
-      'dry-run': { type: 'boolean', default: false },
-    },
-  });
-  const options: Options = {
-    config: values.config,
-    containerdConfig: values['containerd-config'],
-    containerd: values.containerd,
-    dryRun: values['dry-run'],
-  };
-  const paths = await loadPaths(options.config);
-  switch (positionals[0]) {
-    case 'install':
-      return installIntoContainerd({
-        paths,
-        configPath: options.containerdConfig,
-        containerdProgram: options.containerd,
-        platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
-        dryRun: options.dryRun,
-      });
+async function answer(verb: string, request: unknown): Promise<unknown> {
+  switch (verb) {
+    case 'install': {
+      const wanted = checked(installRequestSchema, request);
+      if (!wanted.dryRun) refuseOthersThanRoot();
+      return install(wanted, await thisMachine());
+    }
+    case 'uninstall': {
+      const wanted = checked(uninstallRequestSchema, request);
+      if (!wanted.dryRun) refuseOthersThanRoot();
+      const mounts = await readFile('/proc/self/mounts', 'utf8');
+      return uninstall(wanted, { machine: await thisMachine(), run, mounts });
+    }
     case 'doctor':
-      return { findings: await examine(paths, options.containerdConfig) };
+      return examine(checked(doctorRequestSchema, request));
+    case 'restart': {
+      const { commands } = checked(z.strictObject({ commands: z.array(z.array(z.string())) }), request);
+      await runCommands(commands, run);
+      return {};
+    }
     default:
-      throw new LatchkeyError('USAGE_INVALID', 'expected install or doctor');
+      throw new LatchkeyError('USAGE_INVALID', 'expected install, uninstall, restart or doctor');
   }
 }
 
-/** Without a configuration of the agent its default directories count. */
-async function loadPaths(configPath: string): Promise<AgentPaths> {
-  const text = await readFile(configPath, 'utf8').catch(() => undefined);
-  if (text !== undefined) return parseAgentConfig(text, configPath).paths;
-  if (configPath !== DEFAULT_CONFIG_PATH) {
-    throw new LatchkeyError('CONFIG_INVALID', `the agent's configuration ${configPath} cannot be read`);
-  }
-  return agentPaths(DEFAULT_STATE_DIRECTORY, DEFAULT_RUNTIME_DIRECTORY);
+/** @throws LatchkeyError USAGE_INVALID naming the option */
+function checked<Schema extends z.ZodType>(schema: Schema, request: unknown): z.infer<Schema> {
+  const parsed = schema.safeParse(request);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const option = String(issue?.path[0] ?? '').replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new LatchkeyError('USAGE_INVALID', `--${option}: ${issue?.message ?? 'is wrong'}`);
 }
 
-async function examine(paths: AgentPaths, containerdConfigPath: string): Promise<Finding[]> {
-  const connection = new AgentConnection(paths.agentSocket);
-  try {
-    const agent = await connection.status().catch(() => undefined);
-    const { exists, table } = await readConfiguration(containerdConfigPath);
-    const store = await memoryStoreState(paths.memoryDirectory).catch(() => undefined);
-    return diagnose({
-      paths,
-      agent,
-      containerdConfig: exists ? table : undefined,
-      containerdConfigPath,
-      neverSwapped: store?.neverSwapped ?? !(await hasSwap()),
-    });
-  } finally {
-    connection.close();
-  }
+function refuseOthersThanRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw new LatchkeyError('CONFIG_INVALID', 'this changes files of the system and needs root', {
+    hint: 'use sudo; with --dry-run it only shows what it would do',
+  });
+}
+
+async function thisMachine(): Promise<Machine> {
+  const directories = (process.env['PATH'] ?? '').split(':');
+  return {
+    processes: await listProcesses(),
+    programs: ['crio', 'podman'].filter((name) => directories.some((path) => existsSync(join(path, name)))),
+    hasSystemd: existsSync(SYSTEMD_RUNS),
+    units: UNITS,
+    packagedUnits: PACKAGED_UNITS,
+    agentCommand: [process.execPath, join(ROOT, 'cli', 'latchkey.js'), 'node', 'run'],
+    platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
+  };
 }

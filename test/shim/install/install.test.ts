@@ -1,125 +1,132 @@
-import { chmodSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { parse } from 'smol-toml';
+/** What an installation does beside containerd's own configuration. */
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { agentPaths } from '../../../shim/agent/agent-config.ts';
-import { type InstallOptions, installIntoContainerd } from '../../../shim/install/install.ts';
+import { install } from '../../../shim/install/install.ts';
+import { InstallationSite, installationSkipReason } from '../../fakes/installation-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const directory = temporaryDirectory();
-const ORIGINAL = '# kept by the operator\nversion = 2\nroot = "/data"\n';
+const skipReason = installationSkipReason();
+let site: InstallationSite;
 
 beforeEach(() => {
-  writeContainerd('containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+b1');
+  site = new InstallationSite(directory());
+  // Without a root of its own, a directory would be made below that of the machine's containerd.
+  site.writeOperators();
 });
 
-function configPath(): string {
-  return join(directory(), 'config.toml');
-}
+describe.skipIf(skipReason !== undefined)(`an installation ${skipReason ?? ''}`, () => {
+  const systemd = { hasSystemd: true };
 
-/** A program that says it is a containerd of this version. */
-function writeContainerd(version: string): void {
-  writeFileSync(join(directory(), 'containerd'), `#!/bin/sh\necho '${version}'\n`, { mode: 0o755 });
-}
-
-function install(change: Partial<InstallOptions> = {}) {
-  return installIntoContainerd({
-    paths: agentPaths('/var/lib/latchkey/node', '/run/latchkey'),
-    configPath: configPath(),
-    containerdProgram: join(directory(), 'containerd'),
-    platform: 'linux/amd64',
-    dryRun: false,
-    ...change,
-  });
-}
-
-describe('an installation', () => {
-  test('writes a configuration where there was none, with its directory', async () => {
-    const path = join(directory(), 'etc', 'containerd', 'config.toml');
-    const result = await install({ configPath: path });
-    expect(result).toMatchObject({ containerdVersion: '1.6.20~ds1', changed: true, backupPath: undefined });
-    expect(readFileSync(path, 'utf8')).toBe(result.configuration);
-    expect(parse(result.configuration)).toMatchObject({ version: 2, proxy_plugins: { latchkey: {} } });
-    expect(readdirSync(join(path, '..'))).toEqual(['config.toml']);
+  test('with systemd writes the service and makes containerd wait for it', async () => {
+    const { files, restart, next } = await install(site.request('1.6'), site.machine(systemd));
+    expect(files.map((file) => file.path)).toContain(site.path('units', 'latchkey-node.service'));
+    expect(readFileSync(site.path('units', 'containerd.service.d', 'latchkey.conf'), 'utf8')).toContain(
+      'After=latchkey-node.service',
+    );
+    expect(readFileSync(site.path('units', 'latchkey-node.service'), 'utf8')).toContain(
+      `ExecStart=/opt/latchkey/bin/latchkey node run --config ${site.path('etc', 'node.toml')}\n`,
+    );
+    expect(restart.at(-1)).toEqual(['systemctl', 'restart', 'containerd.service']);
+    expect(next).toContain('systemctl enable latchkey-node.service');
+    await site.takeBack({}, systemd);
+    expect(site.commands).toEqual(['systemctl disable --now latchkey-node.service']);
+    expect(existsSync(site.path('units'))).toBe(false);
   });
 
-  test('keeps the configuration that was there beside the new one', async () => {
-    writeFileSync(configPath(), ORIGINAL);
-    const { backupPath } = await install();
-    expect(readFileSync(backupPath!, 'utf8')).toBe(ORIGINAL);
-    expect(parse(readFileSync(configPath(), 'utf8'))).toMatchObject({ root: '/data' });
+  test('leaves a service to the package that has one', async () => {
+    mkdirSync(site.path('packaged'));
+    writeFileSync(site.path('packaged', 'latchkey-node.service'), '[Unit]\n');
+    await install(site.request('1.6'), site.machine(systemd));
+    expect(readdirSync(site.path('units'))).toEqual(['containerd.service.d']);
   });
 
-  test('changes nothing the second time', async () => {
-    writeFileSync(configPath(), ORIGINAL);
-    const first = await install();
-    const second = await install();
-    expect(second).toMatchObject({ changed: false, backupPath: undefined });
-    expect(second.configuration).toBe(first.configuration);
-    expect(readFileSync(`${configPath()}.before-latchkey`, 'utf8')).toBe(ORIGINAL);
+  test('keeps a service that was written by hand, and gives it back', async () => {
+    mkdirSync(site.path('units'));
+    writeFileSync(site.path('units', 'latchkey-node.service'), '# by hand\n');
+    await install(site.request('1.6'), site.machine(systemd));
+    await site.takeBack({}, systemd);
+    expect(readFileSync(site.path('units', 'latchkey-node.service'), 'utf8')).toBe('# by hand\n');
   });
 
-  test('never overwrites the first backup', async () => {
-    writeFileSync(configPath(), ORIGINAL);
-    await install();
-    writeFileSync(configPath(), 'version = 2\nroot = "/other"\n');
-    expect(await install()).toMatchObject({ changed: true });
-    expect(readFileSync(`${configPath()}.before-latchkey`, 'utf8')).toBe(ORIGINAL);
+  test('takes the settings that are there, and refuses to set others', async () => {
+    await install(site.request('1.6'), site.machine());
+    const settings = `${readFileSync(site.path('etc', 'node.toml'), 'utf8')}idle_drop_seconds = 60\n`;
+    writeFileSync(site.path('etc', 'node.toml'), settings);
+    expect(await install(site.repeated('1.6'), site.machine())).toMatchObject({ changed: false });
+    expect(readFileSync(site.path('etc', 'node.toml'), 'utf8')).toBe(settings);
+    await expect(
+      install(site.request('1.6', { keyServer: 'other:1' }), site.machine()),
+    ).rejects.toMatchObject({
+      message: expect.stringContaining('says key_server = "keys.acme.example:7443", not other:1') as string,
+      hint: expect.stringContaining('--key-server') as string,
+    });
   });
 
-  test('shows what it would do on a dry run, and does nothing', async () => {
-    writeFileSync(configPath(), ORIGINAL);
-    const result = await install({ dryRun: true });
-    expect(result.changed).toBe(true);
-    expect(result.configuration).toContain('latchkey');
-    expect(readFileSync(configPath(), 'utf8')).toBe(ORIGINAL);
-    expect(readdirSync(directory()).sort()).toEqual(['config.toml', 'containerd']);
+  test('needs a key server and an authority the first time, and says so', async () => {
+    await expect(
+      install(site.request('1.6', { keyServer: undefined }), site.machine()),
+    ).rejects.toMatchObject({
+      code: 'USAGE_INVALID',
+      hint: expect.stringContaining('--key-server') as string,
+    });
+    await expect(
+      install(site.request('1.6', { authority: undefined }), site.machine()),
+    ).rejects.toMatchObject({
+      code: 'USAGE_INVALID',
+      hint: expect.stringContaining('--authority') as string,
+    });
+    writeFileSync(site.path('vendor.pem'), 'not a certificate');
+    await expect(install(site.request('1.6'), site.machine())).rejects.toMatchObject({
+      code: 'INPUT_MALFORMED',
+    });
+    expect(existsSync(site.path('etc'))).toBe(false);
   });
 
-  test('leaves a file that only its owner may read so: it may hold registry passwords', async () => {
-    writeFileSync(configPath(), ORIGINAL);
-    chmodSync(configPath(), 0o600);
-    const { backupPath } = await install();
-    for (const path of [configPath(), backupPath!]) expect(statSync(path).mode & 0o777).toBe(0o600);
-  });
-
-  test('writes the syntax of the containerd that is there', async () => {
-    writeContainerd('containerd github.com/containerd/containerd/v2 v2.1.9 1c4457e0');
-    const { configuration, containerdVersion } = await install();
-    expect(containerdVersion).toBe('v2.1.9');
-    expect(parse(configuration)).toMatchObject({ version: 3 });
-  });
-});
-
-describe('what is refused leaves everything as it was', () => {
   test.each([
     ['broken TOML', 'version = 2\n[plugins\n'],
     [
       'layers that are thrown away',
       'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\ndiscard_unpacked_layers = true\n',
     ],
-    ['another version', 'disabled_plugins = ["cri"]\n'],
-  ])('%s', async (_case, text) => {
-    writeFileSync(configPath(), text);
-    await expect(install()).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
-    expect(readFileSync(configPath(), 'utf8')).toBe(text);
-    expect(readdirSync(directory()).sort()).toEqual(['config.toml', 'containerd']);
-  });
-
-  test('broken TOML is named in one line', async () => {
-    writeFileSync(configPath(), 'version = = 2');
-    const error = await install().catch((thrown: unknown) => thrown);
-    expect(error).toMatchObject({ message: expect.stringContaining(configPath()) as string });
-    expect((error as { line: string }).line).not.toContain('\n');
-  });
-
-  test('a containerd that is too old, or not there', async () => {
-    writeContainerd('containerd github.com/containerd/containerd 1.4.13~ds1 1.4.13~ds1-1');
-    await expect(install()).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
-    await expect(install({ containerdProgram: join(directory(), 'nothing') })).rejects.toMatchObject({
+  ])('refuses %s, and leaves everything as it was', async (_case, text) => {
+    site.writeOperators(text);
+    const before = site.files();
+    await expect(install(site.request('1.6'), site.machine())).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
-      hint: expect.stringContaining('--containerd') as string,
     });
-    expect(existsSync(configPath())).toBe(false);
+    expect(site.files()).toEqual(before);
+  });
+
+  test('names the runtimes that are there when containerd is not', async () => {
+    const wanted = site.request('1.6', { containerd: undefined });
+    const podmanOnly = site.machine({
+      programs: ['podman'],
+      processes: [
+        { pid: 1, program: '/nowhere/containerd', args: ['--config', wanted.containerdConfig ?? ''] },
+      ],
+    });
+    await expect(install(wanted, podmanOnly)).rejects.toMatchObject({
+      message: expect.stringContaining('but podman') as string,
+      hint: expect.stringContaining('--mode hook') as string,
+    });
+  });
+
+  test('makes the directory in which a kubelet looks for statistics on 1.6', async () => {
+    site.writeOperators();
+    await install(site.request('1.6'), site.machine());
+    const statistics = site.path('large-disk', 'io.containerd.snapshotter.v1.latchkey');
+    expect(existsSync(statistics)).toBe(true);
+    await site.takeBack();
+    expect(existsSync(site.path('large-disk'))).toBe(false);
+  });
+
+  test('in the mode hook leaves containerd alone', async () => {
+    const file = site.writeOperators();
+    expect(await install(site.request('1.6', { mode: 'hook' }), site.machine())).toMatchObject({
+      mode: 'hook',
+      containerd: null,
+    });
+    expect(readFileSync(file, 'utf8')).toBe(site.operators);
   });
 });
