@@ -5,6 +5,7 @@
  */
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { type FoundImage, imageAlterations } from '#src/image/statement-match.ts';
+import { chainIds } from '#src/oci/chain-id.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Platform } from '#src/oci/platform.ts';
 import type { ContainerRecord } from '../containerd/containers.ts';
@@ -14,9 +15,12 @@ import { altered } from './image-guard.ts';
 /** What containerd says about containers and the images they name. */
 export interface ContainerSource {
   containersOn(namespace: string, snapshotKey: string): Promise<readonly ContainerRecord[]>;
-  /** Digests of the manifests for this node that a name stands for; undefined when the name is gone. */
+  /** Digests of the manifests that a name may stand for on this node; undefined when the name is gone. */
   manifestsOf(namespace: string, imageName: string): Promise<readonly Digest[] | undefined>;
-  imageNames(namespace: string): Promise<readonly string[]>;
+  /** The images of a namespace whose layers end with a chain ID. */
+  imagesOn(namespace: string, topChainId: Digest): Promise<readonly FoundImage[]>;
+  /** Manifests of a namespace that claim a chain and have volumes, which Kubernetes fills on the disk. */
+  volumesOn(namespace: string, topChainId: Digest): Promise<readonly Digest[]>;
   /** Undefined when the node no longer has the documents of the image. */
   image(digest: Digest): Promise<FoundImage | undefined>;
 }
@@ -63,7 +67,20 @@ export class ContainerGuard {
   async admit(start: StartingContainer): Promise<boolean> {
     const containers = await this.#source.containersOn(start.namespace, start.snapshotKey);
     for (const container of containers) await this.#admitOne(start, container);
+    if (containers.length === 0 && !start.wasAdmitted) await this.#requireNoForeignVolumes(start);
     return containers.length > 0;
+  }
+
+  /**
+   * Before there is a container, Kubernetes mounts its root to copy what the image has in its volumes onto the disk
+   * (pkg/cri/server/container_create.go, WithVolumes). A stranger's config may call any directory a volume.
+   */
+  async #requireNoForeignVolumes(start: StartingContainer): Promise<void> {
+    for (const manifest of await this.#source.volumesOn(start.namespace, start.topChainId)) {
+      if (await this.#isReleased(start, manifest)) continue;
+      const reason = `${manifest} has its layers and declares volumes, whose content would be put on the disk`;
+      throw await this.#refusal(start, reason, 'remove that image from this node');
+    }
   }
 
   async #admitOne(start: StartingContainer, container: ContainerRecord): Promise<void> {
@@ -75,31 +92,52 @@ export class ContainerGuard {
       if (start.wasAdmitted) return;
       throw await this.#refusal(start, `the node has no image named ${container.image}`);
     }
+    const others: Digest[] = [];
+    let isReleased = false;
     for (const manifest of manifests) {
-      if (await this.#isReleased(start, manifest)) continue;
-      if (container.isKubernetes && (await this.#isAnotherName(start, manifest))) continue;
-      throw await this.#refusal(start, await this.#reason(start, container.image, manifest));
+      const image = await this.#source.image(manifest);
+      if (await this.#isReleased(start, manifest)) {
+        isReleased = true;
+        await this.#requireConfig(start, container, image);
+      } else if (image !== undefined && topChainId(image) !== start.topChainId) {
+        // Of another platform, say: the container does not stand on its layers.
+        others.push(manifest);
+      } else if (container.isKubernetes && (await this.#isAnotherName(start, image))) {
+        isReleased = true;
+        await this.#requireConfig(start, container, image);
+      } else {
+        throw await this.#refusal(start, await this.#reason(start, container.image, manifest));
+      }
     }
-    if (manifests.length === 0)
-      throw await this.#refusal(start, `${container.image} is not for this platform`);
+    if (isReleased) return;
+    const [other] = others;
+    if (other === undefined) throw await this.#refusal(start, `${container.image} is not for this platform`);
+    throw await this.#refusal(start, await this.#reason(start, container.image, other));
   }
 
   async #isReleased({ namespace, topChainId }: StartingContainer, manifest: Digest): Promise<boolean> {
     return (await this.#releases.findReleased(namespace, topChainId, manifest)) !== undefined;
   }
 
+  /** The name of its image may have been given to the released one after the container was made from another. */
+  async #requireConfig(
+    start: StartingContainer,
+    { image: name, config }: ContainerRecord,
+    image: FoundImage | undefined,
+  ): Promise<void> {
+    if (config === undefined || image === undefined || config === image.config) return;
+    throw await this.#refusal(start, `the container was made from another image than ${name} is now`);
+  }
+
   /**
    * Kubernetes knows an image by its config alone and lets one name stand for all that share it. What runs is then the
    * released config on the released layers, if the released image is among them.
    */
-  async #isAnotherName(start: StartingContainer, manifest: Digest): Promise<boolean> {
-    const config = (await this.#source.image(manifest))?.config;
-    if (config === undefined) return false;
-    for (const name of await this.#source.imageNames(start.namespace)) {
-      for (const other of (await this.#source.manifestsOf(start.namespace, name)) ?? []) {
-        if (other === manifest || (await this.#source.image(other))?.config !== config) continue;
-        if (await this.#isReleased(start, other)) return true;
-      }
+  async #isAnotherName(start: StartingContainer, image: FoundImage | undefined): Promise<boolean> {
+    if (image === undefined) return false;
+    for (const other of await this.#source.imagesOn(start.namespace, start.topChainId)) {
+      if (other.manifest === image.manifest || other.config !== image.config) continue;
+      if (await this.#isReleased(start, other.manifest)) return true;
     }
     return false;
   }
@@ -113,11 +151,15 @@ export class ContainerGuard {
     return `${name}: ${alteration ?? `the manifest ${manifest} is not of this release`}`;
   }
 
-  async #refusal(start: StartingContainer, reason: string): Promise<LatchkeyError> {
-    return altered((await this.#leaseOf(start))?.claims, reason);
+  async #refusal(start: StartingContainer, reason: string, hint?: string): Promise<LatchkeyError> {
+    return altered((await this.#leaseOf(start))?.claims, reason, hint);
   }
 
   #leaseOf({ namespace, topChainId }: StartingContainer): Promise<HeldLease | undefined> {
     return this.#releases.findReleased(namespace, topChainId, undefined);
   }
+}
+
+function topChainId({ layers }: FoundImage): Digest | undefined {
+  return chainIds(layers.flatMap(({ diffId }) => (diffId === undefined ? [] : [diffId]))).at(-1);
 }

@@ -158,9 +158,10 @@ function isLayerOf({ statement, subject }: HeldLease, { blob, imageKeyId }: Snap
 export function altered(
   { licenseId, contact }: { readonly licenseId?: string; readonly contact?: string } = {},
   reason: string,
+  hint = 'pull it again from where its vendor publishes it',
 ): LatchkeyError {
   return new LatchkeyError('DENIED_IMAGE_ALTERED', `this is not the image that was released: ${reason}`, {
-    hint: 'pull it again from where its vendor publishes it',
+    hint,
     licenseId,
     contact,
   });

@@ -62,13 +62,16 @@ export class LayerIndex {
    * containerd what has come since.
    */
   async recordsOf(namespace: string, topChainId: Digest): Promise<SnapshotGateRecord[]> {
-    await this.refresh(namespace);
-    const images = [...(this.#images.get(namespace)?.values() ?? [])];
+    const images = await this.#imagesOn(namespace, topChainId);
     return images.flatMap((image) => {
-      if (image?.layers.at(-1)?.chainId !== topChainId) return [];
       const records = image.layers.flatMap((layer) => recordsOfLayer(image, layer));
       return [...new Map(records.map((record) => [record.imageKeyId, record])).values()];
     });
+  }
+
+  /** The images of a namespace whose layers end with a chain ID. Asks containerd what has come since. */
+  async imagesOn(namespace: string, topChainId: Digest): Promise<FoundImage[]> {
+    return (await this.#imagesOn(namespace, topChainId)).map(toFoundImage);
   }
 
   /** SHA-256 of a blob's first bytes: how a layer is known when containerd says nothing about it. */
@@ -114,6 +117,12 @@ export class LayerIndex {
       }
     }
     this.#images.set(namespace, now);
+  }
+
+  async #imagesOn(namespace: string, topChainId: Digest): Promise<IndexedImage[]> {
+    await this.refresh(namespace);
+    const images = [...(this.#images.get(namespace)?.values() ?? [])];
+    return images.flatMap((image) => (image?.layers.at(-1)?.chainId === topChainId ? [image] : []));
   }
 
   /** @returns undefined when the image cannot be read: its config is still being fetched, or it was collected */

@@ -22,6 +22,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/tar-members.ts': 'test/store/hostile-archive.test.ts',
   'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
   'cli/image-key-file.ts': 'test/cli/key-provider-request.test.ts',
+  'shim/agent/volume-claims.ts': 'test/shim/agent/volume-claims.test.ts',
   'shim/install/install.ts': 'test/shim/install/install.test.ts',
 };
 
@@ -41,6 +42,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
   'shim/agent/activation.ts': 'the answer of the key server, by its own authority',
   'shim/agent/main.ts': 'the own package.json',
+  'shim/containerd/containers.ts': 'what containerd itself has written down of a container',
   'shim/agent/node-identity.ts': 'the own state directory',
   'shim/snapshotter/journal.ts': 'the own state directory',
 };

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { StatementImage } from '#src/image/statement.ts';
+import { chainIds } from '#src/oci/chain-id.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
 import { ContainerGuard } from '../../../shim/agent/container-guard.ts';
-import { entriesFor } from '../../../shim/agent/container-source.ts';
+import { runnableEntries } from '../../../shim/agent/container-source.ts';
 import type { HeldLease } from '../../../shim/agent/lease-keeper.ts';
 import { nodePlatform } from '../../../shim/agent/node-platform.ts';
 import type { ContainerRecord } from '../../../shim/containerd/containers.ts';
@@ -11,18 +12,22 @@ import { randomImage, statementOf } from '../../fakes/release-statement.ts';
 
 const NAMESPACE = 'k8s.io';
 const KEY = 'container-1';
-const CHAIN = digestOf('top chain');
 const RELEASED = 'registry.example/acme:1';
 
 let released: StatementImage;
+let chain: Digest;
 let containers: ContainerRecord[];
 /** Name -> manifests; what is not in it is gone. */
 let names: Map<string, Digest[]>;
 let images: Map<Digest, StatementImage>;
+/** Images on the chain that declare volumes. */
+let withVolumes: Digest[];
 let guard: ContainerGuard;
 
 beforeEach(() => {
   released = randomImage('amd64', 'image-key');
+  chain = chainIds(released.layers.flatMap(({ diffId }) => diffId ?? [])).at(-1)!;
+  withVolumes = [];
   containers = [];
   names = new Map([[RELEASED, [released.manifest]]]);
   images = new Map([[released.manifest, released]]);
@@ -32,13 +37,14 @@ beforeEach(() => {
     {
       containersOn: (_namespace, key) => Promise.resolve(key === KEY ? containers : []),
       manifestsOf: (_namespace, name) => Promise.resolve(names.get(name)),
-      imageNames: () => Promise.resolve([...names.keys()]),
+      imagesOn: () => Promise.resolve([...images.values()]),
+      volumesOn: () => Promise.resolve(withVolumes),
       image: (digest) => Promise.resolve(images.get(digest)),
     },
     {
       findReleased: (_namespace, chainId, manifest) =>
         Promise.resolve(
-          chainId === CHAIN && (manifest === undefined || manifest === released.manifest) ? lease : undefined,
+          chainId === chain && (manifest === undefined || manifest === released.manifest) ? lease : undefined,
         ),
     },
     nodePlatform('x64'),
@@ -46,11 +52,16 @@ beforeEach(() => {
 });
 
 function admit(wasAdmitted = false): Promise<boolean> {
-  return guard.admit({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: CHAIN, wasAdmitted });
+  return guard.admit({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: chain, wasAdmitted });
 }
 
-function addContainer(image: string, isKubernetes = false): void {
-  containers.push({ id: `c${containers.length}`, image, isKubernetes });
+function addContainer(image: string, isKubernetes = false, config?: Digest): void {
+  containers.push({ id: `c${containers.length}`, image, isKubernetes, config });
+}
+
+/** Layers that claim the released diff IDs for other blobs. */
+function otherBlobs(): StatementImage['layers'] {
+  return released.layers.map((layer) => ({ ...layer, digest: digestOf(randomBytes(8)) }));
 }
 
 /** An image of a stranger on the released layers. */
@@ -84,7 +95,7 @@ describe('a container on released layers', () => {
   });
 
   test('is refused with an image that copies the config around other layers', async () => {
-    addForeign('evil.example/x:1', { layers: [] });
+    addForeign('evil.example/x:1', { layers: otherBlobs() });
     addContainer('evil.example/x:1');
     await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
   });
@@ -109,6 +120,45 @@ describe('a container on released layers', () => {
     });
   });
 
+  test('of several manifests under one name is refused when any on its layers is not the released one', async () => {
+    addForeign('evil.example/x:1', { config: digestOf('evil config') });
+    names.set('mixed:1', [...names.get('evil.example/x:1')!, released.manifest]);
+    addContainer('mixed:1');
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test('may have a name that stands for images on other layers as well, for other platforms', async () => {
+    addForeign('other:1', { layers: randomImage('386').layers });
+    names.set('multi:1', [released.manifest, ...names.get('other:1')!]);
+    addContainer('multi:1');
+    await expect(admit()).resolves.toBe(true);
+    names.set('multi:1', names.get('other:1')!);
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test('is refused beside a manifest that nobody here can read', async () => {
+    names.set('unreadable:1', [released.manifest, digestOf('unreadable')]);
+    addContainer('unreadable:1');
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test('is refused when it was made from another config than its name stands for now', async () => {
+    addContainer(RELEASED, true, released.config);
+    await expect(admit()).resolves.toBe(true);
+    addContainer(RELEASED, true, digestOf('evil config'));
+    await expect(admit()).rejects.toMatchObject({
+      message: expect.stringContaining('made from another image than') as string,
+    });
+  });
+
+  test('that is not there yet is refused while a stranger’s image has volumes in its layers', async () => {
+    withVolumes = [released.manifest];
+    await expect(admit()).resolves.toBe(false);
+    withVolumes = [digestOf('evil')];
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+    await expect(admit(true)).resolves.toBe(false);
+  });
+
   test('whose image is gone is let in only if it was before', async () => {
     addContainer('gone:1');
     await expect(admit()).rejects.toMatchObject({
@@ -120,10 +170,10 @@ describe('a container on released layers', () => {
 
 describe('Kubernetes, which knows an image by its config', () => {
   test('may have another name for the released config while the released image is there', async () => {
-    addForeign('evil.example/x:1', { layers: [] });
+    addForeign('evil.example/x:1', { layers: otherBlobs() });
     addContainer('evil.example/x:1', true);
     await expect(admit()).resolves.toBe(true);
-    names.delete(RELEASED);
+    images.delete(released.manifest);
     await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
   });
 
@@ -145,10 +195,11 @@ describe('the entries of an index for this node', () => {
   const other = entry({ os: 'linux', architecture: 'arm64' });
   const nameless = entry();
 
-  test('are those of its platform, or those without one', () => {
+  test('are those of its platform, of one it runs as well, and those without one', () => {
     const platform = nodePlatform('x64');
-    expect(entriesFor([other, nameless, own], platform)).toEqual([own]);
-    expect(entriesFor([other, nameless], platform)).toEqual([nameless]);
-    expect(entriesFor([other], platform)).toEqual([]);
+    const compatible = entry({ os: 'linux', architecture: '386' });
+    const entries = [other, nameless, compatible, own, entry({ os: 'windows', architecture: 'amd64' })];
+    expect(runnableEntries(entries, platform)).toEqual([nameless, compatible, own]);
+    expect(runnableEntries([other], platform)).toEqual([]);
   });
 });

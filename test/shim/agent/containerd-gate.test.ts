@@ -57,7 +57,8 @@ beforeEach(async () => {
   const noContainers = {
     containersOn: () => Promise.resolve([]),
     manifestsOf: () => Promise.resolve(undefined),
-    imageNames: () => Promise.resolve([]),
+    imagesOn: () => Promise.resolve([]),
+    volumesOn: () => Promise.resolve([]),
     image: () => Promise.resolve(undefined),
   };
   gate = new ContainerdGate({
