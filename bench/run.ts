@@ -12,7 +12,9 @@ interface Benchmark {
 const BENCHMARKS: readonly Benchmark[] = [
   { script: 'images.ts', about: 'encrypt and decrypt images, layout to layout' },
   { script: 'decrypt-pipe.ts', about: 'decrypt 1 GiB from pipe to pipe' },
-  { script: 'node.ts', about: 'pull and warm start on a node', needsRoot: true },
+  { script: 'node-pulls.ts', about: 'pulls on a node', needsRoot: true },
+  { script: 'node-starts.ts', about: 'warm and cold starts on a node', needsRoot: true },
+  { script: 'node-snapshots.ts', about: "the agent's memory and the snapshotter's calls", needsRoot: true },
   {
     script: 'acquire-lease.ts',
     about: 'durable lease decisions, 8 in flight (goal: 800/s, p99 under 30 ms)',

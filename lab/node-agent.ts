@@ -53,6 +53,13 @@ export class LabAgent {
     this.#process = child;
   }
 
+  /** Of the agent that runs. */
+  get processId(): number {
+    const processId = this.#process?.pid;
+    if (processId === undefined) throw new TypeError('the agent was not started');
+    return processId;
+  }
+
   connect(): AgentConnection {
     return new AgentConnection(this.paths.agentSocket);
   }
