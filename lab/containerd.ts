@@ -11,6 +11,7 @@ import { promisify } from 'node:util';
 import { stringify } from 'smol-toml';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { ContainerdConnection } from '../shim/containerd/connection.ts';
+import type { NodeMode } from '../shim/agent/node-mode.ts';
 import { type TomlTable, withLatchkey } from '../shim/install/containerd-config.ts';
 import { labConfiguration, pullingOverTransfer } from './containerd-configuration.ts';
 import {
@@ -36,6 +37,8 @@ export interface LabContainerdOptions {
     readonly processorProgram: string;
     readonly stateDirectory: string;
   };
+  /** Of that agent; with `sweep` containerd keeps its own snapshotter. */
+  readonly mode?: NodeMode;
   /** Decoders of a stock containerd, as its `stream_processors` table. */
   readonly streamProcessors?: TomlTable;
   /** Reference of the image that pod sandboxes run. */
@@ -153,7 +156,7 @@ export class LabContainerd {
   }
 
   async #configuration(): Promise<TomlTable> {
-    const { directory, agent, sandboxImage, streamProcessors } = this.#options;
+    const { directory, agent, mode, sandboxImage, streamProcessors } = this.#options;
     const base = labConfiguration({
       configurationVersion: configurationVersionOf(this.versionName),
       directory,
@@ -171,6 +174,7 @@ export class LabContainerd {
       snapshotterRoot: agent.stateDirectory,
       platform: `linux/${machineArchitecture()}`,
     });
+    if (mode === 'sweep') return { ...base, stream_processors: configuration['stream_processors'] };
     return this.#options.pullsOverTransfer === true ? pullingOverTransfer(configuration) : configuration;
   }
 

@@ -78,6 +78,7 @@ export class Site {
     const containerd = new LabContainerd({
       directory: containerdDirectory,
       sandboxImage: `${registry.host}/pause:1`,
+      mode: options.agentSettings?.mode ?? 'snapshotter',
       agent: {
         snapshotterSocket: agent.paths.snapshotterSocket,
         processorProgram: agent.paths.processorProgram,

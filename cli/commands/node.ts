@@ -78,7 +78,10 @@ function registerStatus(node: Command, context: CommandContext): void {
             `${status.keyServer} (${status.keyServerConnected ? 'connected' : 'not connected'})`,
           ],
           ['last contact', contact],
-          ['gated layers', `${status.gatedLayers.length}, ${present} of them decrypted in memory`],
+          [
+            'gated layers',
+            `${status.gatedLayers.length}, ${present} of them decrypted ${status.mode === 'sweep' ? 'on the disk' : 'in memory'}`,
+          ],
           [
             'plaintext',
             `${formatBytes(status.plaintextBytes)} of ${formatBytes(status.plaintextCapacityBytes)}`,

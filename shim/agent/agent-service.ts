@@ -5,7 +5,8 @@ import { memoryStoreState } from '../snapshotter/memory-store.ts';
 import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
 import type { AgentConfig } from './agent-config.ts';
 import type { Agent } from './agent.ts';
-import { MODE_MEANINGS } from './node-mode.ts';
+import { OverlaySweeper } from './overlay-sweeper.ts';
+import { MODE_MEANINGS, servesSnapshots } from './node-mode.ts';
 
 export interface AgentServiceParts {
   readonly agent: Agent;
@@ -31,7 +32,9 @@ export function agentService(parts: AgentServiceParts): AgentServer {
 }
 
 async function status({ agent, config, version }: AgentServiceParts): Promise<StatusResponse> {
-  const store = await memoryStoreState(config.paths.memoryDirectory);
+  const store = servesSnapshots(config.mode)
+    ? await memoryStoreState(config.paths.memoryDirectory)
+    : { usedBytes: 0, capacityBytes: 0 };
   const { connected, lastContactMs, revision } = agent.watch.state;
   const gated = agent.snapshotter.list().filter(({ gate, kind }) => gate !== null && kind === 'committed');
   const leases = agent.leases.all();
@@ -61,7 +64,10 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
       productCode,
       state: agent.refused.denialOf(licenseId)?.code ?? 'ACTIVE',
     })),
-    gatedLayers: await Promise.all(gated.map((snapshot) => layerStatus(agent, snapshot))),
+    gatedLayers:
+      agent.plaintext instanceof OverlaySweeper
+        ? await agent.plaintext.layers().catch(() => [])
+        : await Promise.all(gated.map((snapshot) => layerStatus(agent, snapshot))),
     plaintextBytes: store.usedBytes,
     plaintextCapacityBytes: store.capacityBytes,
   };

@@ -27,10 +27,14 @@ import { LicensedImages } from './licensed-images.ts';
 import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { type Activated, NodeMembership } from './node-membership.ts';
+import { OverlaySweeper } from './overlay-sweeper.ts';
 import { PlaintextDropper } from './plaintext.ts';
+import type { PlaintextHolder } from './plaintext-holder.ts';
 import { RefusedLicenses, isRefusal } from './refused-licenses.ts';
 import { RevocationWatch } from './revocation-watch.ts';
 import { Standings } from './standing.ts';
+import { SweepGrantor } from './sweep-grant.ts';
+import { triggerSweeps } from './sweep-trigger.ts';
 
 export interface AgentParts {
   readonly config: AgentConfig;
@@ -45,8 +49,8 @@ export class Agent {
   readonly snapshotter: Snapshotter;
   readonly keeper: LayerKeeper;
   readonly leases: LeaseKeeper;
-  readonly grantor: KeyGrantor;
-  readonly plaintext: PlaintextDropper;
+  readonly grantor: Pick<KeyGrantor, 'grant'>;
+  readonly plaintext: PlaintextHolder;
   readonly watch: RevocationWatch;
   readonly refused: RefusedLicenses;
   readonly #parts: AgentParts;
@@ -55,6 +59,7 @@ export class Agent {
   readonly #enforcement: Enforcement;
   readonly #membership: NodeMembership;
   readonly #renewal: LeaseRenewal;
+  #stopSweeping: (() => void) | undefined;
 
   constructor(parts: AgentParts) {
     const { config, clock, log, overlayOptions, copyTree } = parts;
@@ -88,7 +93,10 @@ export class Agent {
     const platform = nodePlatform(process.arch);
     const guard = new ImageGuard(this.leases, index, platform);
     const source = new ContainerdSource(this.containerd, index, platform);
-    this.grantor = new KeyGrantor(ledger, index, this.leases, guard);
+    this.grantor =
+      config.mode === 'sweep'
+        ? new SweepGrantor(index, guard)
+        : new KeyGrantor(ledger, index, this.leases, guard);
     this.#gate = new ContainerdGate({
       containerd: this.containerd,
       index,
@@ -123,11 +131,12 @@ export class Agent {
     const { containerd, snapshotter, keeper, leases, refused } = this;
     const standings = new Standings({ leases, images, refused });
     const { idleDropAfterMs, stopGraceMs } = config;
-    this.plaintext = new PlaintextDropper({
-      ...{ containerd, snapshotter, keeper, standings, clock, idleDropAfterMs },
-    });
+    this.plaintext =
+      config.mode === 'sweep'
+        ? new OverlaySweeper({ containerd, index, standings, clock })
+        : new PlaintextDropper({ containerd, snapshotter, keeper, standings, clock, idleDropAfterMs });
     this.#enforcement = new Enforcement({
-      ...{ containerd, snapshotter, keeper, leases, images, refused, standings, clock, stopGraceMs },
+      ...{ containerd, leases, images, refused, standings, clock, stopGraceMs },
       plaintext: this.plaintext,
       licenses: () => this.identity?.licenses ?? [],
       events: enforcementLog(log, clock),
@@ -150,7 +159,11 @@ export class Agent {
     await this.snapshotter.cleanup();
     for (const snapshot of this.snapshotter.list()) this.#keepBlob(snapshot);
     await this.#membership.start();
-    this.#enforcement.trigger();
+    const trigger = (): void => {
+      this.#enforcement.trigger();
+    };
+    if (this.#parts.config.mode === 'sweep') this.#stopSweeping = triggerSweeps(this.containerd, trigger);
+    trigger();
   }
 
   /**
@@ -170,6 +183,7 @@ export class Agent {
   /** Ends everything but what containerd holds mounted; plaintext stays in memory for a quick restart. */
   stop(): void {
     this.#enforcement.stop();
+    this.#stopSweeping?.();
     this.watch.stop();
     this.#renewal.stop();
     this.#membership.stop();

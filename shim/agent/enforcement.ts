@@ -7,15 +7,13 @@ import type { Clock } from '#src/base/clock.ts';
 import { type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { ContainerdConnection } from '../containerd/connection.ts';
 import { signalWorkload } from '../containerd/workloads.ts';
-import type { LayerKeeper } from '../snapshotter/layer-keeper.ts';
-import type { Snapshot } from '../snapshotter/snapshot.ts';
-import type { Snapshotter } from '../snapshotter/snapshotter.ts';
 import { ContainerStopper, type Stoppable, workloadName } from './container-stopper.ts';
-import { type GatedWorkload, gatedWorkloads, gatesOf } from './gated-workloads.ts';
+import { type GatedWorkload, gatesOf } from './gated-workloads.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 import { type LeaseSubject, subjectKey } from './lease.ts';
 import type { LicensedImages } from './licensed-images.ts';
-import { type PlaintextDropper, STARTING_MS } from './plaintext.ts';
+import { STARTING_MS } from './plaintext.ts';
+import type { GatedChain, PlaintextHolder } from './plaintext-holder.ts';
 import type { RefusedLicense, RefusedLicenses } from './refused-licenses.ts';
 import type { Refusal, Standings } from './standing.ts';
 
@@ -45,13 +43,11 @@ export interface EnforcementEvents {
 
 export interface EnforcementParts {
   readonly containerd: ContainerdConnection;
-  readonly snapshotter: Snapshotter;
-  readonly keeper: LayerKeeper;
   readonly leases: LeaseKeeper;
   readonly images: LicensedImages;
   readonly refused: RefusedLicenses;
   readonly standings: Standings;
-  readonly plaintext: PlaintextDropper;
+  readonly plaintext: PlaintextHolder;
   readonly clock: Clock;
   readonly stopGraceMs: number;
   /** The licenses of this node. */
@@ -112,13 +108,13 @@ export class Enforcement {
 
   /** @returns when to look again */
   async #pass(): Promise<number> {
-    const { containerd, snapshotter, plaintext, refused } = this.#parts;
-    const running = await gatedWorkloads(containerd, snapshotter);
+    const { plaintext, refused } = this.#parts;
+    const running = await plaintext.running();
     await this.#askWhereUnclear(running);
     const stoppable = running.flatMap((gated) => this.#stoppable(gated));
     await this.#stopper.step(stoppable);
     await plaintext.sweep(running);
-    this.#forgetUnneededImages();
+    await this.#forgetUnneededImages();
     let isLeft = false;
     for (const license of refused.all()) isLeft = (await this.#look(license, running)) || isLeft;
     if (stoppable.length > 0) return STOPPING_MS;
@@ -143,11 +139,12 @@ export class Enforcement {
    * has another license for the product.
    */
   async #askWhereUnclear(running: readonly GatedWorkload[]): Promise<void> {
-    const { snapshotter, clock, leases } = this.#parts;
-    const written = snapshotter.list().filter(({ store, kind }) => store === 'memory' && kind === 'active');
+    const { plaintext, clock, leases } = this.#parts;
+    const written = (await plaintext.chains()).filter(({ isWritten }) => isWritten);
     const chains = [
       ...running.map(({ chain }) => chain),
-      ...written.map(({ parent }) => snapshotter.parentChain(parent ?? '')),
+      // What is being unpacked has asked already.
+      ...written.map(({ chain }) => chain.slice(1)),
     ];
     const subjects = new Map(chains.flatMap(gatesOf).map((gate) => [subjectKey(gate), gate]));
     const nowMs = clock.monotonicMs();
@@ -183,9 +180,10 @@ export class Enforcement {
     );
   }
 
-  #forgetUnneededImages(): void {
-    const { snapshotter, leases, images } = this.#parts;
-    const needed = new Set(gatesOf(snapshotter.list()).map((gate) => subjectKey(gate)));
+  async #forgetUnneededImages(): Promise<void> {
+    const { plaintext, leases, images } = this.#parts;
+    const held = await plaintext.chains();
+    const needed = new Set(held.flatMap(({ chain }) => gatesOf(chain)).map((gate) => subjectKey(gate)));
     images.retain((image) => needed.has(subjectKey(image)) || leases.find(image) !== undefined);
   }
 
@@ -206,15 +204,12 @@ export class Enforcement {
   }
 
   async #leftoversOf(licenseId: string, running: readonly GatedWorkload[]): Promise<Leftovers> {
-    const { snapshotter, keeper, images } = this.#parts;
+    const { plaintext, images } = this.#parts;
     const subjects = new Set(images.ofLicense(licenseId).map((image) => subjectKey(image)));
-    const isOfLicense = (chain: readonly Snapshot[]): boolean =>
+    const isOfLicense = (chain: GatedChain): boolean =>
       gatesOf(chain).some((gate) => subjects.has(subjectKey(gate)));
-    const inMemory = snapshotter
-      .list()
-      .filter((snapshot) => snapshot.store === 'memory')
-      .filter((snapshot) => isOfLicense([snapshot, ...snapshotter.parentChain(snapshot.parent ?? '')]));
-    const present = await Promise.all(inMemory.map((snapshot) => keeper.isPresent(snapshot)));
+    const held = (await plaintext.chains()).filter(({ chain }) => isOfLicense(chain));
+    const present = await Promise.all(held.map(({ isPresent }) => isPresent()));
     return {
       containers: running.filter(({ chain }) => isOfLicense(chain)).length,
       layers: present.filter(Boolean).length,

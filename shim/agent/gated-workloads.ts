@@ -5,11 +5,12 @@ import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import { isGated } from '../snapshotter/chain.ts';
 import { type Snapshot, type SnapshotGateRecord, parseKey } from '../snapshotter/snapshot.ts';
 import type { Snapshotter } from '../snapshotter/snapshotter.ts';
+import type { GatedChain } from './plaintext-holder.ts';
 
 export interface GatedWorkload {
   readonly workload: Workload;
   /** Its own snapshot and everything below, nearest first. */
-  readonly chain: readonly Snapshot[];
+  readonly chain: GatedChain;
 }
 
 export async function gatedWorkloads(
@@ -32,6 +33,6 @@ export async function gatedWorkloads(
 }
 
 /** The keys behind a chain, one for each gated layer. */
-export function gatesOf(chain: readonly Snapshot[]): SnapshotGateRecord[] {
+export function gatesOf(chain: GatedChain): SnapshotGateRecord[] {
   return chain.flatMap(({ gate }) => (gate === null ? [] : [gate]));
 }

@@ -4,22 +4,17 @@
  * and it is the first time for this unpacking.
  */
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import type { LayerKey } from '#src/crypto/layer-cipher.ts';
-import { parsePrivateOptions, parsePublicOptions } from '#src/crypto/layer-options.ts';
-import { openElement, parseElement } from '#src/keywrap/latchkey-element.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
 import { mostTelling } from './denial-choice.ts';
 import type { ExtractionLedger, OpenExtraction } from './extraction-ledger.ts';
 import type { ImageGuard } from './image-guard.ts';
 import { type LayerIndex, hashHead } from './layer-index.ts';
+import { type OpenedLayer, openLayerKey } from './layer-key.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
 
-export interface KeyGrant {
+export interface KeyGrant extends OpenedLayer {
   readonly layerDigest: Digest;
-  readonly key: LayerKey;
-  /** The layer's MAC, from its public options. */
-  readonly mac: Uint8Array;
   /** To be called when the whole layer has proved authentic. */
   readonly verified: () => void;
   /** To be called when it has not. */
@@ -81,9 +76,7 @@ export class KeyGrantor {
 
   async #grantFor(extraction: OpenExtraction, gate: SnapshotGateRecord): Promise<KeyGrant> {
     const lease = await this.#guard.require(gate);
-    const element = parseElement(Buffer.from(gate.element, 'base64'));
-    const options = parsePrivateOptions(openElement(element, lease.imageKey));
-    const { mac } = parsePublicOptions(Buffer.from(gate.publicOptions, 'base64'));
+    const opened = openLayerKey(gate, lease);
     if (this.#ledger.isContested(extraction.identity.layer.diffId, gate)) {
       throw new LatchkeyError(
         'DENIED_FOREIGN_UNPACK',
@@ -93,8 +86,7 @@ export class KeyGrantor {
     }
     return {
       layerDigest: gate.blob.digest,
-      key: { symmetricKey: options.symmetricKey, nonce: options.nonce },
-      mac,
+      ...opened,
       verified: () => {
         this.#ledger.markVerified(extraction.token, gate);
       },

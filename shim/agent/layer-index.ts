@@ -17,13 +17,9 @@ import type { ContainerdConnection } from '../containerd/connection.ts';
 import { listManifests, readBlob, readRange } from '../containerd/content.ts';
 import type { LayerIdentity } from '../snapshotter/gate.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
-import { type ImageLayer, imageLayers, parseImageManifest } from './encrypted-image.ts';
-
-interface IndexedImage {
-  readonly digest: Digest;
-  readonly config: Digest;
-  readonly layers: readonly ImageLayer[];
-}
+import { imageLayers, parseImageManifest } from './encrypted-image.ts';
+import { type IndexedImage, recordsOfLayer, toFoundImage } from './indexed-image.ts';
+import { type SecretChain, secretChains } from './secret-chains.ts';
 
 export class LayerIndex {
   readonly #containerd: ContainerdConnection;
@@ -99,6 +95,37 @@ export class LayerIndex {
     return undefined;
   }
 
+  /**
+   * The keys to a layer that is known by its head only, from every image of this node that holds it encrypted. Reads the
+   * manifests that have come since.
+   * @param hint the layer's digest, when the caller was told one
+   */
+  async recordsByHead(head: Uint8Array, hint: Digest | undefined): Promise<SnapshotGateRecord[]> {
+    const hash = hashHead(head);
+    const records: SnapshotGateRecord[] = [];
+    await this.refreshAll();
+    for (const [namespace, images] of this.#images) {
+      for (const image of images.values()) {
+        for (const layer of image?.layers ?? []) {
+          if (image === null || layer.elements.length === 0) continue;
+          if (hint !== undefined && layer.digest !== hint) continue;
+          const known = await this.headHash(namespace, layer.digest).catch(() => undefined);
+          if (known === hash) records.push(...recordsOfLayer(image, layer));
+        }
+      }
+    }
+    return records.slice(0, MAX_KEYS_PER_LAYER);
+  }
+
+  /**
+   * The chains of the images of a namespace that have an encrypted layer in them. Reads the manifests that have come
+   * since.
+   */
+  async secretChains(namespace: string): Promise<Map<Digest, SecretChain>> {
+    await this.refresh(namespace);
+    return secretChains([...(this.#images.get(namespace)?.values() ?? [])].filter((image) => image !== null));
+  }
+
   /** Reads the manifests of every namespace that have come since the last time. */
   async refreshAll(): Promise<void> {
     for (const namespace of await this.#containerd.namespaces()) await this.refresh(namespace);
@@ -159,32 +186,6 @@ export class LayerIndex {
       plainTwin: hits.some(({ layer }) => !layer.encrypted),
     };
   }
-}
-
-function recordsOfLayer(image: IndexedImage, layer: ImageLayer): SnapshotGateRecord[] {
-  return layer.elements.map(({ header, encoded }) => ({
-    imageKeyId: header.imageKeyId,
-    imageDigest: image.digest,
-    contact: header.contact,
-    element: encoded,
-    publicOptions: layer.publicOptions,
-    blob: { digest: layer.digest, mediaType: layer.mediaType, sizeBytes: layer.sizeBytes },
-  }));
-}
-
-function toFoundImage({ digest, config, layers }: IndexedImage): FoundImage {
-  return {
-    manifest: digest,
-    config,
-    layers: layers.map((layer) => ({
-      mediaType: layer.mediaType,
-      digest: layer.digest,
-      sizeBytes: layer.sizeBytes,
-      diffId: layer.diffId,
-      isEncrypted: layer.encrypted,
-      imageKeyIds: [...new Set(layer.elements.map(({ header }) => header.imageKeyId))],
-    })),
-  };
 }
 
 /** SHA-256, hex, of at most the first LAYER_HEAD_BYTES. */

@@ -20,6 +20,7 @@ import { agentService } from './agent-service.ts';
 import { Agent } from './agent.ts';
 import { type KeyProviderSocket, serveKeyProvider } from './key-provider-socket.ts';
 import { keyProviderHandlers } from './key-provider.ts';
+import { servesSnapshots } from './node-mode.ts';
 import { serveProcessors } from './processor-endpoint.ts';
 import { installProcessor } from './processor-install.ts';
 import { WorkerPool } from './worker-pool.ts';
@@ -54,19 +55,21 @@ async function loadConfig(path: string): Promise<AgentConfig> {
 
 async function run(config: AgentConfig, log: Logger): Promise<void> {
   const { paths } = config;
+  const isSnapshotter = servesSnapshots(config.mode);
   if (process.getuid?.() !== 0) {
     throw new LatchkeyError('CONFIG_INVALID', 'the agent must run as root', {
       hint: 'it mounts container filesystems; start it with sudo or as a system service',
     });
   }
-  if (config.mode === 'sweep' || config.mode === 'hook') {
+  if (config.mode === 'hook') {
     throw new LatchkeyError('CONFIG_INVALID', `the mode ${config.mode} is not in this version yet`, {
       hint: "set mode to 'snapshotter'",
     });
   }
   await prepareDirectories(paths);
   await refuseSecondAgent(paths.agentSocket);
-  await mountMemoryStore(paths.memoryDirectory, config.plaintextCapacity);
+  if (isSnapshotter) await mountMemoryStore(paths.memoryDirectory, config.plaintextCapacity);
+  else await makeDirectory(paths.memoryDirectory, PRIVATE_DIRECTORY_MODE);
   const processor = await installProcessor(config.processor, paths);
   const overlayOptions = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
   const agent = new Agent({ config, clock: systemClock, log, overlayOptions, copyTree });
@@ -91,7 +94,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
     }),
   );
   server.addService(AgentService, agentService({ agent, config, version: VERSION }));
-  await bind(server, paths.snapshotterSocket);
+  if (isSnapshotter) await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
   const keyProvider = await startKeyProvider(config, agent, log);
   log.info(

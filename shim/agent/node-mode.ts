@@ -35,3 +35,8 @@ export const MODE_MEANINGS: Readonly<Record<NodeMode, ModeMeaning>> = {
       'plaintext is on the disk from the pull on, also after a revocation; a start without the hook asks nobody',
   },
 };
+
+/** True for the modes in which containerd keeps its snapshots with the agent. */
+export function servesSnapshots(mode: NodeMode): boolean {
+  return mode === 'snapshotter' || mode === 'runtime-class';
+}

@@ -8,6 +8,7 @@ import type { LayerKeeper } from '../snapshotter/layer-keeper.ts';
 import type { Snapshot } from '../snapshotter/snapshot.ts';
 import type { Snapshotter } from '../snapshotter/snapshotter.ts';
 import { type GatedWorkload, gatedWorkloads } from './gated-workloads.ts';
+import type { DropResult, HeldChain, PlaintextHolder } from './plaintext-holder.ts';
 import type { Standing, Standings } from './standing.ts';
 
 /** Longer than containerd takes from the mounts of a container to its task. */
@@ -23,16 +24,25 @@ export interface PlaintextParts {
   readonly idleDropAfterMs: number;
 }
 
-export interface DropResult {
-  readonly dropped: number;
-  readonly kept: number;
-}
-
-export class PlaintextDropper {
+export class PlaintextDropper implements PlaintextHolder {
   readonly #parts: PlaintextParts;
 
   constructor(parts: PlaintextParts) {
     this.#parts = parts;
+  }
+
+  running(): Promise<GatedWorkload[]> {
+    return gatedWorkloads(this.#parts.containerd, this.#parts.snapshotter);
+  }
+
+  chains(): Promise<HeldChain[]> {
+    const { snapshotter, keeper } = this.#parts;
+    const held = snapshotter.list().map((snapshot) => ({
+      chain: [snapshot, ...snapshotter.parentChain(snapshot.parent ?? '')],
+      isWritten: snapshot.store === 'memory' && snapshot.kind === 'active',
+      isPresent: async () => snapshot.store === 'memory' && (await keeper.isPresent(snapshot)),
+    }));
+    return Promise.resolve(held);
   }
 
   /**
@@ -77,7 +87,7 @@ export class PlaintextDropper {
   }
 
   async #usedSnapshots(workloads?: readonly GatedWorkload[]): Promise<Set<number>> {
-    const gated = workloads ?? (await gatedWorkloads(this.#parts.containerd, this.#parts.snapshotter));
-    return new Set(gated.flatMap(({ chain }) => chain.map(({ id }) => id)));
+    const gated = workloads ?? (await this.running());
+    return new Set(gated.flatMap(({ chain }) => chain.flatMap(({ id }) => id ?? [])));
   }
 }

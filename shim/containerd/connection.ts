@@ -6,6 +6,7 @@ import { ContentClient } from '#src/wire/generated/containerd/content.ts';
 import { DiffClient } from '#src/wire/generated/containerd/diff.ts';
 import { EventsClient } from '#src/wire/generated/containerd/events.ts';
 import { ImagesClient } from '#src/wire/generated/containerd/images.ts';
+import { LeasesClient } from '#src/wire/generated/containerd/leases.ts';
 import { NamespacesClient } from '#src/wire/generated/containerd/namespaces.ts';
 import { SnapshotsClient } from '#src/wire/generated/containerd/snapshots.ts';
 import { TasksClient } from '#src/wire/generated/containerd/tasks.ts';
@@ -22,6 +23,7 @@ const CLIENTS = {
   diff: DiffClient,
   events: EventsClient,
   images: ImagesClient,
+  leases: LeasesClient,
   namespaces: NamespacesClient,
   snapshots: SnapshotsClient,
   tasks: TasksClient,
@@ -91,4 +93,10 @@ export class ContainerdConnection {
   close(): void {
     for (const client of Object.values(this.clients)) client.close();
   }
+}
+
+/** The gRPC status that containerd has answered with, of an error of `call`; undefined when it did not answer. */
+export function answeredStatus(error: unknown): number | undefined {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && 'code' in cause && typeof cause.code === 'number' ? cause.code : undefined;
 }

@@ -1,8 +1,9 @@
 /** containerd's content store: where manifests, configs and the encrypted layers are. */
+import { status as grpcStatus } from '@grpc/grpc-js';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type Digest, digestOf, isDigest } from '#src/oci/digest.ts';
 import type { Info } from '#src/wire/generated/containerd/content.ts';
-import type { ContainerdConnection } from './connection.ts';
+import { type ContainerdConnection, answeredStatus } from './connection.ts';
 
 /** containerd labels a manifest with its config when it has learnt its children (images/handlers.go). */
 const MANIFEST_FILTER = 'labels."containerd.io/gc.ref.content.config"';
@@ -86,19 +87,26 @@ export async function hasBlob(
   namespace: string,
   digest: Digest,
 ): Promise<boolean> {
+  return (await blobLabels(containerd, namespace, digest)) !== undefined;
+}
+
+/** Labels of a blob; undefined when containerd has not got it. */
+export async function blobLabels(
+  containerd: ContainerdConnection,
+  namespace: string,
+  digest: Digest,
+): Promise<Readonly<Record<string, string>> | undefined> {
   const { content } = containerd.clients;
   try {
-    await containerd.call(content.info.bind(content), { digest }, namespace);
-    return true;
+    const { info } = await containerd.call(content.info.bind(content), { digest }, namespace);
+    return info?.labels ?? {};
   } catch (error) {
-    if (isNotFound(error)) return false;
+    if (isNotFound(error)) return undefined;
     throw error;
   }
 }
 
 /** True for an error of a call that found nothing. */
 export function isNotFound(error: unknown): boolean {
-  const cause = error instanceof Error ? error.cause : undefined;
-  const GRPC_NOT_FOUND = 5;
-  return cause instanceof Error && 'code' in cause && cause.code === GRPC_NOT_FOUND;
+  return answeredStatus(error) === grpcStatus.NOT_FOUND;
 }

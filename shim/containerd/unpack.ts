@@ -91,3 +91,8 @@ export async function keepLayerBlob(
   const updateMask = [`labels.${KEEP_BLOB_LABEL}`];
   await containerd.call(snapshots.update.bind(snapshots), { snapshotter, info, updateMask }, namespace);
 }
+
+/** True when `keepLayerBlob` has been done for a snapshot. */
+export function keepsBlob(labels: Readonly<Record<string, string>>): boolean {
+  return labels[KEEP_BLOB_LABEL] !== undefined;
+}

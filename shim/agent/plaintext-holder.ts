@@ -1,0 +1,37 @@
+/** What lies on a node in plaintext, whichever mode has put it there, as those who enforce licenses look at it. */
+import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
+import type { GatedWorkload } from './gated-workloads.ts';
+
+export interface DropResult {
+  readonly dropped: number;
+  readonly kept: number;
+}
+
+/** A snapshot and everything below, nearest first, as far as keys go. */
+export type GatedChain = readonly {
+  readonly gate: SnapshotGateRecord | null;
+  /** Of a snapshot of ours. */
+  readonly id?: number;
+}[];
+
+export interface HeldChain {
+  readonly chain: GatedChain;
+  /** True for what a container has written, which cannot be made again. */
+  readonly isWritten: boolean;
+  /** True while its plaintext is there. */
+  readonly isPresent: () => Promise<boolean>;
+}
+
+export interface PlaintextHolder {
+  /** The running containers that stand on encrypted layers. */
+  running(): Promise<GatedWorkload[]>;
+  /** Everything that stands on encrypted layers. */
+  chains(): Promise<HeldChain[]>;
+  /**
+   * Drops what nobody may use, or nobody has for too long.
+   * @param running what runs, when the caller has just looked
+   */
+  sweep(running?: readonly GatedWorkload[]): Promise<DropResult>;
+  /** Drops everything that no running container stands on. */
+  dropUnused(): Promise<DropResult>;
+}
