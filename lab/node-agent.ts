@@ -8,7 +8,7 @@ import { stringify } from 'smol-toml';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type AgentConfigFile, type AgentPaths, agentPaths } from '../shim/agent/agent-config.ts';
 import { AgentConnection } from '#src/wire/agent-connection.ts';
-import { unmountMemoryStore } from '../shim/snapshotter/memory-store.ts';
+import { unmountBelow } from './containerd.ts';
 
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
@@ -79,7 +79,7 @@ export class LabAgent {
 
   /** What a reboot does to a node: the agent and everything in memory are gone. */
   async forgetMemory(): Promise<void> {
-    await unmountMemoryStore(this.paths.memoryDirectory);
+    await unmountBelow(this.stateDirectory);
   }
 
   #configuration(): AgentConfigFile {

@@ -167,14 +167,21 @@ async function busyboxLayer(directory: string): Promise<BuiltLayer> {
   return layer;
 }
 
-/** Files below a directory, on whatever filesystem, that contain a text; tmpfs stores are left out. */
-export async function filesContaining(directories: readonly string[], text: string): Promise<string[]> {
+/**
+ * Files below a directory, on whatever filesystem, that contain a text.
+ * @param scope `disk` leaves out what is mounted below, as plaintext stores are; `mounts` looks there as well
+ */
+export async function filesContaining(
+  directories: readonly string[],
+  text: string,
+  scope: 'disk' | 'mounts' = 'disk',
+): Promise<string[]> {
   const run = promisify(execFile);
   const found = await Promise.all(
     directories.map(async (directory) => {
       const find = [
         '-c',
-        'find "$1" -xdev -type f -print0 | xargs -0 -r grep -l -F -e "$2" -- || true',
+        `find "$1" ${scope === 'disk' ? '-xdev' : ''} -type f -print0 | xargs -0 -r grep -l -F -e "$2" -- || true`,
         'sh',
         directory,
         text,

@@ -48,6 +48,12 @@ python3|runs the auditor's own check of the audit log
 patchelf|lets programs of Debian 13 run here
 qemu-user-static|runs what is built for arm64
 conmon|is a part of podman, without which it does not start
+erofs-utils|packs layers for the compressed plaintext store
+gocryptfs|encrypts the plaintext store on a disk
+fuse3|is a part of gocryptfs, without which it does not start
+e2fsprogs|makes the file system of that store
+attr|writes extended attributes of test layers (setfattr)
+libcap2-bin|writes capabilities of test layers (setcap)
 netavark|is a part of podman and buildah, without which they do not start
 LIST
 }

@@ -4,6 +4,9 @@ import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { PLAINTEXT_STORES } from '../snapshotter/plaintext-store.ts';
+import type { StoreSettings } from '../snapshotter/store-choice.ts';
+import { parseSizeBytes } from './size-setting.ts';
 import { DEFAULT_NODE_MODE, NODE_MODES, type NodeMode } from './node-mode.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/latchkey/node.toml';
@@ -41,6 +44,17 @@ const configSchema = z.strictObject({
     // tmpfs takes a size of 0 for no limit at all.
     .regex(/^[1-9]\d*(?:[kmgKMG]|%)?$/, 'must be a size like 2g or a share like 50%')
     .default(DEFAULT_PLAINTEXT_CAPACITY),
+  /** Where the plaintext of encrypted layers is kept. */
+  plaintext_store: z.enum(PLAINTEXT_STORES).default('memory'),
+  /** Size of the encrypted volume; it has no default, because its blocks are taken from the disk at once. */
+  volume_capacity: z
+    .string()
+    .regex(/^[1-9]\d*[kmgtKMGT]?$/, 'must be a size like 100g')
+    .optional(),
+  /** File that holds the encrypted volume. */
+  volume_path: z.string().regex(/^\/./, 'must be an absolute path').optional(),
+  /** Drops plaintext when the agent ends, too; it is off so that a restarted agent need not decrypt again. */
+  drop_at_shutdown: z.boolean().default(false),
   idle_drop_seconds: z.int().positive().default(DEFAULT_IDLE_DROP_SECONDS),
   /**
    * A service for tools with ocicrypt's key providers (skopeo, podman, CRI-O, nerdctl), off unless it has a socket. It
@@ -73,7 +87,8 @@ export interface AgentConfig {
   readonly mode: NodeMode;
   readonly containerdAddress: string;
   readonly nodeName: string;
-  readonly plaintextCapacity: string;
+  readonly store: StoreSettings;
+  readonly dropAtShutdown: boolean;
   readonly idleDropAfterMs: number;
   readonly stopGraceMs: number;
   /** Undefined = no key provider service. */
@@ -89,7 +104,7 @@ export interface AgentPaths {
   readonly licensedImagesFile: string;
   /** Files of snapshots that are not secret. */
   readonly diskDirectory: string;
-  /** Where the memory-backed store is mounted. */
+  /** Where the plaintext store is mounted. */
   readonly memoryDirectory: string;
   readonly processorProgram: string;
   readonly runtimeDirectory: string;
@@ -141,12 +156,28 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     mode: file.mode,
     containerdAddress: file.containerd_address,
     nodeName: file.node_name,
-    plaintextCapacity: file.plaintext_capacity,
+    store: storeSettings(file, path),
+    dropAtShutdown: file.drop_at_shutdown,
     idleDropAfterMs: file.idle_drop_seconds * 1000,
     stopGraceMs: file.stop_grace_seconds * 1000,
     keyProviderSocket: file.key_provider?.socket,
     processor: file.processor,
     paths: agentPaths(file.state_directory, file.runtime_directory),
+  };
+}
+
+function storeSettings(file: z.output<typeof configSchema>, path: string): StoreSettings {
+  if (file.plaintext_store === 'encrypted-volume' && file.volume_capacity === undefined) {
+    throw new LatchkeyError('CONFIG_INVALID', `${path}: plaintext_store = "encrypted-volume" needs a size`, {
+      hint: 'set volume_capacity, for example to 100g',
+    });
+  }
+  return {
+    kind: file.plaintext_store,
+    directory: agentPaths(file.state_directory, file.runtime_directory).memoryDirectory,
+    memoryCapacity: file.plaintext_capacity,
+    volumeCapacityBytes: parseSizeBytes(file.volume_capacity ?? '0'),
+    volumeFile: file.volume_path ?? join(file.state_directory, 'plaintext.volume'),
   };
 }
 

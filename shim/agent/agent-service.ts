@@ -1,7 +1,7 @@
 /** What the `latchkey` command on this machine may ask of the agent. */
 import type { AgentServer, StatusResponse } from '#src/wire/generated/latchkey/agent.ts';
 import { unaryHandler } from '#src/wire/unary.ts';
-import { memoryStoreState } from '../snapshotter/memory-store.ts';
+import type { PlaintextStore } from '../snapshotter/plaintext-store.ts';
 import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
 import type { AgentConfig } from './agent-config.ts';
 import type { Agent } from './agent.ts';
@@ -11,6 +11,7 @@ import { MODE_MEANINGS, servesSnapshots } from './node-mode.ts';
 export interface AgentServiceParts {
   readonly agent: Agent;
   readonly config: AgentConfig;
+  readonly store: PlaintextStore;
   readonly version: string;
 }
 
@@ -31,9 +32,9 @@ export function agentService(parts: AgentServiceParts): AgentServer {
   };
 }
 
-async function status({ agent, config, version }: AgentServiceParts): Promise<StatusResponse> {
-  const store = servesSnapshots(config.mode)
-    ? await memoryStoreState(config.paths.memoryDirectory)
+async function status({ agent, config, store, version }: AgentServiceParts): Promise<StatusResponse> {
+  const { usedBytes, capacityBytes } = servesSnapshots(config.mode)
+    ? await store.state()
     : { usedBytes: 0, capacityBytes: 0 };
   const { connected, lastContactMs, revision } = agent.watch.state;
   const gated = agent.snapshotter.list().filter(({ gate, kind }) => gate !== null && kind === 'committed');
@@ -68,8 +69,8 @@ async function status({ agent, config, version }: AgentServiceParts): Promise<St
       agent.plaintext instanceof OverlaySweeper
         ? await agent.plaintext.layers().catch(() => [])
         : await Promise.all(gated.map((snapshot) => layerStatus(agent, snapshot))),
-    plaintextBytes: store.usedBytes,
-    plaintextCapacityBytes: store.capacityBytes,
+    plaintextBytes: usedBytes,
+    plaintextCapacityBytes: capacityBytes,
   };
 }
 

@@ -7,8 +7,12 @@ import { ContainerdConnection } from '../containerd/connection.ts';
 import { SnapshotDirectories } from '../snapshotter/directories.ts';
 import { type Journal, openJournal } from '../snapshotter/journal.ts';
 import { LayerKeeper } from '../snapshotter/layer-keeper.ts';
+import { readMounts } from '../snapshotter/mount-table.ts';
+import { mountedSnapshots } from '../snapshotter/mounted-snapshots.ts';
+import type { PlaintextStore } from '../snapshotter/plaintext-store.ts';
 import { type Snapshot, parseKey } from '../snapshotter/snapshot.ts';
 import { Snapshotter } from '../snapshotter/snapshotter.ts';
+import { StoreRoom } from '../snapshotter/store-room.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { ContainerdGate } from './containerd-gate.ts';
 import { ContainerGuard } from './container-guard.ts';
@@ -42,6 +46,9 @@ export interface AgentParts {
   readonly log: Logger;
   readonly overlayOptions: readonly string[];
   readonly copyTree: (from: string, to: string) => Promise<void>;
+  readonly store: PlaintextStore;
+  /** See `PlaintextStore.open`. */
+  readonly writableDirectory?: string | undefined;
 }
 
 export class Agent {
@@ -62,7 +69,7 @@ export class Agent {
   #stopSweeping: (() => void) | undefined;
 
   constructor(parts: AgentParts) {
-    const { config, clock, log, overlayOptions, copyTree } = parts;
+    const { config, clock, log, overlayOptions, copyTree, store, writableDirectory } = parts;
     this.#parts = parts;
     this.containerd = new ContainerdConnection(config.containerdAddress);
     this.#membership = new NodeMembership({
@@ -114,15 +121,17 @@ export class Agent {
       },
     });
     this.#journal = openJournal(config.paths.journalFile);
-    const directories = new SnapshotDirectories({
-      disk: config.paths.diskDirectory,
-      memory: config.paths.memoryDirectory,
-    });
-    this.keeper = new LayerKeeper(directories, this.#gate, overlayOptions, clock);
+    const directories = new SnapshotDirectories(
+      { disk: config.paths.diskDirectory, memory: store.directory },
+      { packer: store.packer, writableDirectory },
+    );
+    const room = new StoreRoom(store);
+    this.keeper = new LayerKeeper(directories, room, this.#gate, overlayOptions, clock);
     this.snapshotter = new Snapshotter({
       journal: this.#journal,
       directories,
       keeper: this.keeper,
+      room,
       gate: this.#gate,
       clock,
       overlayOptions,
@@ -134,7 +143,10 @@ export class Agent {
     this.plaintext =
       config.mode === 'sweep'
         ? new OverlaySweeper({ containerd, index, standings, clock })
-        : new PlaintextDropper({ containerd, snapshotter, keeper, standings, clock, idleDropAfterMs });
+        : new PlaintextDropper({
+            ...{ containerd, snapshotter, keeper, standings, clock, idleDropAfterMs },
+            mountedSnapshots: async () => mountedSnapshots(await readMounts(), store.directory),
+          });
     this.#enforcement = new Enforcement({
       ...{ containerd, leases, images, refused, standings, clock, stopGraceMs },
       plaintext: this.plaintext,

@@ -180,12 +180,20 @@ export class LayerIndex {
     if (hit === undefined) return undefined;
     const { digest, mediaType, sizeBytes, diffId, encrypted } = hit.layer;
     const keys = hits.flatMap(({ image, layer }) => (image === null ? [] : recordsOfLayer(image, layer)));
+    const remaining = hits.map(({ image, layer }) => sizeFrom(image?.layers ?? [], layer));
     return {
       layer: { namespace, digest, mediaType, sizeBytes, diffId, encrypted },
+      // Of several images the smallest: which of them is being pulled is not known here.
+      imageSizeBytes: Math.min(...remaining),
       encryptedIn: keys.slice(0, MAX_KEYS_PER_LAYER),
       plainTwin: hits.some(({ layer }) => !layer.encrypted),
     };
   }
+}
+
+/** Bytes of the blobs from a layer of an image up to its top. */
+function sizeFrom(layers: readonly ImageLayer[], first: ImageLayer): number {
+  return layers.slice(layers.indexOf(first)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
 /** SHA-256, hex, of at most the first LAYER_HEAD_BYTES. */

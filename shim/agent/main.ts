@@ -13,15 +13,17 @@ import { VERSION, startWorker } from '#src/base/installation.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { SnapshotsService } from '#src/wire/generated/containerd/snapshots.ts';
 import { AgentService } from '#src/wire/generated/latchkey/agent.ts';
-import { mountMemoryStore } from '../snapshotter/memory-store.ts';
 import { snapshotsService } from '../snapshotter/service.ts';
+import { choosePlaintextStore } from '../snapshotter/store-choice.ts';
 import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfig } from './agent-config.ts';
 import { agentService } from './agent-service.ts';
 import { Agent } from './agent.ts';
+import { dropAtShutdown } from './shutdown-drop.ts';
 import { type KeyProviderSocket, serveKeyProvider } from './key-provider-socket.ts';
 import { keyProviderHandlers } from './key-provider.ts';
 import { servesSnapshots } from './node-mode.ts';
 import { serveProcessors } from './processor-endpoint.ts';
+import { PlaintextDropper } from './plaintext.ts';
 import { installProcessor } from './processor-install.ts';
 import { WorkerPool } from './worker-pool.ts';
 
@@ -68,11 +70,17 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   }
   await prepareDirectories(paths);
   await refuseSecondAgent(paths.agentSocket);
-  if (isSnapshotter) await mountMemoryStore(paths.memoryDirectory, config.plaintextCapacity);
-  else await makeDirectory(paths.memoryDirectory, PRIVATE_DIRECTORY_MODE);
+  const store = choosePlaintextStore(config.store, (error) => {
+    log.warn({ error: error.line, cause: causeText(error) }, 'a layer stays uncompressed');
+  });
+  const { writableDirectory } = isSnapshotter ? await store.open() : { writableDirectory: undefined };
+  if (!isSnapshotter) await makeDirectory(paths.memoryDirectory, PRIVATE_DIRECTORY_MODE);
   const processor = await installProcessor(config.processor, paths);
   const overlayOptions = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
-  const agent = new Agent({ config, clock: systemClock, log, overlayOptions, copyTree });
+  const agent = new Agent({
+    ...{ config, clock: systemClock, log, overlayOptions, copyTree },
+    ...{ store, writableDirectory },
+  });
   await agent.start();
   const pool = new WorkerPool((options) => startWorker('shim/agent/decrypt-worker.ts', options));
   const processors = await serveProcessors(paths.processorSocket, {
@@ -93,7 +101,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
       else log.error({ method, key, error: error.line, cause: causeText(error) }, 'call failed');
     }),
   );
-  server.addService(AgentService, agentService({ agent, config, version: VERSION }));
+  server.addService(AgentService, agentService({ agent, config, store, version: VERSION }));
   if (isSnapshotter) await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
   const keyProvider = await startKeyProvider(config, agent, log);
@@ -103,17 +111,29 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   );
   await untilSignal();
   log.info('agent stopping');
-  setTimeout(() => process.exit(0), DRAIN_MS).unref();
   processors.close();
   await keyProvider?.close();
+  await drain(server);
+  if (config.dropAtShutdown && agent.plaintext instanceof PlaintextDropper) {
+    const { dropped, kept } = await dropAtShutdown(agent.plaintext, store);
+    log.info({ dropped, kept }, 'plaintext dropped at shutdown');
+  }
+  agent.stop();
+  await pool.close();
+  process.exit(0);
+}
+
+/** Pending answers may leave; who takes longer is cut off. */
+async function drain(server: Server): Promise<void> {
+  const timer = setTimeout(() => {
+    server.forceShutdown();
+  }, DRAIN_MS);
   await new Promise<void>((resolve) => {
     server.tryShutdown(() => {
       resolve();
     });
   });
-  agent.stop();
-  await pool.close();
-  process.exit(0);
+  clearTimeout(timer);
 }
 
 /** Off unless configured: what its callers decrypt is outside the gate. */

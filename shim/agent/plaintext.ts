@@ -20,6 +20,8 @@ export interface PlaintextParts {
   readonly keeper: LayerKeeper;
   readonly standings: Standings;
   readonly clock: Clock;
+  /** The snapshots of the plaintext store that are part of a mount. */
+  readonly mountedSnapshots: () => Promise<ReadonlySet<number>>;
   /** Layers that nothing has used for this long are dropped although the license is good. */
   readonly idleDropAfterMs: number;
 }
@@ -67,6 +69,17 @@ export class PlaintextDropper implements PlaintextHolder {
   /** Drops everything that no running container stands on. */
   async dropUnused(): Promise<DropResult> {
     const used = await this.#usedSnapshots();
+    return this.#drop((snapshot) => !used.has(snapshot.id));
+  }
+
+  /** As `dropUnused`, at a shutdown: containerd may be gone already, so the kernel is asked who stands on what. */
+  async dropUnmounted(): Promise<DropResult> {
+    const used = await this.#usedSnapshots().catch(() => new Set<number>());
+    const mounted = await this.#parts.mountedSnapshots();
+    for (const snapshot of this.#parts.snapshotter.list().filter(({ id }) => mounted.has(id))) {
+      const chain = [snapshot, ...this.#parts.snapshotter.parentChain(snapshot.parent ?? '')];
+      for (const { id } of chain) used.add(id);
+    }
     return this.#drop((snapshot) => !used.has(snapshot.id));
   }
 

@@ -1,7 +1,7 @@
 /** What remains to be done after an installation, in words and as commands. */
 import { readdir } from 'node:fs/promises';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { hasSwap } from '../snapshotter/memory-store.ts';
+import { hasSwap } from '../snapshotter/plaintext-store.ts';
 import type { InstallPlan, InstallResult } from './install.ts';
 import type { InstallRequest, Machine } from './machine.ts';
 import { besides } from './containerd-plan.ts';

@@ -3,7 +3,7 @@ import * as z from 'zod';
 import { AgentConnection } from '#src/wire/agent-connection.ts';
 import { DEFAULT_CONFIG_PATH, parseAgentConfig } from '../agent/agent-config.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { hasSwap, memoryStoreState } from '../snapshotter/memory-store.ts';
+import { hasSwap, plaintextStoreState } from '../snapshotter/plaintext-store.ts';
 import { DEFAULT_SETTINGS } from './agent-presence.ts';
 import { DEFAULT_CONTAINERD_CONFIG } from './containerd-search.ts';
 import { type Finding, diagnose } from './doctor.ts';
@@ -28,7 +28,7 @@ export async function examine({
   try {
     const agent = await connection.status().catch(() => undefined);
     const containerdText = await readIfThere(containerdConfig);
-    const store = await memoryStoreState(paths.memoryDirectory).catch(() => undefined);
+    const store = await plaintextStoreState(paths.memoryDirectory).catch(() => undefined);
     return {
       findings: diagnose({
         paths,

@@ -3,7 +3,7 @@ import { readFile, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type AgentConfig, DEFAULT_CONFIG_PATH, parseAgentConfig } from '../agent/agent-config.ts';
-import { unmountMemoryStore } from '../snapshotter/memory-store.ts';
+import { removePlaintextStore } from '../snapshotter/store-choice.ts';
 import { DEFAULT_SETTINGS, agentAnswers } from './agent-presence.ts';
 import {
   type InstallationRecord,
@@ -73,7 +73,7 @@ export async function uninstall(request: UninstallRequest, parts: UninstallParts
   if (!request.dryRun) {
     await stopAgent(agent, hasSystemd, parts);
     for (const removal of removals) await carryOut(removal);
-    await unmountMemoryStore(agent.paths.memoryDirectory);
+    await removePlaintextStore(agent.store);
     await removeLeftovers(agent, record, request.purge);
   }
   const service = record.containerd?.service ?? undefined;

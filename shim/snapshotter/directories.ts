@@ -9,22 +9,25 @@ import {
   lstat,
   mkdir,
   opendir,
+  readFile,
   readdir,
   rename,
   rm,
   stat,
-  statfs,
+  symlink,
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { systemErrorCode } from '#src/base/errors.ts';
+import { type LayerPacker, isPacked, unmountPacked } from './layer-packer.ts';
 import type { Snapshot, SnapshotStore } from './snapshot.ts';
 
 /** The plaintext of a layer is readable by containers, but only through a mount: the store itself is 0700. */
 const LAYER_MODE = 0o755;
 const PRIVATE_MODE = 0o700;
 const DISK_BLOCK_BYTES = 512;
-const MEBIBYTE = 1024 * 1024;
+/** Content of the marker of a layer whose files are a mounted image. */
+const PACKED = 'packed';
 
 type Place = Pick<Snapshot, 'id' | 'store'>;
 
@@ -35,9 +38,24 @@ export interface Usage {
 
 export class SnapshotDirectories {
   readonly #roots: Readonly<Record<SnapshotStore, string>>;
+  readonly #packer: LayerPacker | undefined;
+  readonly #writableDirectory: string | undefined;
 
-  constructor(roots: Readonly<Record<SnapshotStore, string>>) {
+  /**
+   * @param roots directory of each store
+   * @param options.packer makes the layers in the plaintext store smaller
+   * @param options.writableDirectory where containers of the plaintext store write, if not in the store itself
+   */
+  constructor(
+    roots: Readonly<Record<SnapshotStore, string>>,
+    options: {
+      readonly packer?: LayerPacker | undefined;
+      readonly writableDirectory?: string | undefined;
+    } = {},
+  ) {
     this.#roots = roots;
+    this.#packer = options.packer;
+    this.#writableDirectory = options.writableDirectory;
   }
 
   files(place: Place): string {
@@ -52,7 +70,8 @@ export class SnapshotDirectories {
    * Makes the directories of a snapshot if they are not there; those in memory are gone after a reboot.
    * @param parentFiles directory whose owner the new one takes, as the root of an overlay shows its upper's
    */
-  async create(place: Place, parentFiles: string | undefined): Promise<void> {
+  async create(place: Place & Pick<Snapshot, 'layer'>, parentFiles: string | undefined): Promise<void> {
+    if (place.store === 'memory' && place.layer === null) await this.#linkWritable(place);
     await mkdir(this.#base(place), { recursive: true, mode: PRIVATE_MODE });
     const created = await mkdir(this.files(place), { recursive: true, mode: LAYER_MODE });
     await mkdir(this.work(place), { recursive: true, mode: PRIVATE_MODE });
@@ -68,35 +87,29 @@ export class SnapshotDirectories {
    */
   async remove({ id }: Pick<Snapshot, 'id'>): Promise<void> {
     await rm(this.#marker({ id, store: 'memory' }), { force: true });
-    for (const store of ['memory', 'disk'] as const) {
-      await rm(this.#base({ id, store }), { recursive: true, force: true });
-    }
+    for (const store of ['memory', 'disk'] as const) await removeTree(this.#base({ id, store }));
+    if (this.#writableDirectory !== undefined) await removeTree(join(this.#writableDirectory, String(id)));
     await rm(join(this.#roots.disk, unfinishedName(id)), { recursive: true, force: true });
   }
 
-  /**
-   * Refuses a layer that cannot fit, before containerd fails half-way through it with less to say.
-   * @param sizeBytes of the compressed layer, the least that it will need
-   * @throws LatchkeyError STORAGE_FULL
-   */
-  async requireRoom(sizeBytes: number): Promise<void> {
-    const { bsize, blocks, bavail } = await statfs(this.#roots.memory);
-    if (bavail * bsize >= sizeBytes) return;
-    const capacityMebibytes = Math.floor((blocks * bsize) / MEBIBYTE);
-    throw new LatchkeyError(
-      'STORAGE_FULL',
-      `the plaintext store of ${capacityMebibytes} MiB has no room for a layer of ${Math.ceil(sizeBytes / MEBIBYTE)} MiB`,
-      { hint: 'raise plaintext_capacity in the configuration of the agent, or stop other containers' },
-    );
-  }
-
-  /** Says that the layer's files are whole. */
+  /** Says that the files are whole. */
   async markReady(place: Place): Promise<void> {
     await writeFile(this.#marker(place), '');
   }
 
-  isReady(place: Place): Promise<boolean> {
-    return isThere(this.#marker(place));
+  /**
+   * As `markReady`, for a layer that nobody stands on yet: it is made smaller first, in the stores that do.
+   * @param sizeBytes of its files
+   */
+  async finishLayer(place: Place, sizeBytes: number): Promise<void> {
+    const packed = (await this.#packer?.pack(this.#base(place), sizeBytes)) === true;
+    await writeFile(this.#marker(place), packed ? PACKED : '');
+  }
+
+  /** True when the files are whole and there; an image that somebody has unmounted is not. */
+  async isReady(place: Place): Promise<boolean> {
+    const marker = await readFile(this.#marker(place), 'utf8').catch(() => undefined);
+    return marker === PACKED ? isPacked(this.#base(place)) : marker !== undefined;
   }
 
   exists(place: Place): Promise<boolean> {
@@ -138,7 +151,8 @@ export class SnapshotDirectories {
    *   snapshot that is made meanwhile is entered before its directory is there
    */
   async removeOrphans(listKnown: () => ReadonlySet<number>): Promise<number> {
-    const roots = [...new Set(Object.values(this.#roots))];
+    const { disk, memory } = this.#roots;
+    const roots = [...new Set([disk, memory, this.#writableDirectory ?? memory])];
     const names = await Promise.all(roots.map((root) => readdir(root)));
     const known = listKnown();
     let removed = 0;
@@ -146,11 +160,21 @@ export class SnapshotDirectories {
       for (const name of names[index] ?? []) {
         const id = Number.parseInt(name, 10);
         if (known.has(id) && (name === String(id) || name === unfinishedName(id))) continue;
-        await rm(join(root, name), { recursive: true, force: true });
+        await removeTree(join(root, name));
         removed += 1;
       }
     }
     return removed;
+  }
+
+  /** overlayfs follows the link, so that nobody else has to know of the other directory. */
+  async #linkWritable(place: Place): Promise<void> {
+    if (this.#writableDirectory === undefined) return;
+    const target = join(this.#writableDirectory, String(place.id));
+    await mkdir(target, { recursive: true, mode: PRIVATE_MODE });
+    await symlink(target, this.#base(place)).catch((error: unknown) => {
+      if (systemErrorCode(error) !== 'EEXIST') throw error;
+    });
   }
 
   #base(place: Place): string {
@@ -165,6 +189,12 @@ export class SnapshotDirectories {
 /** Where a move to disk is under way. */
 function unfinishedName(id: number): string {
   return `${id}.moving`;
+}
+
+/** Removes a snapshot's directory; an image that is mounted in it goes with it. */
+async function removeTree(base: string): Promise<void> {
+  await unmountPacked(base);
+  await rm(base, { recursive: true, force: true });
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -12,6 +12,8 @@ export interface LayerIdentity {
    * manifest that claims a chain ID, so each names its own blob, and a valid lease decides which one counts.
    */
   readonly encryptedIn: readonly SnapshotGateRecord[];
+  /** Of the blobs from this layer up to the image's top: the least that the rest of the image will need. */
+  readonly imageSizeBytes: number;
   /** True when some image on this node holds the same layer unencrypted. */
   readonly plainTwin: boolean;
 }

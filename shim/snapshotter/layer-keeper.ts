@@ -9,9 +9,11 @@ import type { SnapshotDirectories } from './directories.ts';
 import type { ExtractionOutcome, SnapshotGate } from './gate.ts';
 import { planMounts } from './mounts.ts';
 import type { Snapshot, SnapshotLayer } from './snapshot.ts';
+import type { StoreRoom } from './store-room.ts';
 
 export class LayerKeeper {
   readonly #directories: SnapshotDirectories;
+  readonly #room: StoreRoom;
   readonly #gate: SnapshotGate;
   readonly #overlayOptions: readonly string[];
   readonly #clock: Clock;
@@ -20,11 +22,13 @@ export class LayerKeeper {
 
   constructor(
     directories: SnapshotDirectories,
+    room: StoreRoom,
     gate: SnapshotGate,
     overlayOptions: readonly string[],
     clock: Clock,
   ) {
     this.#directories = directories;
+    this.#room = room;
     this.#gate = gate;
     this.#overlayOptions = overlayOptions;
     this.#clock = clock;
@@ -42,6 +46,18 @@ export class LayerKeeper {
       this.#lastUsedMs.set(snapshot.id, this.#clock.monotonicMs());
       await this.#perLayer.run(snapshot.id, () => this.#restore(snapshot, chain.slice(index + 1)));
     }
+  }
+
+  /** Calls a layer whole that has just been unpacked; drops of it wait until that has been done. */
+  finish(snapshot: Snapshot, sizeBytes: number): Promise<void> {
+    return this.#perLayer.run(snapshot.id, () => this.#directories.finishLayer(snapshot, sizeBytes));
+  }
+
+  /** An unpacking is given up, its files still there: the layer may have been too large. */
+  async noteGivenUp(snapshot: Snapshot): Promise<void> {
+    if (snapshot.store !== 'memory' || snapshot.layer === null) return;
+    const { sizeBytes } = await this.#directories.usage(snapshot);
+    await this.#room.noteGivenUp(snapshot.layer.diffId, sizeBytes);
   }
 
   /** When a start last asked for the layer, on the clock that never goes back; 0 = not since the agent started. */
@@ -80,7 +96,7 @@ export class LayerKeeper {
     }
     const lowerDirectories = parents.map((parent) => this.#directories.files(parent));
     await this.#directories.remove(snapshot);
-    await this.#directories.requireRoom(snapshot.sizeBytes);
+    await this.#room.requireForLayer(snapshot.layer.diffId, snapshot.sizeBytes);
     await this.#directories.create(snapshot, lowerDirectories[0]);
     const mounts = planMounts({
       kind: 'active',
@@ -94,13 +110,14 @@ export class LayerKeeper {
       this.#gate.openExtraction(token, {
         layer: snapshot.layer,
         encryptedIn: [snapshot.gate],
+        imageSizeBytes: snapshot.layer.sizeBytes,
         plainTwin: false,
       });
     }
     let failure: LatchkeyError | undefined;
     try {
       await this.#gate.apply(snapshot.layer, mounts);
-      await this.#directories.markReady(snapshot);
+      await this.#directories.finishLayer(snapshot, snapshot.sizeBytes);
     } catch (error) {
       failure = neverNotFound(error);
     }

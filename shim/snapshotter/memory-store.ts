@@ -1,19 +1,27 @@
 /** The memory-backed store for plaintext: a tmpfs that is never swapped and that only root can enter. */
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, realpath, stat, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { mountAt, unmountAll } from './mount-table.ts';
+import { type PlaintextStore, hasSwap, plaintextStoreState } from './plaintext-store.ts';
 
 const run = promisify(execFile);
 
-const TMPFS_MAGIC = 0x01021994;
-
-export interface MemoryStoreState {
-  readonly usedBytes: number;
-  readonly capacityBytes: number;
-  /** False on kernels before 6.4, where tmpfs pages may reach a swap device. */
-  readonly neverSwapped: boolean;
+/** @param capacity see `mountMemoryStore` */
+export function memoryStore(directory: string, capacity: string): PlaintextStore {
+  return {
+    kind: 'memory',
+    directory,
+    capacitySetting: 'plaintext_capacity',
+    packer: undefined,
+    open: async () => {
+      await mountMemoryStore(directory, capacity);
+      return { writableDirectory: undefined };
+    },
+    close: () => unmountMemoryStore(directory),
+    state: () => plaintextStoreState(directory),
+  };
 }
 
 /**
@@ -22,12 +30,15 @@ export interface MemoryStoreState {
  * @throws LatchkeyError STORAGE_FAILED when it cannot be mounted, or could be swapped out
  */
 export async function mountMemoryStore(directory: string, capacity: string): Promise<void> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  if (await isMemoryStore(directory)) {
+  const mounted = await mountAt(directory);
+  if (mounted?.fileSystem === 'tmpfs') {
     // Refused when more than that is in it already: then it keeps its size until it has been emptied.
     await run('mount', ['-o', `remount,size=${capacity}`, directory]).catch(() => undefined);
     return;
   }
+  // A store of another kind: what is in it is made again where it belongs now.
+  if (mounted !== undefined) await unmountAll(directory);
+  await mkdir(directory, { recursive: true, mode: 0o700 });
   const options = `size=${capacity},mode=0700,nodev`;
   try {
     await run('mount', ['-t', 'tmpfs', '-o', `${options},noswap`, 'latchkey', directory]);
@@ -59,42 +70,10 @@ async function mountPlain(directory: string, options: string): Promise<void> {
 
 /** Unmounts the store, and with it forgets everything in it; one in use stays until its last user ends. */
 export async function unmountMemoryStore(directory: string): Promise<void> {
-  if (await isMemoryStore(directory)) await run('umount', ['--lazy', directory]);
+  if (await isMemoryStore(directory)) await unmountAll(directory);
 }
 
-export async function memoryStoreState(directory: string): Promise<MemoryStoreState> {
-  const { bsize, blocks, bfree } = await statfs(directory);
-  const line = await mountLine(directory);
-  return {
-    usedBytes: (blocks - bfree) * bsize,
-    capacityBytes: blocks * bsize,
-    neverSwapped: line?.includes('noswap') === true || !(await hasSwap()),
-  };
-}
-
-/** A tmpfs of its own, whatever links or odd characters its path has: another filesystem than the one above. */
+/** A tmpfs of its own, whatever links or odd characters its path has. */
 async function isMemoryStore(directory: string): Promise<boolean> {
-  const status = await statfs(directory).catch(() => undefined);
-  if (status?.type !== TMPFS_MAGIC) return false;
-  const [own, above] = await Promise.all([stat(directory), stat(join(await realpath(directory), '..'))]);
-  return own.dev !== above.dev;
-}
-
-/** True when any swap device is on; its first line is a header. */
-export async function hasSwap(): Promise<boolean> {
-  const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
-  return swaps.trim().split('\n').length > 1;
-}
-
-/** The store's line in the kernel's list, where spaces and the like are written in octal (proc(5)). */
-async function mountLine(directory: string): Promise<string | undefined> {
-  const path = await realpath(directory);
-  const mounts = await readFile('/proc/self/mounts', 'utf8');
-  return mounts.split('\n').find((line) => {
-    const point = line.split(' ')[1] ?? '';
-    return (
-      point.replaceAll(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8))) ===
-      path
-    );
-  });
+  return (await mountAt(directory))?.fileSystem === 'tmpfs';
 }

@@ -13,17 +13,19 @@ import { authorizeChain } from './authorization.ts';
 import { isGated, parentChain } from './chain.ts';
 import type { SnapshotDirectories, Usage } from './directories.ts';
 import type { SnapshotGate } from './gate.ts';
-import { extractionKey } from './extraction-key.ts';
+import { closedExtractionKey, extractionKey, wasGivenUp } from './extraction-key.ts';
 import type { Journal } from './journal.ts';
 import { updatedLabels } from './labels.ts';
 import { type LayerKeeper, neverNotFound } from './layer-keeper.ts';
 import { planMounts } from './mounts.ts';
 import { type Snapshot, type SnapshotGateRecord, extractionChainId, parseKey } from './snapshot.ts';
+import type { StoreRoom } from './store-room.ts';
 
 export interface SnapshotterParts {
   readonly journal: Journal;
   readonly directories: SnapshotDirectories;
   readonly keeper: LayerKeeper;
+  readonly room: StoreRoom;
   readonly gate: SnapshotGate;
   readonly clock: Clock;
   readonly overlayOptions: readonly string[];
@@ -90,7 +92,7 @@ export class Snapshotter {
     if (this.#parts.journal.find(name) !== undefined) {
       throw new LatchkeyError('STATE_CONFLICT', `snapshot ${name} exists already`);
     }
-    const gate = this.#extractionGate(snapshot);
+    const gate = closedExtractionKey(this.#parts.gate, snapshot);
     const secret = gate !== null || isGated(this.parentChain(snapshot.parent ?? ''));
     // Without a key it was a plain copy that was unpacked: the encrypted blob is not what it was made from.
     const plainLayer = snapshot.layer?.encrypted === true ? null : snapshot.layer;
@@ -101,7 +103,9 @@ export class Snapshotter {
     if (!secret && snapshot.store === 'memory') {
       await this.#parts.directories.moveToDisk(snapshot.id, this.#parts.copyTree);
     }
-    if (secret) await this.#parts.directories.markReady(snapshot);
+    // What a container has written may still be in use, so it stays as it is.
+    if (secret && layer === null) await this.#parts.directories.markReady(snapshot);
+    else if (secret) await this.#parts.keeper.finish(snapshot, usage.sizeBytes);
     const committed: Snapshot = {
       ...snapshot,
       ...usage,
@@ -125,7 +129,7 @@ export class Snapshotter {
     if (this.#parts.journal.children(key).length > 0) {
       throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} has children`);
     }
-    this.#parts.gate.closeExtraction(key);
+    if (wasGivenUp(this.#parts.gate.closeExtraction(key))) await this.#parts.keeper.noteGivenUp(snapshot);
     this.#parts.journal.remove(snapshot.id);
     this.#parts.keeper.forget(snapshot);
     await this.#parts.directories.remove(snapshot);
@@ -181,7 +185,10 @@ export class Snapshotter {
     }
     await this.#authorizeAndEnsure(chain, null, false);
     const gate = await extractionKey(this.#parts.gate, identity);
-    if (gate !== null && !identity.plainTwin) await this.#parts.directories.requireRoom(gate.blob.sizeBytes);
+    if (gate !== null && !identity.plainTwin) {
+      await this.#parts.room.require(identity.imageSizeBytes, 'the image');
+      await this.#parts.room.requireForLayer(identity.layer.diffId, gate.blob.sizeBytes);
+    }
     const snapshot = this.#insert(request, 'active', {
       store: gate !== null || isGated(chain) ? 'memory' : 'disk',
       layer: gate === null ? identity.layer : { ...identity.layer, ...gate.blob, encrypted: true },
@@ -193,20 +200,6 @@ export class Snapshotter {
       gate === null ? { ...identity, encryptedIn: [] } : identity,
     );
     return this.#mounts(snapshot, chain);
-  }
-
-  /**
-   * What opened the layer that was unpacked here. An agent that was restarted meanwhile cannot tell whether
-   * the files are secret, so it refuses; containerd unpacks again.
-   */
-  #extractionGate(snapshot: Snapshot): SnapshotGateRecord | null {
-    const outcome = this.#parts.gate.closeExtraction(snapshot.key);
-    if (outcome.state === 'verified') return outcome.gate;
-    if (outcome.state === 'no-key') return null;
-    if (outcome.state === 'unknown' && snapshot.layer?.encrypted !== true) return null;
-    throw new LatchkeyError('STATE_PRECONDITION', `the layer of ${snapshot.key} was not verified`, {
-      hint: 'pull the image again',
-    });
   }
 
   #find(key: string): Snapshot {

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '#src/base/clock.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
 import { type AgentConfigFile, parseAgentConfig } from '../../shim/agent/agent-config.ts';
 import { Agent } from '../../shim/agent/agent.ts';
+import { memoryStore } from '../../shim/snapshotter/memory-store.ts';
 import type { HeldLease } from '../../shim/agent/lease-keeper.ts';
 import type { RegisteredImage } from './sold-product.ts';
 
@@ -52,7 +53,8 @@ export class AgentNode {
     const logged: string[] = [];
     const log = pino({ level: 'debug' }, { write: (line: string) => logged.push(line) });
     const copyTree = (from: string, to: string) => cp(from, to, { recursive: true });
-    const agent = new Agent({ config, clock, log, overlayOptions: [], copyTree });
+    const store = memoryStore(config.store.directory, config.store.memoryCapacity);
+    const agent = new Agent({ config, clock, log, overlayOptions: [], copyTree, store });
     await agent.start();
     return new AgentNode(agent, directory, logged);
   }

@@ -157,6 +157,7 @@ export function layerIdentity(image: EncryptedImage, namespace: string, index = 
         blob: { digest: layer.digest, mediaType: layer.mediaType, sizeBytes: layer.ciphertext.length },
       },
     ],
+    imageSizeBytes: image.layers.slice(index).reduce((sum, { ciphertext }) => sum + ciphertext.length, 0),
     plainTwin: false,
   };
 }

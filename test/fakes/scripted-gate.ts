@@ -34,6 +34,7 @@ export function fakeLayer(
         encrypted,
       },
       encryptedIn: encrypted ? [gateRecord(name)] : [],
+      imageSizeBytes: 1000,
       plainTwin: kind === 'encrypted-with-plain-twin',
     },
   };

@@ -8,6 +8,7 @@ import { SnapshotDirectories } from '../../shim/snapshotter/directories.ts';
 import { type Journal, openJournal } from '../../shim/snapshotter/journal.ts';
 import { LayerKeeper } from '../../shim/snapshotter/layer-keeper.ts';
 import { Snapshotter } from '../../shim/snapshotter/snapshotter.ts';
+import { StoreRoom } from '../../shim/snapshotter/store-room.ts';
 import { type ManualClock, manualClock } from './manual-clock.ts';
 import { type FakeLayer, NAMESPACE, ScriptedGate, unpackInto } from './scripted-gate.ts';
 
@@ -80,11 +81,13 @@ export class SnapshotterSite {
     this.gate.layers.push(...layers);
     this.journal = openJournal(join(this.#directory, 'snapshots.db'));
     this.directories = new SnapshotDirectories(this.roots);
-    this.keeper = new LayerKeeper(this.directories, this.gate, overlayOptions, this.clock);
+    const room = new StoreRoom({ directory: this.roots.memory, capacitySetting: 'plaintext_capacity' });
+    this.keeper = new LayerKeeper(this.directories, room, this.gate, overlayOptions, this.clock);
     this.snapshotter = new Snapshotter({
       journal: this.journal,
       directories: this.directories,
       keeper: this.keeper,
+      room,
       gate: this.gate,
       clock: this.clock,
       overlayOptions,

@@ -32,7 +32,8 @@ test('three settings are enough; the others have defaults', () => {
     authorityFile: '/etc/latchkey/authority.pem',
     mode: 'snapshotter',
     containerdAddress: '/run/containerd/containerd.sock',
-    plaintextCapacity: '50%',
+    store: { kind: 'memory', memoryCapacity: '50%' },
+    dropAtShutdown: false,
     idleDropAfterMs: 600_000,
     stopGraceMs: 10_000,
     paths: agentPaths('/var/lib/latchkey/node', '/run/latchkey'),
@@ -46,12 +47,23 @@ test('every setting is taken', () => {
     runtime_directory: '"/run/other"',
     node_name: '"worker-7"',
     plaintext_capacity: '"2g"',
+    plaintext_store: '"encrypted-volume"',
+    volume_capacity: '"3T"',
+    volume_path: '"/data/volume"',
+    drop_at_shutdown: 'true',
     idle_drop_seconds: '60',
     stop_grace_seconds: '0',
   });
   const config = parseAgentConfig(text, 'node.toml');
-  expect(config).toMatchObject({ nodeName: 'worker-7', plaintextCapacity: '2g', idleDropAfterMs: 60_000 });
+  expect(config).toMatchObject({ nodeName: 'worker-7', dropAtShutdown: true, idleDropAfterMs: 60_000 });
   expect(config.stopGraceMs).toBe(0);
+  expect(config.store).toEqual({
+    kind: 'encrypted-volume',
+    directory: '/data/latchkey/plaintext',
+    memoryCapacity: '2g',
+    volumeCapacityBytes: 3 * 1024 ** 4,
+    volumeFile: '/data/volume',
+  });
   expect(config.paths).toEqual(agentPaths('/data/latchkey', '/run/other'));
 });
 
@@ -84,6 +96,11 @@ describe('a wrong setting is named in one line', () => {
     ['plaintext_capacity', '"0%"'],
     ['plaintext_capacity', '"50%,exec"'],
     ['plaintext_capacity', '2'],
+    ['plaintext_store', '"disk"'],
+    ['volume_capacity', '"50%"'],
+    ['volume_capacity', '"0"'],
+    ['volume_path', '"volume"'],
+    ['drop_at_shutdown', '"yes"'],
     ['idle_drop_seconds', '0'],
     ['idle_drop_seconds', '1.5'],
     ['idle_drop_seconds', '"60"'],
@@ -125,5 +142,12 @@ describe('the key provider', () => {
 
   test('has no settings but its socket', () => {
     expect(refusal(`${withSocket('"/run/kp.sock"')}\nmode = "0666"`).message).toContain('mode');
+  });
+});
+
+test('an encrypted volume without a size is refused, with an example', () => {
+  expect(refusal(document({ plaintext_store: '"encrypted-volume"' }))).toMatchObject({
+    code: 'CONFIG_INVALID',
+    hint: 'set volume_capacity, for example to 100g',
   });
 });

@@ -1,11 +1,8 @@
 import { existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import {
-  memoryStoreState,
-  mountMemoryStore,
-  unmountMemoryStore,
-} from '../../../shim/snapshotter/memory-store.ts';
+import { mountMemoryStore, unmountMemoryStore } from '../../../shim/snapshotter/memory-store.ts';
+import { plaintextStoreState } from '../../../shim/snapshotter/plaintext-store.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const skip = process.getuid?.() === 0 ? undefined : 'mounting needs root';
@@ -21,7 +18,7 @@ describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '
   test('is a private file system of the given size', async () => {
     await mountMemoryStore(path(), '4m');
     expect(statSync(path()).mode & 0o777).toBe(0o700);
-    const { capacityBytes, usedBytes } = await memoryStoreState(path());
+    const { capacityBytes, usedBytes } = await plaintextStoreState(path());
     expect(capacityBytes).toBe(4 * 1024 * 1024);
     expect(usedBytes).toBeLessThan(100_000);
     expect(() => writeFileSync(join(path(), 'large'), Buffer.alloc(5_000_000))).toThrow(
@@ -34,7 +31,7 @@ describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '
     writeFileSync(join(path(), 'layer'), 'plaintext');
     await mountMemoryStore(path(), '8m');
     expect(existsSync(join(path(), 'layer'))).toBe(true);
-    expect((await memoryStoreState(path())).capacityBytes).toBe(8 * 1024 * 1024);
+    expect((await plaintextStoreState(path())).capacityBytes).toBe(8 * 1024 * 1024);
   });
 
   test('goes on with its size when a smaller one would not hold what is in it', async () => {
@@ -42,7 +39,7 @@ describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '
     writeFileSync(join(path(), 'layer'), Buffer.alloc(5_000_000));
     await mountMemoryStore(path(), '1m');
     expect(existsSync(join(path(), 'layer'))).toBe(true);
-    expect((await memoryStoreState(path())).capacityBytes).toBe(8 * 1024 * 1024);
+    expect((await plaintextStoreState(path())).capacityBytes).toBe(8 * 1024 * 1024);
   });
 
   test('is known again behind a link and a path with a space, and not mounted twice', async () => {
@@ -54,7 +51,7 @@ describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '
       writeFileSync(join(behind, 'layer'), 'plaintext');
       await mountMemoryStore(behind, '4m');
       expect(existsSync(join(behind, 'layer'))).toBe(true);
-      expect((await memoryStoreState(behind)).neverSwapped).toBe(true);
+      expect((await plaintextStoreState(behind)).neverSwapped).toBe(true);
     } finally {
       await unmountMemoryStore(behind);
     }

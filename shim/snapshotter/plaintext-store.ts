@@ -1,0 +1,55 @@
+/** Where the plaintext of gated layers is, and what their containers write: one shape, one file for each kind. */
+import { readFile, statfs } from 'node:fs/promises';
+import type { LayerPacker } from './layer-packer.ts';
+import { mountAt } from './mount-table.ts';
+
+export const PLAINTEXT_STORES = ['memory', 'compressed-memory', 'encrypted-volume'] as const;
+
+export type PlaintextStoreKind = (typeof PLAINTEXT_STORES)[number];
+
+export interface PlaintextStoreState {
+  readonly usedBytes: number;
+  readonly capacityBytes: number;
+  /** False when what is in it, or the key to it, may reach a swap device. */
+  readonly neverSwapped: boolean;
+}
+
+export interface PlaintextStore {
+  readonly kind: PlaintextStoreKind;
+  /** Where it is mounted; only root gets in. */
+  readonly directory: string;
+  /** The setting of the agent that says how much it holds. */
+  readonly capacitySetting: 'plaintext_capacity' | 'volume_capacity';
+  /** Makes whole layers smaller, in the stores that do. */
+  readonly packer: LayerPacker | undefined;
+  /**
+   * Makes it usable. One that an earlier run of the agent has left open keeps what is in it; anything else that an earlier
+   * run has left is removed.
+   * @returns the directory beside it where containers write, when overlayfs cannot write into the store itself
+   * @throws LatchkeyError CONFIG_INVALID naming what is missing, STORAGE_FAILED, STORAGE_FULL
+   */
+  open(): Promise<{ readonly writableDirectory: string | undefined }>;
+  /** Forgets everything in it; what a running container stands on stays until it ends. */
+  close(): Promise<void>;
+  state(): Promise<PlaintextStoreState>;
+}
+
+/** Of a store of any kind, from what is mounted at its directory. */
+export async function plaintextStoreState(directory: string): Promise<PlaintextStoreState> {
+  const { bsize, blocks, bfree } = await statfs(directory);
+  const mount = await mountAt(directory);
+  // The kernel never swaps the pages of such a tmpfs, nor the keys and the page cache of its own devices.
+  const keptOut =
+    mount?.options.includes('noswap') === true || mount?.source.startsWith('/dev/mapper/') === true;
+  return {
+    usedBytes: (blocks - bfree) * bsize,
+    capacityBytes: blocks * bsize,
+    neverSwapped: keptOut || !(await hasSwap()),
+  };
+}
+
+/** True when any swap device is on; its first line is a header. */
+export async function hasSwap(): Promise<boolean> {
+  const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
+  return swaps.trim().split('\n').length > 1;
+}
