@@ -17,7 +17,7 @@ import type { ContainerdConnection } from '../containerd/connection.ts';
 import { listManifests, readBlob, readRange } from '../containerd/content.ts';
 import type { LayerIdentity } from '../snapshotter/gate.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
-import { imageLayers, parseImageManifest } from './encrypted-image.ts';
+import { type ImageLayer, imageLayers, parseImageManifest } from './encrypted-image.ts';
 import { type IndexedImage, recordsOfLayer, toFoundImage } from './indexed-image.ts';
 import { type SecretChain, secretChains } from './secret-chains.ts';
 

@@ -4,7 +4,8 @@
  */
 import { readdir } from 'node:fs/promises';
 import type { PlaintextStore } from '../snapshotter/plaintext-store.ts';
-import type { DropResult, PlaintextDropper } from './plaintext.ts';
+import type { DropResult } from './plaintext-holder.ts';
+import type { PlaintextDropper } from './plaintext.ts';
 
 const SNAPSHOT_DIRECTORY = /^\d+$/;
 
