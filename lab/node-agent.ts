@@ -5,6 +5,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'smol-toml';
+import { programCommand } from '#src/base/installation.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type AgentConfigFile, type AgentPaths, agentPaths } from '../shim/agent/agent-config.ts';
 import { AgentConnection } from '#src/wire/agent-connection.ts';
@@ -13,6 +14,7 @@ import { unmountBelow } from './containerd.ts';
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
 const POLL_MS = 50;
+const SOURCES = programCommand('shim/agent/main.js');
 
 export interface LabAgentOptions {
   readonly directory: string;
@@ -21,6 +23,9 @@ export interface LabAgentOptions {
   readonly enrollment: string;
   readonly authorityFile: string;
   readonly settings?: Partial<AgentConfigFile>;
+  /** What is given the configuration's path and is the agent then; the sources unless another is named. */
+  readonly command?: readonly [string, ...string[]];
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 export class LabAgent {
@@ -37,15 +42,16 @@ export class LabAgent {
     this.paths = agentPaths(this.stateDirectory, join(options.directory, 'run'));
   }
 
-  async start(): Promise<void> {
-    const { directory } = this.#options;
+  /** @param settings beside those that it was made with */
+  async start(settings: Partial<AgentConfigFile> = {}): Promise<void> {
+    const { directory, command = SOURCES, env = process.env } = this.#options;
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    await writeFile(this.configPath, stringify(this.#configuration()));
+    await writeFile(this.configPath, stringify({ ...this.#configuration(), ...settings }));
     const log = openSync(join(directory, 'agent.log'), 'a');
-    const script = join(import.meta.dirname, '..', 'shim', 'agent', 'main.js');
-    const child = spawn(process.execPath, [script, this.configPath], {
+    const [program, ...args] = command;
+    const child = spawn(program, [...args, this.configPath], {
       stdio: ['ignore', log, log],
-      env: { ...process.env, MALLOC_ARENA_MAX: '1' },
+      env: { ...env, MALLOC_ARENA_MAX: '1' },
       detached: true,
     });
     closeSync(log);

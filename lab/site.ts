@@ -30,6 +30,8 @@ export const PACKAGE_CACHE = join(import.meta.dirname, '..', '.cache', 'debian-p
 export const SLEEP_COMMAND = ['/bin/busybox', 'sleep', '3600'];
 
 export interface SiteOptions {
+  /** See LabAgent. */
+  readonly agentProgram?: Pick<ConstructorParameters<typeof LabAgent>[0], 'command' | 'env'>;
   readonly agentSettings?: ConstructorParameters<typeof LabAgent>[0]['settings'];
   /** Debian 12's unless another is named. */
   readonly containerd?: ContainerdVersion;
@@ -74,6 +76,7 @@ export class Site {
       enrollment: keyServer.enrollAddress,
       authorityFile,
       settings: options.agentSettings ?? {},
+      ...options.agentProgram,
     });
     const containerd = new LabContainerd({
       directory: containerdDirectory,

@@ -19,9 +19,9 @@ const { values } = parseArgs({
 });
 
 try {
-  const { directory } = values;
+  const { directory, quick } = values;
   const architectures = ARCHITECTURES.filter((name) => values.architecture.includes(name));
-  const { checksums } = await buildDistribution({ directory, architectures });
+  const { checksums } = await buildDistribution({ directory, architectures, quick });
   process.stdout.write(`built; checksums are in ${checksums}\n`);
 } catch (error) {
   const known = toLatchkeyError(error);

@@ -1,8 +1,8 @@
 /** What a Debian package says of itself, and what it does when it comes and goes (Debian Policy, chapters 5 and 6). */
+import { NODE_SERVICE } from '../../shim/install/systemd-units.ts';
 import type { Architecture } from '../executable/node-binary.ts';
 
 export const PACKAGE = 'latchkey-node';
-export const SERVICE = 'latchkey-node.service';
 
 const DEBIAN_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
 
@@ -56,17 +56,20 @@ if [ "$1" = configure ]; then
   if has_systemd; then
     systemctl daemon-reload || true
     # Restarts it only where it runs.
-    [ -z "$2" ] || systemctl try-restart ${SERVICE} || true
+    [ -z "$2" ] || systemctl try-restart ${NODE_SERVICE} || true
   fi
   if [ -z "$2" ] && [ ! -e "$DPKG_ROOT/etc/latchkey/node.toml" ]; then
-    echo "latchkey-node: write /etc/latchkey/node.toml (an example is in /usr/share/doc/${PACKAGE}/examples), then run 'latchkey node install'"
+    echo "latchkey-node: now run 'latchkey node install', which sets up this machine; --help shows what it needs"
   fi
 fi
 `,
   prerm: `#!/bin/sh
 set -e
+if [ "$1" = remove ] && grep -qs latchkey "$DPKG_ROOT/etc/containerd/config.toml"; then
+  echo "latchkey-node: containerd is still set up for the agent, and starts nothing on it now; 'latchkey node uninstall' comes before the removal"
+fi
 if [ "$1" = remove ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
-  systemctl stop ${SERVICE} || true
+  systemctl stop ${NODE_SERVICE} || true
 fi
 `,
   postrm: `#!/bin/sh

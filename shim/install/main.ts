@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import * as z from 'zod';
 import { ERROR_TABLE, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { programCommand } from '#src/base/installation.ts';
 import { parseJson } from '#src/base/json.ts';
 import { doctorRequestSchema, examine } from './node-facts.ts';
 import { install } from './install.ts';
@@ -20,7 +21,6 @@ import { uninstall } from './uninstall.ts';
 const SYSTEMD_RUNS = '/run/systemd/system';
 const UNITS = '/etc/systemd/system';
 const PACKAGED_UNITS = '/usr/lib/systemd/system';
-const ROOT = join(import.meta.dirname, '..', '..');
 
 const run = promisify(execFile);
 
@@ -86,7 +86,7 @@ async function thisMachine(): Promise<Machine> {
     hasSystemd: existsSync(SYSTEMD_RUNS),
     units: UNITS,
     packagedUnits: PACKAGED_UNITS,
-    agentCommand: [process.execPath, join(ROOT, 'cli', 'latchkey.js'), 'node', 'run'],
+    agentCommand: programCommand('cli/latchkey.js', ['node', 'run']),
     platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
   };
 }

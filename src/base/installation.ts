@@ -13,6 +13,9 @@ export const VERSION: string = packageManifest.version;
 /** In one executable, the first argument of a command line that names another of its programs. */
 export const PROGRAM_OPTION = '--program=';
 
+/** The `latchkey` command, which one executable is without being told so. */
+const COMMAND_SCRIPT = 'cli/latchkey.js';
+
 const IS_SOURCE = import.meta.filename.endsWith('.ts');
 const ROOT = join(import.meta.dirname, IS_SOURCE ? '../..' : '..');
 
@@ -21,6 +24,7 @@ const ROOT = join(import.meta.dirname, IS_SOURCE ? '../..' : '..');
  * @param script its path from the project's root, as in `shim/agent/main.js`
  */
 export function programCommand(script: string, args: readonly string[] = []): [string, ...string[]] {
+  if (isSea() && script === COMMAND_SCRIPT) return [process.execPath, ...args];
   if (isSea()) return [process.execPath, `${PROGRAM_OPTION}${script}`, ...args];
   return [process.execPath, join(ROOT, script), ...args];
 }

@@ -58,18 +58,11 @@ describe('the single executable', () => {
   });
 
   test('has the programs of the node in it: the installer and the doctor answer', async () => {
-    await writeFile(at('containerd'), '#!/bin/sh\necho containerd x 1.6.20 x\n', { mode: 0o755 });
-    const place = ['--containerd-config', at('config.toml')];
-    const install = await latchkey(
-      'node',
-      'install',
-      '--dry-run',
-      '--containerd',
-      at('containerd'),
-      ...place,
-    );
-    expect(install.stdout).toContain('stream_processors');
-    const doctor = await latchkey('--json', 'node', 'doctor', ...place);
+    const place = ['--config', at('node.toml'), '--containerd-config', at('config.toml')];
+    const wanted = ['--key-server', 'keys.example:7443', '--authority', at('none.pem')];
+    const install = await latchkey('node', 'install', '--dry-run', ...wanted, ...place);
+    expect(install.stderr).toMatch(/^latchkey: CONFIG_INVALID: containerd cannot be run; .*\n$/);
+    const doctor = await latchkey('--json', 'node', 'doctor', ...place.slice(2));
     expect(doctor.stdout).toContain('"check": "agent"');
     expect(doctor.stderr).not.toContain('BUG_');
   });
