@@ -1,40 +1,61 @@
 /** `latchkey node doctor`: what is wrong with this machine, and how to mend it. */
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { CommandContext } from '../context.ts';
-import { outputOf } from '../output.ts';
+import { escapeLine, outputOf } from '../output.ts';
 import { runJsonProgram } from '../run-program.ts';
 import { DEFAULT_CONFIG_PATH } from './node-install.ts';
+
+interface DoctorOptions {
+  readonly config: string;
+  readonly containerd?: string;
+  readonly containerdConfig?: string;
+  readonly rootKey?: string;
+}
+
+interface Finding {
+  readonly id: string;
+  readonly severity: keyof typeof LABELS;
+  readonly detail: string;
+  readonly mend?: string;
+}
+
+const LABELS = { ok: 'ok  ', info: 'info', warning: 'WARN', bad: 'BAD ' } as const;
 
 export function registerNodeDoctor(node: Command, context: CommandContext): void {
   node
     .command('doctor')
     .description('find what is wrong with this machine, and how to mend it')
     .option('--config <file>', "the agent's configuration", DEFAULT_CONFIG_PATH)
-    .option('--containerd-config <file>', "containerd's configuration", '/etc/containerd/config.toml')
+    .option(
+      '--containerd <program>',
+      'containerd’s program (default: the one that runs, or was installed into)',
+    )
+    .option('--containerd-config <file>', 'its configuration (default: that one’s)')
+    .option('--root-key <file>', "a key server's root key on the same machine, to check who can read it")
     .addHelpText('after', '\nExample:\n  latchkey node doctor')
-    .action(async (options: { config: string; containerdConfig: string }, command: Command) => {
-      const args = ['doctor', JSON.stringify(options)];
-      const answer = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
-        findings: { check: string; ok: boolean; detail: string; mend?: string }[];
+    .action(async (options: DoctorOptions, command: Command) => {
+      const request = { ...options, config: resolve(options.config) };
+      const args = ['doctor', JSON.stringify(request)];
+      const { findings } = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
+        findings: Finding[];
       };
-      outputOf(context, command).result(answer, () =>
-        answer.findings
-          .map(({ check, ok, detail, mend }) => {
-            const advice = mend === undefined ? '' : `\n      ${mend}`;
-            return `${ok ? 'ok  ' : 'BAD '}  ${check}: ${detail}${advice}`;
-          })
-          .join('\n'),
-      );
-      const bad = answer.findings.filter(({ ok }) => !ok);
+      outputOf(context, command).result({ findings }, () => findings.map(describe).join('\n'));
+      const bad = findings.filter(({ severity }) => severity === 'bad');
       if (bad.length > 0) {
         throw new LatchkeyError(
           'CONFIG_INVALID',
-          `${bad.length} of ${answer.findings.length} checks found something`,
+          `${bad.length} of ${findings.length} checks found something`,
           {
-            hint: bad[0]?.mend,
+            hint: `first: ${bad[0]?.mend ?? bad[0]?.detail ?? ''}`,
           },
         );
       }
     });
+}
+
+function describe({ id, severity, detail, mend }: Finding): string {
+  const advice = mend === undefined ? '' : `\n      ${escapeLine(mend)}`;
+  return `${LABELS[severity]}  ${id}: ${escapeLine(detail)}${advice}`;
 }

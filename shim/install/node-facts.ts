@@ -1,45 +1,120 @@
-/** Gathers what the doctor has to know of this machine. */
+/** Gathers what the doctor has to know of this machine. It changes nothing, and asks only the agent and the key server's port. */
+import { stat } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
 import * as z from 'zod';
-import { AgentConnection } from '#src/wire/agent-connection.ts';
-import { DEFAULT_CONFIG_PATH, parseAgentConfig } from '../agent/agent-config.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { hasSwap, plaintextStoreState } from '../snapshotter/plaintext-store.ts';
+import { VERSION } from '#src/base/installation.ts';
+import { AgentConnection } from '#src/wire/agent-connection.ts';
+import { type AgentConfig, DEFAULT_CONFIG_PATH, parseAgentConfig } from '../agent/agent-config.ts';
 import { DEFAULT_SETTINGS } from './agent-presence.ts';
-import { DEFAULT_CONTAINERD_CONFIG } from './containerd-search.ts';
-import { type Finding, diagnose } from './doctor.ts';
+import { containerdFacts } from './containerd-facts.ts';
+import { type Finding } from './finding.ts';
+import { diagnose } from './doctor.ts';
+import { type InstallationRecord, readRecord } from './installation-record.ts';
+import { machineFacts } from './machine-facts.ts';
+import { mountPoints } from './mounts.ts';
 import { readIfThere } from './planned-file.ts';
-import { parseToml } from './toml-text.ts';
+import { listProcesses } from './processes.ts';
+
+/** A firewall that drops packets answers nothing at all. */
+const REACH_TIMEOUT_MS = 3000;
 
 export const doctorRequestSchema = z.strictObject({
   config: z.string(),
-  containerdConfig: z.string().default(DEFAULT_CONTAINERD_CONFIG),
+  containerd: z.string().optional(),
+  containerdConfig: z.string().optional(),
+  /** A key server's root key file on the same machine. */
+  rootKey: z.string().optional(),
 });
 
-/** Every check of this machine with its finding. */
-export async function examine({
-  config,
-  containerdConfig,
-}: z.infer<typeof doctorRequestSchema>): Promise<{ findings: Finding[] }> {
-  const text = await readIfThere(config);
-  if (text === undefined && config !== DEFAULT_CONFIG_PATH)
-    throw new LatchkeyError('CONFIG_INVALID', `the agent's configuration ${config} cannot be read`);
-  const { paths } = parseAgentConfig(text ?? DEFAULT_SETTINGS, config);
-  const connection = new AgentConnection(paths.agentSocket);
-  try {
-    const agent = await connection.status().catch(() => undefined);
-    const containerdText = await readIfThere(containerdConfig);
-    const store = await plaintextStoreState(paths.memoryDirectory).catch(() => undefined);
-    return {
-      findings: diagnose({
-        paths,
-        agent,
-        containerdConfig:
-          containerdText === undefined ? undefined : parseToml(containerdText, containerdConfig),
-        containerdConfigPath: containerdConfig,
-        neverSwapped: store?.neverSwapped ?? !(await hasSwap()),
+export type DoctorRequest = z.infer<typeof doctorRequestSchema>;
+
+/**
+ * Every check of this machine with its finding.
+ * @throws LatchkeyError CONFIG_INVALID when the agent's configuration cannot be read
+ */
+export async function examine(request: DoctorRequest): Promise<{ findings: Finding[] }> {
+  const config = await loadConfig(request.config);
+  const { paths, mode } = config;
+  const record = await readRecord(dirname(paths.journalFile)).catch(() => undefined);
+  const mounts = mountPoints((await readIfThere('/proc/self/mounts')) ?? '');
+  const agent = await agentStatus(paths.agentSocket);
+  const containerd =
+    mode === 'hook'
+      ? undefined
+      : await containerdFacts(request, { config, record, processes: await listProcesses() });
+  const isKnown = config.keyServerAddress !== 'none:1';
+  const needsSnapshotter = mode === 'snapshotter' || mode === 'runtime-class';
+  return {
+    findings: diagnose({
+      mode,
+      containerd,
+      machine: await machineFacts(config, {
+        rootKey: request.rootKey,
+        effective:
+          typeof containerd === 'object' && 'dump' in containerd.effective ? containerd.effective.dump : {},
       }),
-    };
+      agent: {
+        agent,
+        agentSocket: paths.agentSocket,
+        hasSnapshotterSocket: await isThere(paths.snapshotterSocket),
+        snapshotterSocket: paths.snapshotterSocket,
+        needsSnapshotter,
+        needsContainerd: mode !== 'hook',
+        isStoreMounted: mounts.has(paths.memoryDirectory),
+        commandVersion: VERSION,
+        nowMs: Date.now(),
+        keyServerReachable:
+          isKnown && agent?.keyServerConnected !== true ? await canReach(config.keyServerAddress) : undefined,
+      },
+    }),
+  };
+}
+
+/** Without a configuration of the agent its default directories count. */
+async function loadConfig(path: string): Promise<AgentConfig> {
+  const text = await readIfThere(path);
+  if (text === undefined && path !== DEFAULT_CONFIG_PATH)
+    throw new LatchkeyError('CONFIG_INVALID', `the agent's configuration ${path} cannot be read`, {
+      hint: "write it with 'latchkey node install'",
+    });
+  return parseAgentConfig(text ?? DEFAULT_SETTINGS, path);
+}
+
+async function agentStatus(socket: string) {
+  const connection = new AgentConnection(socket);
+  try {
+    return await connection.status().catch(() => undefined);
   } finally {
     connection.close();
   }
+}
+
+function canReach(address: string): Promise<boolean> {
+  const [, host = '', port = ''] = /^\[?(.*?)\]?:(\d+)$/.exec(address) ?? [];
+  return new Promise((resolve) => {
+    const socket = connect({ host, port: Number(port), timeout: REACH_TIMEOUT_MS });
+    const end = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once('connect', () => {
+      end(true);
+    });
+    for (const event of ['error', 'timeout'] as const)
+      socket.once(event, () => {
+        end(false);
+      });
+  });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined;
+}
+
+/** What both gatherers of facts have to know. */
+export interface Circumstances {
+  readonly config: AgentConfig;
+  readonly record: InstallationRecord | undefined;
 }

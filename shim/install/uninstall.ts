@@ -217,6 +217,7 @@ async function removeLeftovers(
     recordPath(stateDirectory),
     ...[paths.processorProgram, paths.agentSocket, paths.snapshotterSocket, paths.processorSocket],
     ...[paths.identityDirectory, paths.diskDirectory, paths.memoryDirectory, paths.journalFile],
+    paths.licensedImagesFile,
     ...['-wal', '-shm'].map((suffix) => `${paths.journalFile}${suffix}`),
   ];
   for (const path of made)

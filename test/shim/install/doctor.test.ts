@@ -1,105 +1,175 @@
-import { describe, expect, test } from 'vitest';
-import { agentPaths } from '../../../shim/agent/agent-config.ts';
-import { type TomlTable, withLatchkey } from '../../../shim/install/containerd-config.ts';
-import { type NodeFacts, diagnose } from '../../../shim/install/doctor.ts';
+/** Misconfigurations of containerd, built for real and judged by the containerd that reads them. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { beforeEach, describe, expect, test } from 'vitest';
+import {
+  CONTAINERD_VERSIONS,
+  type ContainerdVersion,
+  containerdSkipReason,
+} from '../../../lab/containerd-versions.ts';
+import { parseAgentConfig } from '../../../shim/agent/agent-config.ts';
+import { containerdFacts } from '../../../shim/install/containerd-facts.ts';
+import type { ProcessFacts } from '../../../shim/install/containerd-search.ts';
+import { type ContainerdFacts, containerdFindings } from '../../../shim/install/doctor-containerd.ts';
+import { install } from '../../../shim/install/install.ts';
+import {
+  InstallationSite,
+  containerdProgram,
+  installationSkipReason,
+} from '../../fakes/installation-site.ts';
+import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
-const paths = agentPaths('/var/lib/latchkey/node', '/run/latchkey');
+const directory = temporaryDirectory();
+let site: InstallationSite;
 
-function configuration(containerdVersion: string): TomlTable {
-  return withLatchkey(
-    {},
-    {
-      containerdVersion,
-      snapshotterSocket: paths.snapshotterSocket,
-      processor: { path: paths.processorProgram, args: [] },
-      snapshotterRoot: paths.diskDirectory,
-      platform: 'linux/amd64',
-    },
-  );
+beforeEach(() => {
+  site = new InstallationSite(directory());
+});
+
+/** This process stands for the containerd that runs with the site's configuration. */
+function running(configPath = site.path('containerd', 'config.toml')): ProcessFacts {
+  return { pid: process.pid, program: '/usr/bin/containerd', args: ['--config', configPath] };
 }
 
-const agent = {
-  nodeId: 'node-1',
-  keyServer: 'keys:8443',
-  keyServerConnected: true,
-  containerdVersion: '1.6.20',
-  plaintextBytes: 10,
-  plaintextCapacityBytes: 100,
-};
-const healthy: NodeFacts = {
-  paths,
-  agent,
-  containerdConfig: configuration('1.6.20'),
-  containerdConfigPath: '/etc/containerd/config.toml',
-  neverSwapped: true,
-};
-
-/** The checks that fail. */
-function failing(facts: Partial<NodeFacts>): string[] {
-  return diagnose({ ...healthy, ...facts })
-    .filter(({ ok }) => !ok)
-    .map(({ check }) => check);
+async function facts(version: ContainerdVersion, processes = [running()]): Promise<ContainerdFacts> {
+  const config = parseAgentConfig(readFileSync(site.path('etc', 'node.toml'), 'utf8'), 'node.toml');
+  const request = {
+    config: site.path('etc', 'node.toml'),
+    containerd: containerdProgram(version),
+    containerdConfig: site.path('containerd', 'config.toml'),
+  };
+  const found = await containerdFacts(request, { config, record: undefined, processes });
+  if (typeof found === 'string') throw new Error(found);
+  return found;
 }
 
-test.each(['1.6.20', '1.7.24', '2.1.9'])(
-  'a node as installed for containerd %s has no finding',
-  (version) => {
-    expect(failing({ containerdConfig: configuration(version) })).toEqual([]);
-    for (const { mend } of diagnose(healthy)) expect(mend).toBeUndefined();
-  },
-);
-
-describe('a finding', () => {
-  const config = configuration('1.6.20');
-  const foreign = { 'io.containerd.ocicrypt.decoder.v1.tar': { path: 'ctd-decoder' } };
-  const cases: readonly [string, Partial<NodeFacts>, string[]][] = [
-    ['that the agent is away, without guesses at what only it knows', { agent: undefined }, ['agent']],
-    ['that containerd is away', { agent: { ...agent, containerdVersion: '' } }, ['containerd']],
-    ['that the node is not activated', { agent: { ...agent, nodeId: '' } }, ['activation']],
-    ['that the key server is away', { agent: { ...agent, keyServerConnected: false } }, ['key server']],
-    ['that the store is nearly full', { agent: { ...agent, plaintextBytes: 90 } }, ['plaintext store']],
-    ['that plaintext may be swapped', { neverSwapped: false }, ['swap']],
-    [
-      'that there is no configuration',
-      { containerdConfig: undefined },
-      ['snapshotter', 'stream processor', 'stream processor', 'stream processor', 'CRI'],
-    ],
-    [
-      'that the snapshotter is not there',
-      { containerdConfig: { ...config, proxy_plugins: {} } },
-      ['snapshotter'],
-    ],
-    [
-      'that the snapshotter is that of another agent',
-      { containerdConfig: { ...config, proxy_plugins: { latchkey: { address: '/run/other.sock' } } } },
-      ['snapshotter'],
-    ],
-    [
-      'that a processor is another program',
-      {
-        containerdConfig: {
-          ...config,
-          stream_processors: { ...(config['stream_processors'] as object), ...foreign },
-        },
-      },
-      ['stream processor'],
-    ],
-    ['that Kubernetes uses another snapshotter', { containerdConfig: { ...config, plugins: {} } }, ['CRI']],
-    [
-      'of anything in place of a table',
-      { containerdConfig: { proxy_plugins: 7, plugins: 'x' } },
-      ['snapshotter', 'stream processor', 'stream processor', 'stream processor', 'CRI'],
-    ],
+/** What is not as it should be, once each; what is only worth knowing is left out. */
+async function failing(version: ContainerdVersion, change: Partial<ContainerdFacts> = {}): Promise<string[]> {
+  const findings = containerdFindings({ ...(await facts(version)), ...change }, 'snapshotter');
+  for (const { severity, mend } of findings)
+    expect(mend === undefined).toBe(severity === 'ok' || severity === 'info');
+  return [
+    ...new Set(
+      findings.filter(({ severity }) => severity !== 'ok' && severity !== 'info').map(({ id }) => id),
+    ),
   ];
+}
 
-  test.each(cases)('%s', (_case, facts, expected) => {
-    expect(failing(facts)).toEqual(expected);
+/** Changes the installed configuration; an old file, as if containerd had been started since. */
+function alter(change: (text: string) => string): void {
+  const file = site.path('containerd', 'config.toml');
+  writeFileSync(file, change(readFileSync(file, 'utf8')));
+  utimesSync(file, 0, 0);
+}
+
+describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
+  const skipReason = installationSkipReason() ?? containerdSkipReason(version);
+
+  describe.skipIf(skipReason !== undefined)(`misconfigured ${skipReason ?? ''}`, () => {
+    beforeEach(async () => {
+      site.writeOperators();
+      await install(site.request(version), site.machine());
+      alter((text) => text);
+    });
+
+    test('is not, as it is installed', async () => {
+      expect(await failing(version)).toEqual([]);
+    });
+
+    test('processors that are not ours, or not there', async () => {
+      alter((text) => text.replace(/path = ".*latchkey-processor"/, 'path = "ctd-decoder"'));
+      expect(await failing(version)).toEqual(['processor-not-called']);
+      alter((text) => text.replace(/\[stream_processors\.\"[^\"]*zstd\"\]\n(?:\w.*\n)*/, ''));
+      expect(await failing(version)).toEqual(['processor-not-called']);
+    });
+
+    test('another processor for the same layers', async () => {
+      const media = 'application/vnd.oci.image.layer.v1.tar+encrypted';
+      alter(
+        (text) => `${text}[stream_processors."acme"]\naccepts = ["${media}"]\nreturns = "x"\npath = "acme"\n`,
+      );
+      expect(await failing(version)).toEqual(['processor-foreign']);
+    });
+
+    test('a snapshotter at another socket', async () => {
+      alter((text) => text.replace(/address = ".*snapshotter.sock"/, 'address = "/run/old.sock"'));
+      expect(await failing(version)).toEqual(['proxy-plugin-wrong']);
+    });
+
+    test('the snapshotter of CRI lost', async () => {
+      alter((text) =>
+        text
+          .replaceAll(/^ *snapshotter = "latchkey" # set by latchkey\n/gm, '')
+          .replace(/^(\[plugins."io.containerd.cri.v1.images"\]\n)snapshotter = "latchkey"\n/m, '$1'),
+      );
+      expect(await failing(version)).toEqual(['snapshotter-lost']);
+    });
+
+    test('layers thrown away once unpacked', async () => {
+      alter((text) =>
+        text.replace(
+          '  [plugins."io.containerd.grpc.v1.cri".containerd]\n',
+          '$&    discard_unpacked_layers = true\n',
+        ),
+      );
+      expect(await failing(version)).toEqual(['discard-unpacked-layers']);
+    });
+
+    test('a file that containerd does not take', async () => {
+      alter((text) => `${text}[broken\n`);
+      expect(await failing(version)).toEqual(['containerd-config-refused']);
+    });
+
+    test('a containerd that was not restarted, or does not run', async () => {
+      utimesSync(site.path('containerd', 'config.toml'), Date.now() / 1000 + 60, Date.now() / 1000 + 60);
+      expect(await failing(version)).toEqual(['containerd-restart-needed']);
+      const stopped = await facts(version, []);
+      expect(containerdFindings(stopped, 'snapshotter').map(({ id }) => id)).toContain(
+        'containerd-not-running',
+      );
+    });
+
+    test('a second containerd, and mounts that it does not see', async () => {
+      expect(await failing(version, { runningConfigs: ['/other.toml'] })).toEqual(['several-containerds']);
+      const process = { startedMs: Date.now(), seesStore: false };
+      expect(await failing(version, { process })).toEqual(['mounts-private']);
+    });
+  });
+});
+
+const skip2 = installationSkipReason() ?? containerdSkipReason('2');
+
+describe.skipIf(skip2 !== undefined)(`only on 2.x ${skip2 ?? ''}`, () => {
+  beforeEach(async () => {
+    site.writeOperators('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "p"\n');
+    await install(site.request('2'), site.machine());
+    alter((text) => text);
   });
 
-  test.each(cases)('%s, says what to do', (_case, facts) => {
-    for (const { ok, mend, detail } of diagnose({ ...healthy, ...facts })) {
-      expect(detail).not.toBe('');
-      expect(mend === undefined).toBe(ok);
-    }
+  test('a file of version 2 loses the snapshotter that 1.x took from it', async () => {
+    alter(() => 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "latchkey"\n');
+    expect(await failing('2')).toContain('snapshotter-lost');
+  });
+
+  test('a transfer service without our snapshotter', async () => {
+    alter((text) => text.replaceAll(/\[\[plugins[^[]*/g, '').concat('# end latchkey\n'));
+    expect(await failing('2')).toEqual(['unpack-config-missing']);
+  });
+
+  test('that CRI sends no payload is said, and that it does not matter', async () => {
+    const findings = containerdFindings(await facts('2'), 'snapshotter');
+    expect(findings.find(({ id }) => id === 'payload-not-sent')).toMatchObject({ severity: 'info' });
+  });
+});
+
+const skip6 = installationSkipReason();
+
+describe.skipIf(skip6 !== undefined)(`only on 1.6 ${skip6 ?? ''}`, () => {
+  test('the directory for disk statistics is missing', async () => {
+    site.writeOperators();
+    await install(site.request('1.6'), site.machine());
+    alter((text) => text);
+    execFileSync('rmdir', [site.path('large-disk', 'io.containerd.snapshotter.v1.latchkey')]);
+    expect(await failing('1.6')).toEqual(['disk-statistics-missing']);
   });
 });

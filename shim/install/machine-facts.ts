@@ -1,0 +1,83 @@
+/** The facts of the machine itself for the doctor. */
+import { execFile } from 'node:child_process';
+import { open, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { AgentConfig } from '../agent/agent-config.ts';
+import { hasSwap, plaintextStoreState } from '../snapshotter/plaintext-store.ts';
+import { defaultRuntime } from './containerd-effective.ts';
+import type { KeyFile, MachineFacts, ProgramFile } from './doctor-machine.ts';
+import { mountPoints, optionsOf } from './mounts.ts';
+import { readIfThere } from './planned-file.ts';
+import { type TomlTable, valueAt } from './toml-change.ts';
+
+const run = promisify(execFile);
+const EXECUTABLE_BITS = 0o111;
+const PERMISSION_BITS = 0o777;
+/** Enough for the part of an ELF header that names the machine. */
+const HEAD_BYTES = 64;
+const RUNC_TIMEOUT_MS = 10_000;
+
+export async function machineFacts(
+  { paths }: AgentConfig,
+  { rootKey, effective }: { readonly rootKey: string | undefined; readonly effective: TomlTable },
+): Promise<MachineFacts> {
+  const mounts = mountPoints((await readIfThere('/proc/self/mounts')) ?? '');
+  const isMounted = mounts.has(paths.memoryDirectory);
+  return {
+    hasOverlay: /\boverlay$/m.test((await readIfThere('/proc/filesystems')) ?? ''),
+    isSwapOn: await hasSwap(),
+    store: isMounted ? await plaintextStoreState(paths.memoryDirectory).catch(() => undefined) : undefined,
+    processor: await programFile(paths.processorProgram, mounts),
+    architecture: process.arch,
+    runc: await runcFacts(effective),
+    nodeKey: await keyFile(join(paths.identityDirectory, 'node-key.pem')),
+    rootKey: rootKey === undefined ? undefined : await keyFile(rootKey),
+    uid: 0,
+  };
+}
+
+async function programFile(
+  path: string,
+  mounts: ReadonlyMap<string, readonly string[]>,
+): Promise<ProgramFile> {
+  const status = await stat(path).catch(() => undefined);
+  return {
+    path,
+    head: status === undefined ? undefined : await firstBytes(path),
+    isExecutable: ((status?.mode ?? 0) & EXECUTABLE_BITS) !== 0,
+    isOnNoexecMount: optionsOf(mounts, path).includes('noexec'),
+  };
+}
+
+async function firstBytes(path: string): Promise<Uint8Array> {
+  const file = await open(path);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+    return buffer.subarray(0, bytesRead);
+  } finally {
+    await file.close();
+  }
+}
+
+async function keyFile(path: string): Promise<KeyFile | undefined> {
+  const status = await stat(path).catch(() => undefined);
+  return status === undefined ? undefined : { path, mode: status.mode & PERMISSION_BITS, uid: status.uid };
+}
+
+/** The runc that pods without a class get: the one that containerd is told, or the first in its path. */
+async function runcFacts(effective: TomlTable): Promise<MachineFacts['runc']> {
+  const named = valueAt(defaultRuntime(effective), ['options', 'BinaryName']);
+  const program = typeof named === 'string' && named !== '' ? named : 'runc';
+  try {
+    const { stdout } = await run(program, ['--version'], { timeout: RUNC_TIMEOUT_MS });
+    return { program, version: /version (\S+)/.exec(stdout)?.[1] ?? stdout.split('\n')[0] ?? '' };
+  } catch (error) {
+    const { code, stderr = '' } = error as { code?: unknown; stderr?: string };
+    const said = stderr.trim().split('\n')[0] ?? '';
+    return {
+      program,
+      failure: code === 'ENOENT' ? 'it is not there' : said === '' ? `it ends with ${String(code)}` : said,
+    };
+  }
+}
