@@ -212,7 +212,9 @@ async function removeLeftovers(
 ): Promise<void> {
   const { paths } = agent;
   const stateDirectory = dirname(paths.journalFile);
-  const kept = purge ? [] : [paths.identityDirectory, paths.diskDirectory, paths.journalFile];
+  const kept = purge
+    ? []
+    : [paths.identityDirectory, paths.diskDirectory, paths.journalFile, paths.licensedImagesFile];
   const made = [
     recordPath(stateDirectory),
     ...[paths.processorProgram, paths.agentSocket, paths.snapshotterSocket, paths.processorSocket],
