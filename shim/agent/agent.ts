@@ -97,13 +97,14 @@ export class Agent {
     });
     const index = new LayerIndex(this.containerd);
     const ledger = new ExtractionLedger();
+    const room = new StoreRoom(store);
     const platform = nodePlatform(process.arch);
     const guard = new ImageGuard(this.leases, index, platform);
     const source = new ContainerdSource(this.containerd, index, platform);
     this.grantor =
       config.mode === 'sweep'
         ? new SweepGrantor(index, guard)
-        : new KeyGrantor(ledger, index, this.leases, guard);
+        : new KeyGrantor(ledger, index, this.leases, guard, room);
     this.#gate = new ContainerdGate({
       containerd: this.containerd,
       index,
@@ -125,7 +126,6 @@ export class Agent {
       { disk: config.paths.diskDirectory, memory: store.directory },
       { packer: store.packer, writableDirectory },
     );
-    const room = new StoreRoom(store);
     this.keeper = new LayerKeeper(directories, room, this.#gate, overlayOptions, clock);
     this.snapshotter = new Snapshotter({
       journal: this.#journal,

@@ -6,12 +6,14 @@
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
+import type { StoreRoom } from '../snapshotter/store-room.ts';
 import { mostTelling } from './denial-choice.ts';
 import type { ExtractionLedger, OpenExtraction } from './extraction-ledger.ts';
 import type { ImageGuard } from './image-guard.ts';
 import { type LayerIndex, hashHead } from './layer-index.ts';
 import { type OpenedLayer, openLayerKey } from './layer-key.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
+import { GZIP_TAIL_BYTES, decryptPart, gzipUnpackedSize } from './unpacked-size.ts';
 
 export interface KeyGrant extends OpenedLayer {
   readonly layerDigest: Digest;
@@ -26,8 +28,17 @@ export class KeyGrantor {
   readonly #index: LayerIndex;
   readonly #leases: LeaseKeeper;
   readonly #guard: ImageGuard;
+  readonly #room: Pick<StoreRoom, 'requireForLayer'> | undefined;
 
-  constructor(ledger: ExtractionLedger, index: LayerIndex, leases: LeaseKeeper, guard: ImageGuard) {
+  /** @param room of the store that plaintext goes to, when the agent has one */
+  constructor(
+    ledger: ExtractionLedger,
+    index: LayerIndex,
+    leases: LeaseKeeper,
+    guard: ImageGuard,
+    room?: Pick<StoreRoom, 'requireForLayer'>,
+  ) {
+    this.#room = room;
     this.#ledger = ledger;
     this.#index = index;
     this.#leases = leases;
@@ -77,6 +88,7 @@ export class KeyGrantor {
   async #grantFor(extraction: OpenExtraction, gate: SnapshotGateRecord): Promise<KeyGrant> {
     const lease = await this.#guard.require(gate);
     const opened = openLayerKey(gate, lease);
+    await this.#requireRoom(extraction, gate, opened);
     if (this.#ledger.isContested(extraction.identity.layer.diffId, gate)) {
       throw new LatchkeyError(
         'DENIED_FOREIGN_UNPACK',
@@ -94,6 +106,19 @@ export class KeyGrantor {
         this.#ledger.markFailed(extraction.token, reason);
       },
     };
+  }
+
+  /** Before anything has been unpacked: what containerd says when it runs out of space in the middle helps nobody. */
+  async #requireRoom(
+    extraction: OpenExtraction,
+    { blob }: SnapshotGateRecord,
+    { key }: OpenedLayer,
+  ): Promise<void> {
+    if (this.#room === undefined || !blob.mediaType.includes('gzip')) return;
+    const { namespace, diffId } = extraction.identity.layer;
+    const tail = await this.#index.tail(namespace, blob, GZIP_TAIL_BYTES);
+    const plaintext = decryptPart(key, blob.sizeBytes - tail.length, tail);
+    await this.#room.requireForLayer(diffId, gzipUnpackedSize(plaintext));
   }
 
   async #foreignUnpack(head: Uint8Array): Promise<LatchkeyError> {

@@ -79,6 +79,11 @@ export class LayerIndex {
     return hash;
   }
 
+  /** The last bytes of a blob of which a namespace has the whole. */
+  tail(namespace: string, { digest, sizeBytes }: SnapshotGateRecord['blob'], bytes: number): Promise<Buffer> {
+    return readRange(this.#containerd, namespace, digest, bytes, Math.max(0, sizeBytes - bytes));
+  }
+
   /**
    * Whom to ask about a layer that is known by its head only; undefined when it is in no image of this node.
    * Slow (it reads the head of every encrypted layer), so only for refusals.

@@ -55,15 +55,16 @@ export async function readBlob(
   return bytes;
 }
 
-/** Reads at most `maxBytes` from the start of a blob. */
+/** Reads at most `maxBytes` of a blob. @param offset where to begin */
 export async function readRange(
   containerd: ContainerdConnection,
   namespace: string,
   digest: Digest,
   maxBytes: number,
+  offset = 0,
 ): Promise<Buffer> {
   const { content } = containerd.clients;
-  const request = { digest, offset: 0, size: 0 };
+  const request = { digest, offset, size: 0 };
   const stream = content.read(request, containerd.inNamespace(namespace));
   const chunks: Buffer[] = [];
   let length = 0;

@@ -152,13 +152,14 @@ describeOnEachContainerd('a full plaintext store', (containerd) => {
     await gated.site.cri.removePod(pod.sandboxId);
   });
 
-  test('a layer that only turns out too large leaves room for others', async () => {
+  test('a layer that would only turn out too large is refused in words, and leaves room for others', async () => {
     // Compresses to nothing, so that only unpacking shows its size.
     const zeros = layerFromFiles([{ path: 'zeros.txt', content: '0'.repeat(16 * MEBIBYTE) }]);
     await releaseSecretImage(gated.site, 'inflating', [zeros]);
-    expect(await refusalOf(gated.site.cri.pullImage(gated.site.reference('inflating')))).toContain(
-      'no space left',
-    );
+    const refusal = await refusalOf(gated.site.cri.pullImage(gated.site.reference('inflating')));
+    expect(refusal).toContain('STORAGE_FULL');
+    expect(refusal).toContain('has no room for a layer: at least 17 MiB are needed');
+    expect(refusal).toContain('raise plaintext_capacity');
     const pod = await gated.site.cri.runPod('fits-still', gated.image);
     await gated.site.cri.removePod(pod.sandboxId);
   });
