@@ -37,6 +37,8 @@ export interface SiteOptions {
   readonly containerd?: ContainerdVersion;
   /** See LabContainerd. */
   readonly pullsOverTransfer?: boolean;
+  /** Something between containerd and the agent: passes calls on from the second socket to the first. */
+  readonly snapshotterProxy?: (snapshotterSocket: string, proxySocket: string) => Promise<void>;
 }
 
 export class Site {
@@ -78,12 +80,14 @@ export class Site {
       settings: options.agentSettings ?? {},
       ...options.agentProgram,
     });
+    const snapshotterSocket =
+      options.snapshotterProxy === undefined ? agent.paths.snapshotterSocket : join(directory, 'proxy.sock');
     const containerd = new LabContainerd({
       directory: containerdDirectory,
       sandboxImage: `${registry.host}/pause:1`,
       mode: options.agentSettings?.mode ?? 'snapshotter',
       agent: {
-        snapshotterSocket: agent.paths.snapshotterSocket,
+        snapshotterSocket,
         processorProgram: agent.paths.processorProgram,
         stateDirectory: agent.stateDirectory,
       },
@@ -102,6 +106,7 @@ export class Site {
     try {
       await site.publish('pause', '1', [site.baseLayer]);
       await agent.start();
+      await options.snapshotterProxy?.(agent.paths.snapshotterSocket, snapshotterSocket);
       await containerd.start();
       return site;
     } catch (error) {

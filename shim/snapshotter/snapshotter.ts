@@ -75,8 +75,7 @@ export class Snapshotter {
     }
     const chain = this.parentChain(snapshot.parent ?? '');
     const isStart = snapshot.layer === null;
-    if (isStart && isGated(chain)) await admitContainers(this.#parts, snapshot, chain);
-    await this.#authorizeAndEnsure(chain, snapshot.gate, isStart);
+    await this.#authorizeAndEnsure(chain, snapshot.gate, isStart, snapshot);
     // Its client may have given up meanwhile, and removed it.
     this.#find(key);
     await this.#createDirectories(snapshot, chain);
@@ -218,8 +217,12 @@ export class Snapshotter {
     chain: readonly Snapshot[],
     own: SnapshotGateRecord | null,
     isStart: boolean,
+    starting?: Snapshot,
   ): Promise<void> {
     await authorizeChain(this.#parts.gate, chain, own, isStart);
+    // Not before: without a lease nobody can tell what was released, and that would be given as the reason.
+    if (starting !== undefined && isStart && isGated(chain))
+      await admitContainers(this.#parts, starting, chain);
     await this.#parts.keeper.ensure(chain);
     try {
       await authorizeChain(this.#parts.gate, chain, own, isStart);

@@ -143,6 +143,8 @@ describe('a start', () => {
     // Once at Prepare; before and after the layers are made at each Mounts and View.
     expect(site.gate.authorized).toEqual(Array(7).fill([[gateRecord('app')]]));
     site.gate.denial = denial;
+    // The license is the reason that is told, whatever the container is of.
+    site.gate.containerDenial = new LatchkeyError('DENIED_IMAGE_ALTERED', 'not the released image');
     const request = { key: site.key('other'), parent: top, labels: {} };
     await expect(site.snapshotter.mounts(key)).rejects.toBe(denial);
     await expect(site.snapshotter.prepare(request)).rejects.toBe(denial);
