@@ -42,6 +42,7 @@ export async function startIdleServer(): Promise<IdleServer> {
     imageDigest: `sha256:${'0'.repeat(64)}`,
     imageKeyId: 'ik',
     nonce: Buffer.alloc(16),
+    position: undefined,
     nodeTimeMs: 0,
   };
   return {

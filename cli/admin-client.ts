@@ -46,6 +46,7 @@ import {
   signedReleaseSchema,
   wrappedElementsSchema,
 } from '#src/wire/admin-api.ts';
+import type { NodeAction } from '#src/licensing/node-state.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { networkError } from '#src/registry/network-error.ts';
 import { MAX_AUDIT_PAGE } from '#src/base/limits.ts';
@@ -157,7 +158,7 @@ export class AdminClient {
     return this.#list('nodes', nodeSchema);
   }
 
-  changeNode(id: string, verb: 'ban' | 'unban'): Promise<Node> {
+  changeNode(id: string, verb: NodeAction): Promise<Node> {
     return this.#post(`nodes/${encodeURIComponent(id)}:${verb}`, undefined, nodeSchema);
   }
 

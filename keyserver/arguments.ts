@@ -18,6 +18,8 @@ export interface ServeOptions {
   readonly adminTls: { readonly certFile: string; readonly keyFile: string } | null;
   /** How long a node certificate lives; nodes renew theirs after two thirds of it. */
   readonly nodeCertificateLifetimeMs: number;
+  /** The database was restored from an older copy on purpose. */
+  readonly afterRestore: boolean;
   readonly logLevel: string;
 }
 
@@ -33,6 +35,7 @@ const OPTIONS = {
   'admin-tls-cert': { type: 'string' },
   'admin-tls-key': { type: 'string' },
   'node-certificate-life': { type: 'string' },
+  'after-restore': { type: 'boolean', default: false },
   'log-level': { type: 'string', default: 'info' },
 } as const;
 
@@ -72,6 +75,7 @@ export function parseArguments(args: readonly string[]): ServeOptions {
     enrollListen: values['enroll-listen'],
     hostnames: values.hostname,
     adminTls,
+    afterRestore: values['after-restore'],
     nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
     logLevel: values['log-level'],
   };

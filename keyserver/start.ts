@@ -10,6 +10,7 @@ import { type ServeOptions, parseListen } from './arguments.ts';
 import { openOrganizationKeys } from './custody/organization-keys.ts';
 import { createRootKeyFile, openRootKeyFile } from './custody/root-key-file.ts';
 import { type Store, openStore } from './db/store.ts';
+import { acceptRestore } from './domain/after-restore.ts';
 import { newToken } from './domain/api-tokens.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
 import type { KeyServer } from './domain/key-server.ts';
@@ -88,6 +89,7 @@ async function openKeyServer(
     random: Math.random,
     changes: new ChangeFeed(),
   };
+  if (options.afterRestore && existing !== undefined) await acceptRestore(server);
   return { server, firstStart: existing === undefined };
 }
 

@@ -1,11 +1,19 @@
 /** The part of `latchkey node` that speaks to the key server: which nodes there are, and shutting one out. */
 import type { Command } from 'commander';
+import { NODE_ACTIONS, type NodeAction } from '#src/licensing/node-state.ts';
 import type { Node } from '#src/wire/admin-api.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser } from '../name-arguments.ts';
 import { escapeLine, formatTable, outputOf } from '../output.ts';
 import { formatInstant } from '../time-arguments.ts';
+
+const DESCRIPTIONS = {
+  ban: 'refuse a node; its seat becomes free',
+  unban: 'let a banned node in again',
+  retire: 'free the seat of a node that is gone; it may enrol anew',
+  readmit: 'let a node in again that was found restored or copied',
+} as const satisfies Record<NodeAction, string>;
 
 /** @param node the `node` command, on which the agent's own verbs stand too */
 export function registerNodeAdmin(node: Command, context: CommandContext): void {
@@ -16,9 +24,9 @@ export function registerNodeAdmin(node: Command, context: CommandContext): void 
       const nodes = await (await adminClientOf(context, command)).nodes();
       outputOf(context, command).result(nodes, () => nodeTable(nodes));
     });
-  for (const verb of ['ban', 'unban'] as const) {
+  for (const verb of NODE_ACTIONS) {
     withAdminOptions(node.command(verb))
-      .description(verb === 'ban' ? 'refuse a node; its seat becomes free' : 'let a banned node in again')
+      .description(DESCRIPTIONS[verb])
       .argument('<id>', 'of the node', idParser('node', 'latchkey node list'))
       .addHelpText('after', `\nExample:\n  latchkey node ${verb} node_0191b2f0-...`)
       .action(async (id: string, _options: unknown, command: Command) => {
@@ -33,11 +41,12 @@ export function registerNodeAdmin(node: Command, context: CommandContext): void 
 
 function nodeTable(nodes: readonly Node[]): string {
   return formatTable(
-    ['ID', 'NAME', 'STATE', 'LICENSES', 'ACTIVATED', 'CERTIFICATE ENDS'],
+    ['ID', 'NAME', 'STATE', 'INSTALLATION', 'LICENSES', 'ACTIVATED', 'CERTIFICATE ENDS'],
     nodes.map((node) => [
       node.id,
       node.name,
       node.state,
+      node.installation ?? '-',
       node.licenseIds.join(',') || '-',
       formatInstant(node.createdAtMs),
       formatInstant(node.certificateExpiresAtMs),

@@ -19,22 +19,27 @@ export function registerServe(program: Command, context: CommandContext): void {
     .option('--hostname <name...>', 'names and addresses under which nodes reach this server')
     .option('--admin-tls-cert <file>', 'certificate of the admin API (PEM), to listen beyond loopback')
     .option('--admin-tls-key <file>', 'its private key (PEM)')
+    .option(
+      '--after-restore',
+      'once, after an older database was put in place on purpose: nodes trust it again',
+    )
     .option('--node-certificate-life <span>', 'how long node certificates live, such as 30d (default: 365d)')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .addHelpText(
       'after',
       '\nExample:\n  latchkey serve --data /var/lib/latchkey --node-listen 0.0.0.0:7443 --hostname keys.acme.example',
     )
-    .action((options: Record<string, string | string[]>) => {
+    .action((options: Record<string, string | string[] | true>) => {
       becomeProgram('keyserver/main.js', toArguments(serve, options), context.env);
     });
 }
 
 /** The options as given, in the spelling of the server's own command line. */
-function toArguments(serve: Command, options: Record<string, string | string[]>): string[] {
+function toArguments(serve: Command, options: Record<string, string | string[] | true>): string[] {
   return serve.options.flatMap((option) => {
     const value = options[option.attributeName()];
     if (value === undefined) return [];
+    if (value === true) return [option.long ?? ''];
     return [value].flat().map((item) => `${option.long ?? ''}=${item}`);
   });
 }

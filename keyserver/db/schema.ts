@@ -2,6 +2,7 @@
  * The tables, in the subset that SQLite and PostgreSQL share: text, integer and blob columns, times as epoch
  * milliseconds, JSON as text. Everything secret in here is wrapped by custody or is a one-way digest.
  */
+import type { NodeState } from '#src/licensing/node-state.ts';
 import type { OnRevoke, StoredLicenseState } from '#src/licensing/license-state.ts';
 
 interface Row {
@@ -98,7 +99,7 @@ export interface LicenseNodeTable {
 
 export interface NodeTable extends Row {
   name: string;
-  state: 'ACTIVE' | 'BANNED';
+  state: NodeState;
   readonly public_jwk: string;
   /** RFC 7638 thumbprint of the node key: what a node is. */
   readonly key_thumbprint: string;

@@ -7,19 +7,16 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
 import { decide } from '#src/licensing/decide.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { isDigest } from '#src/oci/digest.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { Writer } from '../db/store.ts';
-import {
-  type KnownImage,
-  type KnownNode,
-  loadImageOfKey,
-  loadNodeLicenses,
-  loadStart,
-} from './decision-facts.ts';
+import { type KnownImage, type KnownNode, loadImageOfKey, loadStart } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { insertLease, signLease } from './lease-token.ts';
+import { takePosition } from './node-sessions.ts';
+import { loadNodeLicenses } from './license-facts.ts';
 
 /** Who a certificate says is calling; checked against the database by every operation. */
 export interface NodeIdentity {
@@ -34,6 +31,8 @@ export interface LeaseRequest {
   readonly imageKeyId: string;
   readonly nonce: Uint8Array;
   readonly nodeTimeMs: number;
+  /** Undefined from a node that is too old to have one. */
+  readonly position?: ChainPosition | undefined;
 }
 
 export interface LeaseAnswer {
@@ -50,7 +49,7 @@ const MAX_IMAGE_KEY_ID = 128;
 
 /**
  * Decides a start and gives a lease with the sealed image key.
- * @throws LatchkeyError DENIED_*, INPUT_MALFORMED, STATE_CONFLICT for a nonce that was used before
+ * @throws LatchkeyError DENIED_*, INPUT_MALFORMED, STATE_CONFLICT for a nonce that was used before, STATE_SESSION_STALE
  */
 export async function acquireLease(
   server: KeyServer,
@@ -109,7 +108,7 @@ async function decideAndRecord(
   const imageDigest = isByKeyProvider
     ? await loadImageOfKey(writer, organizationId, request.imageKeyId)
     : request.imageDigest;
-  const { organization, node, image, nonceUsed } = await loadStart(writer, organizationId, {
+  const { organization, node, image, nonceUsed, session } = await loadStart(writer, organizationId, {
     nodeId: identity.nodeId,
     keyThumbprint: identity.keyThumbprint,
     imageDigest,
@@ -143,6 +142,8 @@ async function decideAndRecord(
   if (node === null || nonceUsed) {
     return refuse(replayed(), license.licenseId);
   }
+  const stale = await takePosition(writer, node.nodeId, session, request.position);
+  if (stale !== undefined) return { granted: false, error: stale };
   const claims = await insertLease(server, writer, {
     node,
     license,

@@ -4,7 +4,7 @@
  */
 import { type JWK, calculateJwkThumbprint } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { decide } from '#src/licensing/decide.ts';
+import { type NodeFacts, decide } from '#src/licensing/decide.ts';
 import { nextLicenseState } from '#src/licensing/license-state.ts';
 import { type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
 import {
@@ -13,14 +13,16 @@ import {
   parseNodeRequest,
 } from '../custody/certificate-authority.ts';
 import type { Writer } from '../db/store.ts';
-import { type GrantableLicense, loadOrganization } from './decision-facts.ts';
+import { loadOrganization } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import { type Credential, loadCredential, readCredential } from './enrolment-credential.ts';
 import { newId } from './ids.ts';
 import { useJoinToken } from './join-tokens.ts';
 import type { KeyServer } from './key-server.ts';
 import { usedSeats } from './license-nodes.ts';
+import { forgetSession } from './node-sessions.ts';
 import { nextRevision } from './revision.ts';
+import type { GrantableLicense } from './license-facts.ts';
 
 export interface ActivationRequest {
   /** This or a join token; the other is empty. */
@@ -132,7 +134,7 @@ async function decideAndRecord(
   const license = opened.license && (await withSeats(writer, opened.license, nodeId));
   const decision = decide({
     sealed: false,
-    node,
+    node: node !== undefined && comesBack(node, enrolment.credential) ? undefined : node,
     licenses: license === undefined ? [] : [license],
     noLicense: opened.denial,
     image: undefined,
@@ -151,6 +153,7 @@ async function decideAndRecord(
     return denialError(decision);
   }
   await admit(server, writer, enrolment, decision.license, nowMs);
+  if (node !== undefined && node.state !== 'ACTIVE') await forgetSession(writer, nodeId);
   if (joinToken !== undefined) await useJoinToken(writer, joinToken, nodeId);
   await record({
     target: decision.license.licenseId,
@@ -161,11 +164,19 @@ async function decideAndRecord(
   return { licenseId, productCode, contact };
 }
 
+/**
+ * A retired node enrols anew. One that went back in time is mended by whoever has the license key; a copied one is not,
+ * because there that may be the very one who copied it.
+ */
+function comesBack({ state }: NodeFacts, { kind }: Credential): boolean {
+  return state === 'RETIRED' || (state === 'RESTORED' && kind === 'license-key');
+}
+
 async function findNode(
   server: KeyServer,
   reader: Writer | KeyServer['store']['read'],
   keyThumbprint: string,
-): Promise<{ nodeId: string; state: 'ACTIVE' | 'BANNED' } | undefined> {
+): Promise<NodeFacts | undefined> {
   const row = await reader
     .selectFrom('node')
     .select(['id', 'state'])
@@ -207,6 +218,7 @@ async function admit(
   const revision = await nextRevision(writer, server.organizationId, nowMs);
   const renewed = {
     name: candidate.name,
+    state: 'ACTIVE' as const,
     revision,
     updated_at_ms: nowMs,
     certificate_serial: certificate.serial,
@@ -218,9 +230,9 @@ async function admit(
       id: nodeId,
       organization_id: server.organizationId,
       created_at_ms: nowMs,
-      state: 'ACTIVE',
       public_jwk: candidate.publicJwk,
       key_thumbprint: candidate.keyThumbprint,
+      installation: null,
       ...renewed,
     })
     .onConflict((conflict) => conflict.column('id').doUpdateSet(renewed))

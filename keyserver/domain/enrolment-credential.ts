@@ -4,9 +4,9 @@ import { isJoinToken, joinTokenDigest } from '#src/licensing/join-token.ts';
 import { type JoinTokenDenial, joinTokenDenial } from '#src/licensing/join-token-state.ts';
 import { licenseKeyDigest, parseLicenseKey } from '#src/licensing/license-key.ts';
 import type { Reader } from '../db/store.ts';
-import { type GrantableLicense, loadLicense, loadLicenseOfKey } from './decision-facts.ts';
 import { type KnownJoinToken, loadJoinToken } from './join-tokens.ts';
 import type { KeyServer } from './key-server.ts';
+import { type GrantableLicense, loadLicense, loadLicenseOfKey } from './license-facts.ts';
 
 /** Only the digest goes on from here. */
 export interface Credential {

@@ -3,9 +3,10 @@ import { signToken } from '#src/crypto/sign-token.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { leaseTimes } from '#src/licensing/lease-rules.ts';
 import type { Writer } from '../db/store.ts';
-import type { GrantableLicense, KnownNode } from './decision-facts.ts';
+import type { KnownNode } from './decision-facts.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
+import type { GrantableLicense } from './license-facts.ts';
 
 export interface LeaseGrant {
   readonly node: KnownNode;

@@ -9,6 +9,7 @@ import {
   licenseKeyLast4,
 } from '#src/licensing/license-key.ts';
 import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
+import { SEATED_STATES } from '#src/licensing/node-state.ts';
 import type { CreatedLicense, License, LicenseInput, Page, PageQuery } from '#src/wire/admin-api.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { LicenseTable } from '../db/schema.ts';
@@ -177,7 +178,7 @@ function licenseRows(server: KeyServer, reader: Reader) {
         .innerJoin('node', 'node.id', 'license_node.node_id')
         .select((inner) => inner.fn.countAll<number>().as('used'))
         .whereRef('license_node.license_id', '=', 'license.id')
-        .where('node.state', '=', 'ACTIVE')
+        .where('node.state', 'in', SEATED_STATES)
         .as('used_nodes'),
     )
     .where('license.organization_id', '=', server.organizationId);

@@ -1,6 +1,7 @@
 /** Nodes as an administrator sees them. */
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { type NodeAction, nextNodeState } from '#src/licensing/node-state.ts';
 import type { Node, Page, PageQuery } from '#src/wire/admin-api.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { NodeTable } from '../db/schema.ts';
@@ -8,6 +9,7 @@ import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import type { KeyServer } from './key-server.ts';
 import { usedSeats } from './license-nodes.ts';
+import { forgetSession } from './node-sessions.ts';
 import { toPage } from './page.ts';
 
 export async function listNodes(server: KeyServer, query: PageQuery): Promise<Page<Node>> {
@@ -23,15 +25,24 @@ export async function listNodes(server: KeyServer, query: PageQuery): Promise<Pa
   return toPage(await Promise.all(rows.map((row) => toNode(read, row))), query);
 }
 
+const AUDIT_ACTIONS = {
+  ban: 'node.ban',
+  unban: 'node.unban',
+  retire: 'node.retire',
+  readmit: 'node.readmit',
+} as const satisfies Record<NodeAction, string>;
+
 /**
- * Bans a node, or lets it in again. A banned node gets no leases and frees its seats.
- * @throws LatchkeyError STATE_NOT_FOUND; STATE_PRECONDITION when a license has no free seat for its return
+ * Bans a node, lets it in again, retires it, or readmits it after it was found restored or copied. A banned or retired node
+ * gets no leases and frees its seats.
+ * @throws LatchkeyError STATE_NOT_FOUND; STATE_PRECONDITION when the node's state does not allow it, or a license has no
+ *   free seat for its return
  */
-export async function setNodeState(
+export async function changeNode(
   server: KeyServer,
   actor: Actor,
   nodeId: string,
-  state: Node['state'],
+  action: NodeAction,
 ): Promise<Node> {
   const node = await runChange(server, actor, async (change) => {
     const { writer, organizationId, nowMs } = change;
@@ -46,11 +57,14 @@ export async function setNodeState(
         hint: 'see `latchkey node list`',
       });
     }
+    const state = nextNodeState(nodeId, row.state, action);
     if (row.state === state) return toNode(writer, row);
-    if (state === 'ACTIVE') await refuseFullLicenses(writer, nodeId);
+    if (action === 'unban') await refuseFullLicenses(writer, nodeId);
     const changed = { state, revision: await change.nextRevision(), updated_at_ms: nowMs };
     await writer.updateTable('node').set(changed).where('id', '=', nodeId).execute();
-    await change.audit({ action: state === 'BANNED' ? 'node.ban' : 'node.unban', target: nodeId });
+    if (action === 'retire') await writer.deleteFrom('license_node').where('node_id', '=', nodeId).execute();
+    if (action === 'readmit') await forgetSession(writer, nodeId);
+    await change.audit({ action: AUDIT_ACTIONS[action], target: nodeId });
     return toNode(writer, { ...row, ...changed });
   });
   server.changes.publish([nodeId]);
@@ -70,7 +84,7 @@ async function refuseFullLicenses(reader: Reader, nodeId: string): Promise<void>
         'STATE_PRECONDITION',
         `license ${license.id} has no free seat for node ${nodeId}`,
         {
-          hint: 'ban another node of this license first',
+          hint: 'ban or retire another node of this license first',
         },
       );
     }
@@ -91,6 +105,7 @@ async function toNode(reader: Reader, row: Selectable<NodeTable>): Promise<Node>
     updatedAtMs: row.updated_at_ms,
     name: row.name,
     state: row.state,
+    installation: row.installation,
     keyThumbprint: row.key_thumbprint,
     certificateExpiresAtMs: row.certificate_expires_at_ms,
     licenseIds: licenses.map((license) => license.license_id),

@@ -3,6 +3,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import { decide } from '#src/licensing/decide.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { LeaseTable } from '../db/schema.ts';
 import type { Writer } from '../db/store.ts';
@@ -11,13 +12,15 @@ import {
   type KnownNode,
   type OrganizationFacts,
   loadNode,
-  loadNodeLicenses,
   loadOrganization,
   loadStart,
 } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { insertLease, signLease } from './lease-token.ts';
+import { takePosition } from './node-sessions.ts';
+import { loadSession } from './session-row.ts';
+import { loadNodeLicenses } from './license-facts.ts';
 
 const MAX_LEASE_ID = 128;
 /** Renewals repeat freely: they hand out no key. */
@@ -28,6 +31,12 @@ export type Renewal =
   | { readonly leaseId: string; readonly lease: string }
   | { readonly leaseId: string; readonly denial: LatchkeyError };
 
+export interface RenewalTerms {
+  readonly nodeTimeMs: number;
+  /** Undefined from a node that is too old to have one. */
+  readonly position?: ChainPosition | undefined;
+}
+
 export interface Renewals {
   readonly renewals: readonly Renewal[];
   readonly revision: number;
@@ -35,13 +44,13 @@ export interface Renewals {
 
 /**
  * Renews leases of a node.
- * @throws LatchkeyError LIMIT_EXCEEDED, INPUT_MALFORMED; DENIED_NODE_* when no lease of this node can be renewed
+ * @throws LatchkeyError LIMIT_EXCEEDED, INPUT_MALFORMED, STATE_SESSION_STALE; DENIED_NODE_* when no lease of this node can be renewed
  */
 export async function renewLeases(
   server: KeyServer,
   identity: NodeIdentity,
   leaseIds: readonly string[],
-  nodeTimeMs: number,
+  { nodeTimeMs, position }: RenewalTerms,
 ): Promise<Renewals> {
   if (leaseIds.length > MAX_LEASES_PER_RENEWAL) {
     throw new LatchkeyError('LIMIT_EXCEEDED', `more than ${MAX_LEASES_PER_RENEWAL} leases in one renewal`);
@@ -52,6 +61,11 @@ export async function renewLeases(
   const { outcomes, revision } = await server.store.write(async (writer) => {
     const organization = await loadOrganization(writer, server.organizationId);
     const node = await loadNode(writer, server.organizationId, identity);
+    if (node?.state === 'ACTIVE') {
+      const session = await loadSession(writer, node.nodeId);
+      const stale = await takePosition(writer, node.nodeId, session, position);
+      if (stale !== undefined) throw stale;
+    }
     const renewal: RenewalContext = { server, writer, organization, node, identity, nodeTimeMs };
     const decided: { leaseId: string; outcome: LeaseClaims | LatchkeyError }[] = [];
     for (const leaseId of leaseIds) decided.push({ leaseId, outcome: await renewOne(renewal, leaseId) });

@@ -3,7 +3,11 @@ import { unaryHandler } from '#src/wire/unary.ts';
 import type {
   AcquireLeaseRequest,
   AcquireLeaseResponse,
+  ListChangesRequest,
+  ListChangesResponse,
   NodesServer,
+  OpenSessionRequest,
+  OpenSessionResponse,
   RenewLeasesRequest,
   RenewLeasesResponse,
   RenewalResult,
@@ -12,13 +16,18 @@ import type {
 } from '#src/wire/generated/latchkey/node.ts';
 import { acquireLease } from '../domain/acquire-lease.ts';
 import type { KeyServer } from '../domain/key-server.ts';
+import { licenseChangesSince } from '../domain/license-changes.ts';
+import { openSession } from '../domain/node-sessions.ts';
 import { type Renewal, renewLeases } from '../domain/renew-leases.ts';
 import { rotateCertificate } from '../domain/rotate-certificate.ts';
 import type { CallLog } from './call-log.ts';
 import { renewCertificateAtMs } from './certificate-times.ts';
 import { toDenial } from './denial-message.ts';
 import { PeerCertificates } from './peer-certificate.ts';
-import type { OpenStreams } from './revocation-stream.ts';
+import { type OpenStreams, toMessage } from './revocation-stream.ts';
+
+/** Of a node that has not opened a session yet. */
+const NO_POSITION = { sequence: 0, token: '', counter: 0 };
 
 export function nodesService(server: KeyServer, streams: OpenStreams, log: CallLog): NodesServer {
   const certificates = new PeerCertificates();
@@ -30,12 +39,10 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
     }, log),
     renewLeases: unaryHandler<RenewLeasesRequest, RenewLeasesResponse>(async (request, call) => {
       const identity = await certificates.identify(call, server.clock.nowMs());
-      const { renewals, revision } = await renewLeases(
-        server,
-        identity,
-        request.leaseIds,
-        request.nodeTimeMs,
-      );
+      const { renewals, revision } = await renewLeases(server, identity, request.leaseIds, {
+        nodeTimeMs: request.nodeTimeMs,
+        position: request.position,
+      });
       return { results: renewals.map(toResult), serverTimeMs: server.clock.nowMs(), revision };
     }, log),
     watchRevocations: (call) => {
@@ -48,6 +55,25 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
         },
       );
     },
+    listChanges: unaryHandler<ListChangesRequest, ListChangesResponse>(
+      async ({ afterRevision, position }, call) => {
+        const identity = await certificates.identify(call, server.clock.nowMs());
+        const since = await licenseChangesSince(server, identity, afterRevision, position);
+        // The denial of each license goes with a refusal of the node on a stream; here the refusal says it all.
+        if (since.nodeDenial !== null) throw since.nodeDenial;
+        const { changes, revision } = since;
+        return { changes: changes.map(toMessage), revision, serverTimeMs: server.clock.nowMs() };
+      },
+      log,
+    ),
+    openSession: unaryHandler<OpenSessionRequest, OpenSessionResponse>(async (request, call) => {
+      const identity = await certificates.identify(call, server.clock.nowMs());
+      const { isRunning, requestId, machine, boot, bootTimeMs, seenRevision } = request;
+      const { sequence, token, counter } = request.position ?? NO_POSITION;
+      const opening = { sequence, token, counter, isRunning, requestId, machine, boot, bootTimeMs };
+      const opened = await openSession(server, identity, opening, seenRevision);
+      return { ...opened, serverTimeMs: server.clock.nowMs() };
+    }, log),
     rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
       async (request, call) => {
         const identity = await certificates.identify(call, server.clock.nowMs());

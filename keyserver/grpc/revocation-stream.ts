@@ -11,6 +11,7 @@ import type {
   WatchRevocationsRequest,
   WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
+import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { type ChangesSince, type LicenseChange, licenseChangesSince } from '../domain/license-changes.ts';
 import type { CallLog } from './call-log.ts';
@@ -68,6 +69,7 @@ class RevocationStream {
   readonly #onEnd: (error?: unknown) => void;
   readonly #unsubscribe: () => void;
   readonly #heartbeat: NodeJS.Timeout;
+  #position: ChainPosition | undefined;
   #toldRevision: number;
   /** One telling after the other, so that revisions never go back on the wire. */
   #telling: Promise<void> = Promise.resolve();
@@ -79,6 +81,7 @@ class RevocationStream {
     this.#identity = identity;
     this.#onEnd = onEnd;
     this.#toldRevision = call.request.afterRevision;
+    this.#position = call.request.position;
     // Subscribed before the first read, so that no change falls between the two.
     this.#unsubscribe = server.changes.subscribe(identity.nodeId, () => {
       this.tell({ alsoWhenQuiet: false });
@@ -98,8 +101,16 @@ class RevocationStream {
       try {
         // A stream can outlive the certificate it was opened with.
         refuseExpired(this.#identity, this.#server.clock.nowMs());
-        const since = await licenseChangesSince(this.#server, this.#identity, this.#toldRevision);
+        const since = await licenseChangesSince(
+          this.#server,
+          this.#identity,
+          this.#toldRevision,
+          this.#position,
+        );
         this.#send(since, options.alsoWhenQuiet);
+        // From now on other requests of the session move its counter.
+        if (this.#position !== undefined)
+          this.#position = { ...this.#position, counter: Number.MAX_SAFE_INTEGER };
       } catch (error) {
         this.end(error);
       }
@@ -110,7 +121,8 @@ class RevocationStream {
     for (const change of since.changes) {
       this.#write(change.revision, { $case: 'licenseChange', value: toMessage(change) });
     }
-    if (alsoWhenQuiet) this.#write(since.revision, { $case: 'heartbeat', value: {} });
+    if (alsoWhenQuiet && since.nodeDenial === null)
+      this.#write(since.revision, { $case: 'heartbeat', value: {} });
     this.#toldRevision = since.revision;
     if (since.nodeDenial !== null) this.end(since.nodeDenial);
   }
@@ -128,7 +140,7 @@ class RevocationStream {
   }
 }
 
-function toMessage(change: LicenseChange): LicenseChangeMessage {
+export function toMessage(change: LicenseChange): LicenseChangeMessage {
   return {
     licenseId: change.licenseId,
     epoch: change.epoch,

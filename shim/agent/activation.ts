@@ -61,12 +61,14 @@ export function leaseAuthority(
   keyServer: KeyServer,
   identity: NodeIdentity,
   privateKeyPem: string,
+  refusal: () => LatchkeyError | undefined,
 ): LeaseAuthority {
   const verificationKey = leaseVerificationKey(identity.leaseVerificationJwk);
   const releaseKey = releaseVerificationKey(identity.releaseVerificationJwk);
   const nodeKey = createPrivateKey(privateKeyPem);
   return {
     keyServer,
+    refusal,
     verify: (token, subject) =>
       verifyLease(token, verificationKey, {
         nodeId: identity.nodeId,

@@ -28,6 +28,7 @@ import { type HeldLease, LeaseKeeper } from './lease-keeper.ts';
 import { LeaseRenewal } from './lease-renewal.ts';
 import { ANY_IMAGE } from './lease.ts';
 import { LicensedImages } from './licensed-images.ts';
+import type { Machine } from './machine.ts';
 import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { type Activated, NodeMembership } from './node-membership.ts';
@@ -44,6 +45,7 @@ export interface AgentParts {
   readonly config: AgentConfig;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly machine: Machine;
   readonly overlayOptions: readonly string[];
   readonly copyTree: (from: string, to: string) => Promise<void>;
   readonly store: PlaintextStore;
@@ -69,13 +71,14 @@ export class Agent {
   #stopSweeping: (() => void) | undefined;
 
   constructor(parts: AgentParts) {
-    const { config, clock, log, overlayOptions, copyTree, store, writableDirectory } = parts;
+    const { config, clock, log, machine, overlayOptions, copyTree, store, writableDirectory } = parts;
     this.#parts = parts;
     this.containerd = new ContainerdConnection(config.containerdAddress);
     this.#membership = new NodeMembership({
       config,
       clock,
       log,
+      machine,
       onLine: (authority) => {
         this.leases.setAuthority(authority);
         this.watch.start(authority.keyServer);

@@ -10,6 +10,8 @@ import { KEY_SERVER_CALL_TIMEOUT_MS } from '#src/base/limits.ts';
 import type {
   AcquireLeaseRequest,
   AcquireLeaseResponse,
+  ChainPosition,
+  ListChangesResponse,
   RenewLeasesRequest,
   RenewLeasesResponse,
   RotateCertificateRequest,
@@ -22,6 +24,9 @@ import {
   type KeyServerCredentials,
   connectKeyServer,
 } from './key-server.ts';
+import type { Machine } from './machine.ts';
+import type { NodeMemory } from './node-memory.ts';
+import { NodeSession } from './node-session.ts';
 
 export interface LineCredentials extends KeyServerCredentials {
   readonly certificateExpiresAtMs: number;
@@ -29,36 +34,68 @@ export interface LineCredentials extends KeyServerCredentials {
 
 type Stream = ClientReadableStream<WatchRevocationsResponse>;
 
+export interface LineParts {
+  readonly clock: Clock;
+  readonly machine: Machine;
+  readonly memory: NodeMemory;
+}
+
 export class KeyServerLine implements KeyServer {
   readonly address: string;
   readonly #clock: Clock;
+  readonly #memory: NodeMemory;
+  readonly #session: NodeSession;
   readonly #streams = new Set<Stream>();
   #channel: KeyServerChannel;
   #expiresAtMs: number;
 
-  constructor(address: string, credentials: LineCredentials, clock: Clock) {
+  constructor(address: string, credentials: LineCredentials, { clock, machine, memory }: LineParts) {
     this.address = address;
     this.#clock = clock;
+    this.#memory = memory;
     this.#channel = connectKeyServer(address, credentials);
     this.#expiresAtMs = credentials.certificateExpiresAtMs;
+    this.#session = new NodeSession({
+      memory,
+      machine,
+      clock,
+      open: (request) => this.#ask((channel) => channel.openSession(request)),
+    });
   }
 
-  async acquireLease(request: AcquireLeaseRequest): Promise<AcquireLeaseResponse> {
-    return this.#usable().acquireLease(request);
+  acquireLease(request: Omit<AcquireLeaseRequest, 'position'>): Promise<AcquireLeaseResponse> {
+    return this.#inSession((channel, position) => channel.acquireLease({ ...request, position }));
   }
 
-  async renewLeases(request: RenewLeasesRequest): Promise<RenewLeasesResponse> {
-    return this.#usable().renewLeases(request);
+  renewLeases(request: Omit<RenewLeasesRequest, 'position'>): Promise<RenewLeasesResponse> {
+    return this.#inSession((channel, position) => channel.renewLeases({ ...request, position }));
   }
 
   async rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse> {
     return this.#usable().rotateCertificate(request);
   }
 
-  watchRevocations(afterRevision: number): Stream {
-    const stream = this.#channel.watchRevocations(afterRevision);
+  async listChanges(afterRevision: number): Promise<ListChangesResponse> {
+    const ask = async () => {
+      const position = await this.#session.stand();
+      return this.#noting(position, () =>
+        this.#ask((channel) => channel.listChanges({ afterRevision, position })),
+      );
+    };
+    return onceMore(ask);
+  }
+
+  async watchRevocations(afterRevision: number): Promise<Stream> {
+    const position = await this.#session.stand();
+    const stream = this.#usable().watchRevocations({ afterRevision, position });
     this.#streams.add(stream);
     stream.once('close', () => this.#streams.delete(stream));
+    stream.on('data', ({ serverTimeMs, revision }) => {
+      this.#memory.heard(serverTimeMs, revision);
+    });
+    stream.on('error', (error) => {
+      if (this.explain(error).code === 'STATE_SESSION_STALE') this.#session.outdated(position);
+    });
     return stream;
   }
 
@@ -74,7 +111,8 @@ export class KeyServerLine implements KeyServer {
     const next = connectKeyServer(this.address, credentials);
     try {
       // The smallest question there is.
-      await next.renewLeases({ leaseIds: [], nodeTimeMs: this.#clock.nowMs() });
+      const position = await this.#session.stand();
+      await next.listChanges({ afterRevision: this.#memory.revision, position });
     } catch (error) {
       next.close();
       throw error;
@@ -94,6 +132,37 @@ export class KeyServerLine implements KeyServer {
     this.#channel.close();
   }
 
+  #inSession<Answer extends ServerWord>(
+    call: (channel: KeyServerChannel, position: ChainPosition) => Promise<Answer>,
+  ): Promise<Answer> {
+    return onceMore(() =>
+      this.#session.use((position) =>
+        this.#noting(position, () => this.#ask((channel) => call(channel, position))),
+      ),
+    );
+  }
+
+  /** Tells the session when the key server does not take its position. */
+  async #noting<Answer>(position: ChainPosition, call: () => Promise<Answer>): Promise<Answer> {
+    try {
+      return await call();
+    } catch (error) {
+      if (isStale(error)) this.#session.outdated(position);
+      throw error;
+    }
+  }
+
+  /** Whoever answers must know at least what was known before the question. */
+  async #ask<Answer extends ServerWord>(
+    call: (channel: KeyServerChannel) => Promise<Answer>,
+  ): Promise<Answer> {
+    const known = this.#memory.revision;
+    const answer = await call(this.#usable());
+    if (answer.revision < known) throw serverRollback(known, answer.revision);
+    this.#memory.heard(answer.serverTimeMs, answer.revision);
+    return answer;
+  }
+
   /** TLS would only say that the key server hung up. */
   #usable(): KeyServerChannel {
     if (this.#clock.nowMs() < this.#expiresAtMs) return this.#channel;
@@ -102,4 +171,33 @@ export class KeyServerLine implements KeyServer {
       hint: "run 'latchkey node activate' again, with the license key or a join token; it takes no second seat",
     });
   }
+}
+
+/** What every answer says of the key server. */
+interface ServerWord {
+  readonly serverTimeMs: number;
+  readonly revision: number;
+}
+
+function isStale(error: unknown): boolean {
+  return error instanceof LatchkeyError && error.code === 'STATE_SESSION_STALE';
+}
+
+/** Asks again in a new session when the key server asks for one. */
+async function onceMore<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (!isStale(error)) throw error;
+    return ask();
+  }
+}
+
+/** The key server has forgotten what it has said. */
+export function serverRollback(known: number, said: number): LatchkeyError {
+  return new LatchkeyError(
+    'DENIED_SERVER_ROLLBACK',
+    `the key server went back in time: it was at change ${known} and is at ${said}`,
+    { hint: 'it was restored from an older copy; its operator has to start it once with --after-restore' },
+  );
 }

@@ -8,11 +8,16 @@ import {
   type ActivateRequest,
   type ActivateResponse,
   EnrollmentClient,
+  type ListChangesRequest,
+  type ListChangesResponse,
   NodesClient,
+  type OpenSessionRequest,
+  type OpenSessionResponse,
   type RenewLeasesRequest,
   type RenewLeasesResponse,
   type RotateCertificateRequest,
   type RotateCertificateResponse,
+  type WatchRevocationsRequest,
   type WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
@@ -35,17 +40,26 @@ export interface KeyServerCredentials {
 /** What leases and the watch ask of the key server. */
 export interface KeyServer {
   readonly address: string;
-  acquireLease(request: AcquireLeaseRequest): Promise<AcquireLeaseResponse>;
-  renewLeases(request: RenewLeasesRequest): Promise<RenewLeasesResponse>;
-  watchRevocations(afterRevision: number): ClientReadableStream<WatchRevocationsResponse>;
+  acquireLease(request: Omit<AcquireLeaseRequest, 'position'>): Promise<AcquireLeaseResponse>;
+  renewLeases(request: Omit<RenewLeasesRequest, 'position'>): Promise<RenewLeasesResponse>;
+  watchRevocations(afterRevision: number): Promise<ClientReadableStream<WatchRevocationsResponse>>;
+  /** What a stream would tell, asked for once. */
+  listChanges(afterRevision: number): Promise<ListChangesResponse>;
   /** A failed stream as our error. */
   explain(error: unknown): LatchkeyError;
   close(): void;
 }
 
-/** One connection with one certificate. */
-export interface KeyServerChannel extends KeyServer {
+/** One connection with one certificate: the calls as they are. */
+export interface KeyServerChannel {
+  acquireLease(request: AcquireLeaseRequest): Promise<AcquireLeaseResponse>;
+  renewLeases(request: RenewLeasesRequest): Promise<RenewLeasesResponse>;
+  watchRevocations(request: WatchRevocationsRequest): ClientReadableStream<WatchRevocationsResponse>;
+  listChanges(request: ListChangesRequest): Promise<ListChangesResponse>;
+  openSession(request: OpenSessionRequest): Promise<OpenSessionResponse>;
   rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse>;
+  explain(error: unknown): LatchkeyError;
+  close(): void;
 }
 
 /** Opens the channel; nothing is sent before the first call. */
@@ -70,11 +84,12 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
     }
   };
   return {
-    address,
     acquireLease: (request) => call(client.acquireLease.bind(client), request),
     renewLeases: (request) => call(client.renewLeases.bind(client), request),
     rotateCertificate: (request) => call(client.rotateCertificate.bind(client), request),
-    watchRevocations: (afterRevision) => client.watchRevocations({ afterRevision }),
+    watchRevocations: (request) => client.watchRevocations(request),
+    listChanges: (request) => call(client.listChanges.bind(client), request),
+    openSession: (request) => call(client.openSession.bind(client), request),
     explain,
     close: () => {
       client.close();

@@ -22,6 +22,8 @@ const MAX_REMEMBERED_DENIALS = 1000;
 /** What the keeper needs of an activated node. */
 export interface LeaseAuthority {
   readonly keyServer: KeyServer;
+  /** Why no container may start now, whatever its lease. */
+  refusal(): LatchkeyError | undefined;
   /** Checks a lease's signature and that it is ours. */
   verify(token: string, subject?: LeaseSubject): Promise<LeaseClaims>;
   /** Reads the release statement, which the key server has signed, and checks that it is about the lease's image key. */
@@ -100,6 +102,7 @@ export class LeaseKeeper {
 
   /** The good lease of a subject, for which the key server need not be asked. */
   findGood(subject: LeaseSubject): HeldLease | undefined {
+    if (this.#authority?.refusal() !== undefined) return undefined;
     const held = this.#leases.get(subjectKey(subject));
     return held !== undefined && this.isGood(held) ? held : undefined;
   }
@@ -120,6 +123,8 @@ export class LeaseKeeper {
       );
     }
     const held = this.#leases.get(subjectKey(subject));
+    const refusal = this.#authority.refusal();
+    if (refusal !== undefined) throw explainRefusal(refusal, held?.claims, contact);
     return this.#askOnce(subject, held, contact, this.#authority);
   }
 

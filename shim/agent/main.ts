@@ -7,7 +7,6 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { type Logger, destination, pino } from 'pino';
-import { systemClock } from '#src/base/clock.ts';
 import { ERROR_TABLE, LatchkeyError, isDeniedCode, toLatchkeyError } from '#src/base/errors.ts';
 import { VERSION, startWorker } from '#src/base/installation.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
@@ -18,6 +17,7 @@ import { choosePlaintextStore } from '../snapshotter/store-choice.ts';
 import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfig } from './agent-config.ts';
 import { agentService } from './agent-service.ts';
 import { Agent } from './agent.ts';
+import { bootClock, readMachine } from './machine.ts';
 import { dropAtShutdown } from './shutdown-drop.ts';
 import { type KeyProviderSocket, serveKeyProvider } from './key-provider-socket.ts';
 import { keyProviderHandlers } from './key-provider.ts';
@@ -78,7 +78,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   const processor = await installProcessor(config.processor, paths);
   const overlayOptions = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
   const agent = new Agent({
-    ...{ config, clock: systemClock, log, overlayOptions, copyTree },
+    ...{ config, clock: bootClock, log, machine: readMachine(), overlayOptions, copyTree },
     ...{ store, writableDirectory },
   });
   await agent.start();

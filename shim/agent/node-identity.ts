@@ -2,18 +2,17 @@
  * Who this node is: its private key, its certificate and the key server it belongs to, in a directory only
  * root can read. Written whole or not at all; the license key that bought it is not kept.
  */
-import { open, readFile, rename, writeFile } from 'node:fs/promises';
 import { createPrivateKey, generateKeyPair } from 'node:crypto';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import * as z from 'zod';
-import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
-import { makeDirectory } from '#src/base/make-directory.ts';
+import { readPrivateFile, writePrivateFile } from './private-file.ts';
 
-const PRIVATE_FILE_MODE = 0o600;
-const PRIVATE_DIRECTORY_MODE = 0o700;
+const KEY_FILE = 'node-key.pem';
+const IDENTITY_FILE = 'identity.json';
 
 const identitySchema = z.object({
   nodeId: z.string(),
@@ -44,17 +43,16 @@ export class IdentityStore {
    * @throws LatchkeyError STATE_DAMAGED
    */
   async privateKeyPem(): Promise<string> {
-    const path = join(this.#directory, 'node-key.pem');
-    return this.#oneAtATime.run(path, () => this.#loadOrMakeKey(path));
+    return this.#oneAtATime.run(KEY_FILE, () => this.#loadOrMakeKey());
   }
 
-  async #loadOrMakeKey(path: string): Promise<string> {
-    const existing = await readIfThere(path);
-    if (existing !== undefined) return requirePrivateKey(existing, path);
+  async #loadOrMakeKey(): Promise<string> {
+    const existing = await readPrivateFile(this.#directory, KEY_FILE);
+    if (existing !== undefined) return requirePrivateKey(existing, join(this.#directory, KEY_FILE));
     // The asynchronous form: the synchronous one can deadlock with garbage collection on older Nodes.
     const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
     const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    await this.#write(path, pem);
+    await writePrivateFile(this.#directory, KEY_FILE, pem);
     return pem;
   }
 
@@ -63,8 +61,8 @@ export class IdentityStore {
    * @throws LatchkeyError STATE_DAMAGED
    */
   async load(): Promise<NodeIdentity | undefined> {
-    const path = join(this.#directory, 'identity.json');
-    const text = await readIfThere(path);
+    const path = join(this.#directory, IDENTITY_FILE);
+    const text = await readPrivateFile(this.#directory, IDENTITY_FILE);
     if (text === undefined) return undefined;
     try {
       return identitySchema.parse(parseJson(text, path));
@@ -77,21 +75,8 @@ export class IdentityStore {
   }
 
   async save(identity: NodeIdentity): Promise<void> {
-    const path = join(this.#directory, 'identity.json');
-    await this.#oneAtATime.run(path, () => this.#write(path, JSON.stringify(identity, null, 2)));
-  }
-
-  async #write(path: string, text: string): Promise<void> {
-    await makeDirectory(this.#directory, PRIVATE_DIRECTORY_MODE);
-    const temporary = `${path}.new`;
-    await writeFile(temporary, text, { mode: PRIVATE_FILE_MODE, flush: true });
-    await rename(temporary, path);
-    const directory = await open(this.#directory);
-    try {
-      await directory.sync();
-    } finally {
-      await directory.close();
-    }
+    const text = JSON.stringify(identity, null, 2);
+    await this.#oneAtATime.run(IDENTITY_FILE, () => writePrivateFile(this.#directory, IDENTITY_FILE, text));
   }
 }
 
@@ -104,14 +89,5 @@ function requirePrivateKey(pem: string, path: string): string {
       hint: "remove it and run 'latchkey node activate' again",
       cause: error,
     });
-  }
-}
-
-async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw error;
   }
 }

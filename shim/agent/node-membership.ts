@@ -9,6 +9,8 @@ import type { AgentConfig } from './agent-config.ts';
 import { CertificateRotation, certificateOf } from './certificate-rotation.ts';
 import { KeyServerLine } from './key-server-line.ts';
 import type { LeaseAuthority } from './lease-keeper.ts';
+import type { Machine } from './machine.ts';
+import { NodeMemory } from './node-memory.ts';
 import { IdentityStore, type NodeIdentity } from './node-identity.ts';
 
 /** What changes the identity, one at a time: each goes on from what the one before has written. */
@@ -24,6 +26,7 @@ export interface MembershipParts {
   readonly config: AgentConfig;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly machine: Machine;
   /** There is a line to the key server from now on, instead of the one before. */
   readonly onLine: (authority: LeaseAuthority) => void;
 }
@@ -35,6 +38,7 @@ export class NodeMembership {
   readonly #rotation: CertificateRotation;
   #identity: NodeIdentity | undefined;
   #line: KeyServerLine | undefined;
+  #memory: NodeMemory | undefined;
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -100,14 +104,22 @@ export class NodeMembership {
 
   async #connect(identity: NodeIdentity): Promise<void> {
     const privateKeyPem = await this.#identities.privateKeyPem();
-    const line = new KeyServerLine(
-      this.#parts.config.keyServerAddress,
-      { ...identity, privateKeyPem },
-      this.#parts.clock,
-    );
+    const { clock, config, machine, log, onLine } = this.#parts;
+    this.#memory ??= await NodeMemory.open({
+      directory: config.paths.identityDirectory,
+      privateKeyPem,
+      clock,
+      boot: machine.boot,
+      onWriteFailed: (error) => {
+        log.warn({ error: toLatchkeyError(error).line }, "the node's state could not be written");
+      },
+    });
+    const memory = this.#memory;
+    const credentials = { ...identity, privateKeyPem };
+    const line = new KeyServerLine(config.keyServerAddress, credentials, { clock, machine, memory });
     this.#line?.close();
     this.#line = line;
-    this.#parts.onLine(leaseAuthority(line, identity, privateKeyPem));
+    onLine(leaseAuthority(line, identity, privateKeyPem, () => memory.clockRefusal()));
   }
 
   /** The new certificate is kept only after it has worked; until then the one before is the node's. */

@@ -15,6 +15,8 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'DENIED_CUSTOMER_BLOCKED',
   'DENIED_NODE_BANNED',
   'DENIED_NODE_UNKNOWN',
+  'DENIED_NODE_RETIRED',
+  'DENIED_NODE_CLONED',
 ]);
 
 /** True for a denial that is about the license or the node as a whole. */

@@ -195,6 +195,10 @@ export const LEASE_RENEW_JITTER = 0.1;
 export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
 /** ... and a node reconnects when it has heard nothing for this long. */
 export const WATCH_DEAD_AFTER_MS = 45 * SECOND_MS;
+/** Without a stream a node asks for changes this often: as soon as a connected one would hear of them ... */
+export const WATCH_POLL_EVERY_MS = 2 * SECOND_MS;
+/** ... and less often, up to this, while the key server does not answer. */
+export const WATCH_POLL_MAX_MS = 30 * SECOND_MS;
 /** How long a start may wait for the key server; kubelet's own limit for a CRI call is 2 minutes. */
 export const KEY_SERVER_CALL_TIMEOUT_MS = 5 * SECOND_MS;
 /** Licenses of one node whose last change it remembers: a node has a few; a stream without end must not fill memory. */

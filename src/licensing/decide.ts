@@ -5,11 +5,12 @@
  */
 import type { DeniedCode } from '#src/base/errors.ts';
 import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
+import type { NodeState } from './node-state.ts';
 import { type LicenseTerm, licenseStateAt } from './license-state.ts';
 
 export interface NodeFacts {
   readonly nodeId: string;
-  readonly state: 'ACTIVE' | 'BANNED';
+  readonly state: NodeState;
 }
 
 export interface LicenseFacts extends LicenseTerm {
@@ -122,10 +123,23 @@ export function nodeDenial(node: NodeFacts | null, contact: string): Denied | nu
   if (node === null) {
     return denied('DENIED_NODE_UNKNOWN', 'the key server does not know this node', { contact });
   }
-  if (node.state === 'BANNED') {
-    return denied('DENIED_NODE_BANNED', `node ${node.nodeId} is banned`, { contact });
+  const name = `node ${node.nodeId}`;
+  switch (node.state) {
+    case 'ACTIVE':
+      return null;
+    case 'BANNED':
+      return denied('DENIED_NODE_BANNED', `${name} is banned`, { contact });
+    case 'RETIRED':
+      return denied('DENIED_NODE_RETIRED', `${name} was retired`, { contact });
+    case 'RESTORED':
+      return denied('DENIED_NODE_RESTORED', `${name} went back in time, as a restored snapshot does`, {
+        contact,
+      });
+    case 'CLONED':
+      return denied('DENIED_NODE_CLONED', `the identity of ${name} was copied and is in use twice`, {
+        contact,
+      });
   }
-  return null;
 }
 
 /** Newest first; ids are UUIDv7 and break ties in the order of creation. */

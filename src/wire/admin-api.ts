@@ -19,6 +19,7 @@ import {
   MIN_LEASE_DURATION_MS,
 } from '#src/base/limits.ts';
 import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
+import { NODE_STATES } from '#src/licensing/node-state.ts';
 import { isDigest } from '#src/oci/digest.ts';
 
 const name = z.string().trim().min(1).max(200);
@@ -206,7 +207,9 @@ export type SignedRelease = z.infer<typeof signedReleaseSchema>;
 export const nodeSchema = z.object({
   ...common,
   name: z.string(),
-  state: z.enum(['ACTIVE', 'BANNED']),
+  state: z.enum(NODE_STATES),
+  /** Where it belongs, as it said itself; null when it did not say. */
+  installation: z.string().nullable(),
   keyThumbprint: z.string(),
   certificateExpiresAtMs: timeMs,
   licenseIds: z.array(z.string()),

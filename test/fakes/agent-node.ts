@@ -9,12 +9,14 @@ import { type AgentConfigFile, parseAgentConfig } from '../../shim/agent/agent-c
 import { Agent } from '../../shim/agent/agent.ts';
 import { memoryStore } from '../../shim/snapshotter/memory-store.ts';
 import type { HeldLease } from '../../shim/agent/lease-keeper.ts';
+import { type Machine, readMachine } from '../../shim/agent/machine.ts';
 import type { RegisteredImage } from './sold-product.ts';
 
 export interface AgentNodeOptions {
   readonly directory: string;
   readonly keyServer: Pick<TestKeyServer, 'nodeAddress' | 'enrollAddress' | 'authorityPem'>;
   readonly clock?: Clock;
+  readonly machine?: Machine;
   readonly settings?: Partial<AgentConfigFile>;
 }
 
@@ -32,7 +34,7 @@ export class AgentNode {
   }
 
   static async start(options: AgentNodeOptions): Promise<AgentNode> {
-    const { directory, keyServer, clock = systemClock, settings = {} } = options;
+    const { directory, keyServer, clock = systemClock, machine = readMachine(), settings = {} } = options;
     const state = join(directory, 'state');
     for (const name of ['snapshots', 'plaintext']) await mkdir(join(state, name), { recursive: true });
     const authorityFile = join(directory, 'authority.pem');
@@ -54,7 +56,7 @@ export class AgentNode {
     const log = pino({ level: 'debug' }, { write: (line: string) => logged.push(line) });
     const copyTree = (from: string, to: string) => cp(from, to, { recursive: true });
     const store = memoryStore(config.store.directory, config.store.memoryCapacity);
-    const agent = new Agent({ config, clock, log, overlayOptions: [], copyTree, store });
+    const agent = new Agent({ config, clock, log, machine, overlayOptions: [], copyTree, store });
     await agent.start();
     return new AgentNode(agent, directory, logged);
   }

@@ -30,6 +30,8 @@ export class LeaseIssuer {
   readonly statements = new Map<string, ReleaseStatement>();
   /** Answers with these bytes instead of a signed statement while set. */
   envelope: Buffer | undefined;
+  /** Why nothing may start on this node. */
+  nodeRefusal: LatchkeyError | undefined;
   acquired = 0;
   renewed = 0;
   readonly #keys = generateKeyPairSync('ed25519');
@@ -82,6 +84,7 @@ export class LeaseIssuer {
     const key = leaseVerificationKey(this.verificationJwk);
     return {
       keyServer: this.#keyServer(),
+      refusal: () => this.nodeRefusal,
       verify: (token, subject) =>
         this.#track(
           verifyLease(token, key, { nodeId: NODE_ID, ...(subject === undefined ? {} : { subject }) }),
@@ -110,9 +113,8 @@ export class LeaseIssuer {
         };
       },
       renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
-      watchRevocations: () => {
-        throw new TypeError('the watch has its own test');
-      },
+      watchRevocations: () => Promise.reject(new TypeError('the watch has its own test')),
+      listChanges: () => Promise.reject(new TypeError('the watch has its own test')),
       explain: (error) => toLatchkeyError(error),
       close: () => undefined,
     };

@@ -100,7 +100,7 @@ export class LicensedNode {
     return this.#call(
       callUnary(
         this.client.acquireLease.bind(this.client),
-        { nonce: randomBytes(16), nodeTimeMs: Date.now(), ...options },
+        { nonce: randomBytes(16), nodeTimeMs: Date.now(), position: undefined, ...options },
         new Metadata(),
         { deadline: Date.now() + CALL_TIMEOUT_MS },
       ),
@@ -111,7 +111,7 @@ export class LicensedNode {
     return this.#call(
       callUnary(
         this.client.renewLeases.bind(this.client),
-        { leaseIds, nodeTimeMs: Date.now() },
+        { leaseIds, nodeTimeMs: Date.now(), position: undefined },
         new Metadata(),
         { deadline: Date.now() + CALL_TIMEOUT_MS },
       ),

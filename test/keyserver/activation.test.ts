@@ -143,10 +143,13 @@ describe('node certificates', () => {
       const client = connectNode(server, node.key, node.activation.certificateDer);
       await expect(
         new Promise((resolve, reject) => {
-          client.renewLeases({ leaseIds: [], nodeTimeMs: Date.now() }, (error, answer) => {
-            if (error === null) resolve(answer);
-            else reject(error);
-          });
+          client.renewLeases(
+            { leaseIds: [], nodeTimeMs: Date.now(), position: undefined },
+            (error, answer) => {
+              if (error === null) resolve(answer);
+              else reject(error);
+            },
+          );
         }),
       ).rejects.toMatchObject({ details: expect.stringMatching(/connection|alert|unknown/iu) as string });
       client.close();

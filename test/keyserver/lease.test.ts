@@ -218,7 +218,7 @@ describe('renewing leases', () => {
 
 describe('watching revocations', () => {
   function watch(node: LicensedNode, afterRevision: number) {
-    const stream = node.client.watchRevocations({ afterRevision });
+    const stream = node.client.watchRevocations({ afterRevision, position: undefined });
     const messages: WatchRevocationsResponse[] = [];
     const ended = new Promise<unknown>((resolve) => stream.once('error', resolve));
     stream.on('data', (message: WatchRevocationsResponse) => messages.push(message));

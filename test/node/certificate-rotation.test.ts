@@ -131,7 +131,7 @@ test('an open stream ends with the certificate it was opened with', async () => 
   const privateKeyPem = await identityStore(node).privateKeyPem();
   node.stop();
   const channel = connectKeyServer(server.nodeAddress, { ...identity, privateKeyPem });
-  const stream = channel.watchRevocations(0);
+  const stream = channel.watchRevocations({ afterRevision: 0, position: undefined });
   const ended = new Promise((resolve) => stream.once('error', resolve));
   stream.resume();
   await new Promise((resolve) => setTimeout(resolve, identity.certificateExpiresAtMs - Date.now() + 100));

@@ -1,11 +1,17 @@
 /** Nodes. */
 import * as z from 'zod';
+import { NODE_ACTIONS, type NodeAction } from '#src/licensing/node-state.ts';
 import { nodeSchema, pageQuerySchema, pageSchema } from '#src/wire/admin-api.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
-import { listNodes, setNodeState } from '../../domain/nodes.ts';
+import { changeNode, listNodes } from '../../domain/nodes.ts';
 import type { AdminApp } from '../admin-app.ts';
 
-const STATE_OF_VERB = { ban: 'BANNED', unban: 'ACTIVE' } as const;
+const SUMMARIES = {
+  ban: 'Ban a node; its seats become free',
+  unban: 'Let a banned node in again',
+  retire: 'Retire a node that is gone; its seats become free, and it may enrol anew',
+  readmit: 'Let a node in again that was found restored or copied',
+} as const satisfies Record<NodeAction, string>;
 
 export function nodeRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
@@ -19,17 +25,17 @@ export function nodeRoutes(app: AdminApp, server: KeyServer): void {
     },
     (request) => listNodes(server, request.query),
   );
-  for (const verb of ['ban', 'unban'] as const) {
+  for (const verb of NODE_ACTIONS) {
     app.post(
       `/v1/nodes/:id([^:]+)::${verb}`,
       {
         schema: {
-          summary: verb === 'ban' ? 'Ban a node; its seats become free' : 'Let a banned node in again',
+          summary: SUMMARIES[verb],
           params: z.object({ id: z.string() }),
           response: { 200: nodeSchema },
         },
       },
-      (request) => setNodeState(server, request.actor, request.params.id, STATE_OF_VERB[verb]),
+      (request) => changeNode(server, request.actor, request.params.id, verb),
     );
   }
 }

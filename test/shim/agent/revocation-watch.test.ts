@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { WATCH_DEAD_AFTER_MS } from '#src/base/limits.ts';
 import {
   type LicenseChange,
+  type ListChangesResponse,
   NodesClient,
   type NodesServer,
   NodesService,
@@ -30,12 +31,17 @@ let watch: RevocationWatch;
 let streams: Stream[];
 let changes: LicenseChange[];
 let refusals: string[];
+let polls: number;
+/** What it answers when it is asked for changes. */
+let onPoll: (afterRevision: number) => Promise<ListChangesResponse>;
 /** What the scripted key server does with a new stream. */
 let onWatch: (stream: Stream) => void;
 
 beforeEach(async () => {
   [streams, changes, refusals, clock] = [[], [], [], manualClock()];
   onWatch = () => undefined;
+  polls = 0;
+  onPoll = () => Promise.reject(new LatchkeyError('NET_UNREACHABLE', 'not asked in this test'));
   await startServer();
   client = new NodesClient(`unix://${socketPath()}`, credentials.createInsecure(), CHANNEL);
   watch = new RevocationWatch(clock, {
@@ -66,7 +72,12 @@ async function startServer(): Promise<void> {
 
 function start(): void {
   const keyServer = {
-    watchRevocations: (afterRevision: number) => client.watchRevocations({ afterRevision }),
+    watchRevocations: (afterRevision: number) =>
+      Promise.resolve(client.watchRevocations({ afterRevision, position: undefined })),
+    listChanges: (afterRevision: number) => {
+      polls += 1;
+      return onPoll(afterRevision);
+    },
     explain: (error: unknown) => fromGrpcError(error, 'the key server'),
   } as KeyServer;
   watch.start(keyServer);
@@ -88,11 +99,16 @@ function revisionsAsked(): number[] {
 describe('the watch', () => {
   test('is connected from the first message on, and says when the last one came', async () => {
     start();
-    expect(watch.state).toEqual({ connected: false, lastContactMs: 0, revision: 0 });
+    expect(watch.state).toEqual({ connected: false, by: 'nothing', lastContactMs: 0, revision: 0 });
     await vi.waitFor(() => expect(streams).toHaveLength(1));
     streams[0]!.write(heartbeat(7));
     await vi.waitFor(() => expect(watch.state.connected).toBe(true));
-    expect(watch.state).toEqual({ connected: true, lastContactMs: clock.wallMs, revision: 7 });
+    expect(watch.state).toEqual({
+      connected: true,
+      by: 'stream',
+      lastContactMs: clock.wallMs,
+      revision: 7,
+    });
     expect(changes).toEqual([]);
   });
 
@@ -175,15 +191,32 @@ describe('the watch', () => {
     expect(streams).toHaveLength(2);
   });
 
-  test('goes on from the server’s own last word, also when that was restored to an older state', async () => {
+  test('does not believe a server that was restored to an older state, and keeps what it knows', async () => {
     start();
     await vi.waitFor(() => expect(streams).toHaveLength(1));
     streams[0]!.write(changeOf(9));
-    streams[0]!.write(heartbeat(2));
-    streams[0]!.end();
+    streams[0]!.write(changeOf(2));
     await vi.waitFor(() => expect(streams).toHaveLength(2), 10_000);
-    expect(revisionsAsked()).toEqual([0, 2]);
+    expect(revisionsAsked()).toEqual([0, 9]);
+    expect(changes.map(({ epoch }) => epoch)).toEqual([9]);
   });
+
+  test('asks for changes where streams do not get through, until one does', async () => {
+    onWatch = (stream) => stream.emit('error', { code: status.UNAVAILABLE, details: 'no streams here' });
+    const value = { licenseId: 'lic-1', epoch: 5, state: 'ACTIVE', denial: undefined };
+    onPoll = (after) => Promise.resolve({ changes: after < 5 ? [value] : [], revision: 5, serverTimeMs: 1 });
+    start();
+    await vi.waitFor(
+      () => expect(watch.state).toMatchObject({ connected: true, by: 'poll', revision: 5 }),
+      20_000,
+    );
+    await vi.waitFor(() => expect(polls).toBeGreaterThan(2), 20_000);
+    expect(changes.map(({ epoch }) => epoch)).toEqual([5]);
+    onPoll = () => Promise.reject(new LatchkeyError('NET_UNREACHABLE', 'now that does not either'));
+    await vi.waitFor(() => expect(watch.state).toMatchObject({ connected: false, by: 'nothing' }), 20_000);
+    onWatch = (stream) => stream.write(heartbeat(6));
+    await vi.waitFor(() => expect(watch.state).toMatchObject({ connected: true, by: 'stream' }), 20_000);
+  }, 60_000);
 
   test('tells when the key server ends it because this node is banned', async () => {
     onWatch = (stream) => {

@@ -75,6 +75,49 @@ export interface RotateCertificateResponse {
   serverTimeMs: number;
 }
 
+export interface ChainPosition {
+  sequence: number;
+  token: string;
+  /** One more with each request of the session. */
+  counter: number;
+}
+
+export interface OpenSessionRequest {
+  /** As the node has it; sequence 0 and no token before the first session. */
+  position:
+    | ChainPosition
+    | undefined;
+  /** False when the agent has just started. */
+  isRunning: boolean;
+  /** Random; the same when a request is repeated whose answer got lost. */
+  requestId: string;
+  /** Fingerprints: SHA-256, hex. */
+  machine: string;
+  boot: string;
+  /** Since the boot, suspended time included. */
+  bootTimeMs: number;
+  /** The highest revision this node has seen. */
+  seenRevision: number;
+}
+
+export interface OpenSessionResponse {
+  sequence: number;
+  token: string;
+  serverTimeMs: number;
+  revision: number;
+}
+
+export interface ListChangesRequest {
+  afterRevision: number;
+  position: ChainPosition | undefined;
+}
+
+export interface ListChangesResponse {
+  changes: LicenseChange[];
+  revision: number;
+  serverTimeMs: number;
+}
+
 export interface AcquireLeaseRequest {
   /**
    * Digest of the image manifest as the node has it. Empty where only the key is known (a key provider call): then
@@ -85,6 +128,7 @@ export interface AcquireLeaseRequest {
   /** 16 random bytes, once; a repeated nonce is refused. */
   nonce: Buffer;
   nodeTimeMs: number;
+  position: ChainPosition | undefined;
 }
 
 export interface AcquireLeaseResponse {
@@ -103,6 +147,7 @@ export interface AcquireLeaseResponse {
 export interface RenewLeasesRequest {
   leaseIds: string[];
   nodeTimeMs: number;
+  position: ChainPosition | undefined;
 }
 
 export interface RenewLeasesResponse {
@@ -127,6 +172,7 @@ export interface Denial {
 export interface WatchRevocationsRequest {
   /** The highest revision this node has seen; changes after it are replayed first. */
   afterRevision: number;
+  position: ChainPosition | undefined;
 }
 
 export interface WatchRevocationsResponse {
@@ -583,8 +629,463 @@ export const RotateCertificateResponse: MessageFns<RotateCertificateResponse> = 
   },
 };
 
+function createBaseChainPosition(): ChainPosition {
+  return { sequence: 0, token: "", counter: 0 };
+}
+
+export const ChainPosition: MessageFns<ChainPosition> = {
+  encode(message: ChainPosition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0) {
+      writer.uint32(8).int64(message.sequence);
+    }
+    if (message.token !== "") {
+      writer.uint32(18).string(message.token);
+    }
+    if (message.counter !== 0) {
+      writer.uint32(24).int64(message.counter);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChainPosition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChainPosition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.counter = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChainPosition>): ChainPosition {
+    return ChainPosition.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChainPosition>): ChainPosition {
+    const message = createBaseChainPosition();
+    message.sequence = object.sequence ?? 0;
+    message.token = object.token ?? "";
+    message.counter = object.counter ?? 0;
+    return message;
+  },
+};
+
+function createBaseOpenSessionRequest(): OpenSessionRequest {
+  return {
+    position: undefined,
+    isRunning: false,
+    requestId: "",
+    machine: "",
+    boot: "",
+    bootTimeMs: 0,
+    seenRevision: 0,
+  };
+}
+
+export const OpenSessionRequest: MessageFns<OpenSessionRequest> = {
+  encode(message: OpenSessionRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.position !== undefined) {
+      ChainPosition.encode(message.position, writer.uint32(10).fork()).join();
+    }
+    if (message.isRunning !== false) {
+      writer.uint32(16).bool(message.isRunning);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(26).string(message.requestId);
+    }
+    if (message.machine !== "") {
+      writer.uint32(34).string(message.machine);
+    }
+    if (message.boot !== "") {
+      writer.uint32(42).string(message.boot);
+    }
+    if (message.bootTimeMs !== 0) {
+      writer.uint32(48).int64(message.bootTimeMs);
+    }
+    if (message.seenRevision !== 0) {
+      writer.uint32(56).int64(message.seenRevision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OpenSessionRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpenSessionRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.position = ChainPosition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.isRunning = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.machine = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.boot = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bootTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.seenRevision = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<OpenSessionRequest>): OpenSessionRequest {
+    return OpenSessionRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OpenSessionRequest>): OpenSessionRequest {
+    const message = createBaseOpenSessionRequest();
+    message.position = (object.position !== undefined && object.position !== null)
+      ? ChainPosition.fromPartial(object.position)
+      : undefined;
+    message.isRunning = object.isRunning ?? false;
+    message.requestId = object.requestId ?? "";
+    message.machine = object.machine ?? "";
+    message.boot = object.boot ?? "";
+    message.bootTimeMs = object.bootTimeMs ?? 0;
+    message.seenRevision = object.seenRevision ?? 0;
+    return message;
+  },
+};
+
+function createBaseOpenSessionResponse(): OpenSessionResponse {
+  return { sequence: 0, token: "", serverTimeMs: 0, revision: 0 };
+}
+
+export const OpenSessionResponse: MessageFns<OpenSessionResponse> = {
+  encode(message: OpenSessionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0) {
+      writer.uint32(8).int64(message.sequence);
+    }
+    if (message.token !== "") {
+      writer.uint32(18).string(message.token);
+    }
+    if (message.serverTimeMs !== 0) {
+      writer.uint32(24).int64(message.serverTimeMs);
+    }
+    if (message.revision !== 0) {
+      writer.uint32(32).int64(message.revision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OpenSessionResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpenSessionResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.serverTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<OpenSessionResponse>): OpenSessionResponse {
+    return OpenSessionResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OpenSessionResponse>): OpenSessionResponse {
+    const message = createBaseOpenSessionResponse();
+    message.sequence = object.sequence ?? 0;
+    message.token = object.token ?? "";
+    message.serverTimeMs = object.serverTimeMs ?? 0;
+    message.revision = object.revision ?? 0;
+    return message;
+  },
+};
+
+function createBaseListChangesRequest(): ListChangesRequest {
+  return { afterRevision: 0, position: undefined };
+}
+
+export const ListChangesRequest: MessageFns<ListChangesRequest> = {
+  encode(message: ListChangesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.afterRevision !== 0) {
+      writer.uint32(8).int64(message.afterRevision);
+    }
+    if (message.position !== undefined) {
+      ChainPosition.encode(message.position, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListChangesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListChangesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.afterRevision = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.position = ChainPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListChangesRequest>): ListChangesRequest {
+    return ListChangesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListChangesRequest>): ListChangesRequest {
+    const message = createBaseListChangesRequest();
+    message.afterRevision = object.afterRevision ?? 0;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? ChainPosition.fromPartial(object.position)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListChangesResponse(): ListChangesResponse {
+  return { changes: [], revision: 0, serverTimeMs: 0 };
+}
+
+export const ListChangesResponse: MessageFns<ListChangesResponse> = {
+  encode(message: ListChangesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.changes) {
+      LicenseChange.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.revision !== 0) {
+      writer.uint32(16).int64(message.revision);
+    }
+    if (message.serverTimeMs !== 0) {
+      writer.uint32(24).int64(message.serverTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListChangesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListChangesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.changes.push(LicenseChange.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.serverTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListChangesResponse>): ListChangesResponse {
+    return ListChangesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListChangesResponse>): ListChangesResponse {
+    const message = createBaseListChangesResponse();
+    message.changes = object.changes?.map((e) => LicenseChange.fromPartial(e)) || [];
+    message.revision = object.revision ?? 0;
+    message.serverTimeMs = object.serverTimeMs ?? 0;
+    return message;
+  },
+};
+
 function createBaseAcquireLeaseRequest(): AcquireLeaseRequest {
-  return { imageDigest: "", imageKeyId: "", nonce: Buffer.alloc(0), nodeTimeMs: 0 };
+  return { imageDigest: "", imageKeyId: "", nonce: Buffer.alloc(0), nodeTimeMs: 0, position: undefined };
 }
 
 export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
@@ -600,6 +1101,9 @@ export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
     }
     if (message.nodeTimeMs !== 0) {
       writer.uint32(32).int64(message.nodeTimeMs);
+    }
+    if (message.position !== undefined) {
+      ChainPosition.encode(message.position, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -649,6 +1153,14 @@ export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
             message.nodeTimeMs = longToNumber(reader.int64());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.position = ChainPosition.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -670,6 +1182,9 @@ export const AcquireLeaseRequest: MessageFns<AcquireLeaseRequest> = {
     message.imageKeyId = object.imageKeyId ?? "";
     message.nonce = object.nonce ?? Buffer.alloc(0);
     message.nodeTimeMs = object.nodeTimeMs ?? 0;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? ChainPosition.fromPartial(object.position)
+      : undefined;
     return message;
   },
 };
@@ -790,7 +1305,7 @@ export const AcquireLeaseResponse: MessageFns<AcquireLeaseResponse> = {
 };
 
 function createBaseRenewLeasesRequest(): RenewLeasesRequest {
-  return { leaseIds: [], nodeTimeMs: 0 };
+  return { leaseIds: [], nodeTimeMs: 0, position: undefined };
 }
 
 export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
@@ -800,6 +1315,9 @@ export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
     }
     if (message.nodeTimeMs !== 0) {
       writer.uint32(16).int64(message.nodeTimeMs);
+    }
+    if (message.position !== undefined) {
+      ChainPosition.encode(message.position, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -833,6 +1351,14 @@ export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
             message.nodeTimeMs = longToNumber(reader.int64());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.position = ChainPosition.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -852,6 +1378,9 @@ export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
     const message = createBaseRenewLeasesRequest();
     message.leaseIds = object.leaseIds?.map((e) => e) || [];
     message.nodeTimeMs = object.nodeTimeMs ?? 0;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? ChainPosition.fromPartial(object.position)
+      : undefined;
     return message;
   },
 };
@@ -1120,13 +1649,16 @@ export const Denial: MessageFns<Denial> = {
 };
 
 function createBaseWatchRevocationsRequest(): WatchRevocationsRequest {
-  return { afterRevision: 0 };
+  return { afterRevision: 0, position: undefined };
 }
 
 export const WatchRevocationsRequest: MessageFns<WatchRevocationsRequest> = {
   encode(message: WatchRevocationsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.afterRevision !== 0) {
       writer.uint32(8).int64(message.afterRevision);
+    }
+    if (message.position !== undefined) {
+      ChainPosition.encode(message.position, writer.uint32(18).fork()).join();
     }
     return writer;
   },
@@ -1152,6 +1684,14 @@ export const WatchRevocationsRequest: MessageFns<WatchRevocationsRequest> = {
             message.afterRevision = longToNumber(reader.int64());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.position = ChainPosition.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1170,6 +1710,9 @@ export const WatchRevocationsRequest: MessageFns<WatchRevocationsRequest> = {
   fromPartial(object: DeepPartial<WatchRevocationsRequest>): WatchRevocationsRequest {
     const message = createBaseWatchRevocationsRequest();
     message.afterRevision = object.afterRevision ?? 0;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? ChainPosition.fromPartial(object.position)
+      : undefined;
     return message;
   },
 };
@@ -1497,6 +2040,26 @@ export const NodesService = {
       Buffer.from(WatchRevocationsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchRevocationsResponse => WatchRevocationsResponse.decode(value),
   },
+  /** The same at once, for nodes whose stream does not get through. */
+  listChanges: {
+    path: "/latchkey.node.v1.Nodes/ListChanges" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListChangesRequest): Buffer => Buffer.from(ListChangesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListChangesRequest => ListChangesRequest.decode(value),
+    responseSerialize: (value: ListChangesResponse): Buffer => Buffer.from(ListChangesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListChangesResponse => ListChangesResponse.decode(value),
+  },
+  /** Once for each run of an agent: it takes its place in the chain, see src/licensing/node-chain.ts. */
+  openSession: {
+    path: "/latchkey.node.v1.Nodes/OpenSession" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: OpenSessionRequest): Buffer => Buffer.from(OpenSessionRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): OpenSessionRequest => OpenSessionRequest.decode(value),
+    responseSerialize: (value: OpenSessionResponse): Buffer => Buffer.from(OpenSessionResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): OpenSessionResponse => OpenSessionResponse.decode(value),
+  },
   /** A new certificate for the present node key, before the present certificate ends. */
   rotateCertificate: {
     path: "/latchkey.node.v1.Nodes/RotateCertificate" as const,
@@ -1518,6 +2081,10 @@ export interface NodesServer extends UntypedServiceImplementation {
   renewLeases: handleUnaryCall<RenewLeasesRequest, RenewLeasesResponse>;
   /** Every change of a license of this node, from a revision on, and heartbeats. */
   watchRevocations: handleServerStreamingCall<WatchRevocationsRequest, WatchRevocationsResponse>;
+  /** The same at once, for nodes whose stream does not get through. */
+  listChanges: handleUnaryCall<ListChangesRequest, ListChangesResponse>;
+  /** Once for each run of an agent: it takes its place in the chain, see src/licensing/node-chain.ts. */
+  openSession: handleUnaryCall<OpenSessionRequest, OpenSessionResponse>;
   /** A new certificate for the present node key, before the present certificate ends. */
   rotateCertificate: handleUnaryCall<RotateCertificateRequest, RotateCertificateResponse>;
 }
@@ -1565,6 +2132,38 @@ export interface NodesClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchRevocationsResponse>;
+  /** The same at once, for nodes whose stream does not get through. */
+  listChanges(
+    request: ListChangesRequest,
+    callback: (error: ServiceError | null, response: ListChangesResponse) => void,
+  ): ClientUnaryCall;
+  listChanges(
+    request: ListChangesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListChangesResponse) => void,
+  ): ClientUnaryCall;
+  listChanges(
+    request: ListChangesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListChangesResponse) => void,
+  ): ClientUnaryCall;
+  /** Once for each run of an agent: it takes its place in the chain, see src/licensing/node-chain.ts. */
+  openSession(
+    request: OpenSessionRequest,
+    callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
+  ): ClientUnaryCall;
+  openSession(
+    request: OpenSessionRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
+  ): ClientUnaryCall;
+  openSession(
+    request: OpenSessionRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: OpenSessionResponse) => void,
+  ): ClientUnaryCall;
   /** A new certificate for the present node key, before the present certificate ends. */
   rotateCertificate(
     request: RotateCertificateRequest,

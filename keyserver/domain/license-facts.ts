@@ -1,0 +1,114 @@
+/** Loads the licenses that the license decision looks at, inside the transaction that acts on it. */
+import type { LicenseFacts } from '#src/licensing/decide.ts';
+import type { OnRevoke } from '#src/licensing/license-state.ts';
+import type { Reader } from '../db/store.ts';
+
+/** What a lease takes over from its license. */
+export interface GrantableLicense extends LicenseFacts {
+  readonly leaseDurationMs: number;
+  readonly onRevoke: OnRevoke;
+  readonly productCode: string;
+}
+
+/** The licenses a node was activated with. */
+export async function loadNodeLicenses(
+  reader: Reader,
+  nodeId: string,
+  defaultContact: string,
+): Promise<GrantableLicense[]> {
+  const rows = await licenseRows(reader)
+    .innerJoin('license_node', 'license_node.license_id', 'license.id')
+    .where('license_node.node_id', '=', nodeId)
+    .execute();
+  return rows.map((row) => toLicenseFacts(row, defaultContact, SEAT_HELD));
+}
+
+/** The licenses of a node that have changed after a revision, the oldest change first. */
+export async function loadChangedLicenses(
+  reader: Reader,
+  nodeId: string,
+  afterRevision: number,
+  defaultContact: string,
+): Promise<{ license: GrantableLicense; revision: number }[]> {
+  const rows = await licenseRows(reader)
+    .innerJoin('license_node', 'license_node.license_id', 'license.id')
+    .where('license_node.node_id', '=', nodeId)
+    .where('license.revision', '>', afterRevision)
+    .orderBy('license.revision')
+    .execute();
+  return rows.map((row) => ({
+    license: toLicenseFacts(row, defaultContact, SEAT_HELD),
+    revision: row.revision,
+  }));
+}
+
+/** The license of a license key; undefined = no such key. */
+export async function loadLicenseOfKey(
+  reader: Reader,
+  keyDigest: string,
+  defaultContact: string,
+): Promise<GrantableLicense | undefined> {
+  const row = await licenseRows(reader).where('license.key_digest', '=', keyDigest).executeTakeFirst();
+  return row === undefined ? undefined : toLicenseFacts(row, defaultContact, SEAT_HELD);
+}
+
+/** A license by its id; undefined = there is none. */
+export async function loadLicense(
+  reader: Reader,
+  licenseId: string,
+  defaultContact: string,
+): Promise<GrantableLicense | undefined> {
+  const row = await licenseRows(reader).where('license.id', '=', licenseId).executeTakeFirst();
+  return row === undefined ? undefined : toLicenseFacts(row, defaultContact, SEAT_HELD);
+}
+
+/** A node that was activated holds its seat; only activation counts seats. */
+const SEAT_HELD = { usedSeats: 0, heldByThisNode: true } as const;
+
+function licenseRows(reader: Reader) {
+  return reader
+    .selectFrom('license')
+    .innerJoin('customer', 'customer.id', 'license.customer_id')
+    .innerJoin('product', 'product.id', 'license.product_id')
+    .select([
+      'license.id',
+      'license.state',
+      'license.epoch',
+      'license.revision',
+      'license.product_id',
+      'license.created_at_ms',
+      'license.starts_at_ms',
+      'license.expires_at_ms',
+      'license.max_nodes',
+      'license.lease_duration_ms',
+      'license.on_revoke',
+      'license.contact',
+      'customer.state as customer_state',
+      'product.contact as product_contact',
+      'product.code as product_code',
+    ]);
+}
+
+type LicenseRow = Awaited<ReturnType<ReturnType<typeof licenseRows>['executeTakeFirstOrThrow']>>;
+
+function toLicenseFacts(
+  row: LicenseRow,
+  defaultContact: string,
+  seats: { readonly usedSeats: number; readonly heldByThisNode: boolean },
+): GrantableLicense {
+  return {
+    licenseId: row.id,
+    state: row.state,
+    epoch: row.epoch,
+    productId: row.product_id,
+    productCode: row.product_code,
+    createdAtMs: row.created_at_ms,
+    startsAtMs: row.starts_at_ms,
+    expiresAtMs: row.expires_at_ms,
+    customerBlocked: row.customer_state === 'BLOCKED',
+    contact: row.contact ?? row.product_contact ?? defaultContact,
+    seats: { maxNodes: row.max_nodes, ...seats },
+    leaseDurationMs: row.lease_duration_ms,
+    onRevoke: row.on_revoke,
+  };
+}

@@ -1,0 +1,152 @@
+/**
+ * What a node must not forget over a restart: the newest that its key server has said (its time, its revision), and its
+ * own place in the chain (src/licensing/node-chain.ts). In a file beside the identity, with a MAC under the node key.
+ */
+import {
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  hkdfSync,
+  timingSafeEqual,
+} from 'node:crypto';
+import * as z from 'zod';
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
+import { parseJson } from '#src/base/json.ts';
+import { KeyedMutex } from '#src/base/keyed-mutex.ts';
+import { type TimeReading, clockRollbackMs, raiseMark } from '#src/licensing/node-time.ts';
+import { readPrivateFile, writePrivateFile } from './private-file.ts';
+
+const FILE = 'node-state.json';
+/** Time alone is written this often; so much is lost of it when the machine dies. */
+const WRITE_TIME_EVERY_MS = 600_000;
+const MAC_KEY_BYTES = 32;
+
+const stateSchema = z.strictObject({
+  revision: z.int().nonnegative(),
+  time: z.strictObject({ serverTimeMs: z.number(), bootId: z.string(), bootTimeMs: z.number() }).optional(),
+  place: z.strictObject({
+    sequence: z.int().nonnegative(),
+    token: z.string(),
+    /** Of an opening that was not answered yet. */
+    pendingRequestId: z.string().optional(),
+  }),
+});
+type NodeState = z.infer<typeof stateSchema>;
+export type ChainPlace = NodeState['place'];
+
+const fileSchema = z.strictObject({ state: z.string(), mac: z.string() });
+
+export class NodeMemory {
+  readonly #directory: string;
+  readonly #macKey: Buffer;
+  readonly #clock: Clock;
+  readonly #boot: string;
+  readonly #onWriteFailed: (error: unknown) => void;
+  readonly #writes = new KeyedMutex<string>();
+  #state: NodeState;
+  #timeWrittenMs = Number.NEGATIVE_INFINITY;
+
+  private constructor(parts: MemoryParts, macKey: Buffer, state: NodeState) {
+    this.#directory = parts.directory;
+    this.#clock = parts.clock;
+    this.#boot = parts.boot;
+    this.#onWriteFailed = parts.onWriteFailed;
+    this.#macKey = macKey;
+    this.#state = state;
+  }
+
+  /**
+   * Reads what an earlier run has left. A file that is missing or was changed counts as empty: the key server then finds a
+   * node that has forgotten where it stood.
+   */
+  static async open(parts: MemoryParts): Promise<NodeMemory> {
+    const macKey = macKeyOf(parts.privateKeyPem);
+    const text = await readPrivateFile(parts.directory, FILE);
+    return new NodeMemory(parts, macKey, readState(text, macKey) ?? EMPTY);
+  }
+
+  /** The highest revision of the key server that was heard. */
+  get revision(): number {
+    return this.#state.revision;
+  }
+
+  get place(): ChainPlace {
+    return this.#state.place;
+  }
+
+  /** On the disk when this resolves. */
+  async keepPlace(place: ChainPlace): Promise<void> {
+    this.#state = { ...this.#state, place };
+    await this.#write();
+  }
+
+  /** The key server has said its time and its revision. */
+  heard(serverTimeMs: number, revision: number): void {
+    const { time, revision: before } = this.#state;
+    const raised = raiseMark(time, serverTimeMs, this.#reading());
+    this.#state = { ...this.#state, time: raised, revision: Math.max(before, revision) };
+    const isDue = this.#clock.monotonicMs() >= this.#timeWrittenMs + WRITE_TIME_EVERY_MS;
+    if (revision > before || isDue) this.#write().catch(this.#onWriteFailed);
+  }
+
+  /** Why no container may start now, whatever its lease: the wall clock was turned back. */
+  clockRefusal(): LatchkeyError | undefined {
+    const behindMs = clockRollbackMs(this.#state.time, this.#reading());
+    if (behindMs === 0) return undefined;
+    const minutes = Math.round(behindMs / 60_000);
+    return new LatchkeyError(
+      'DENIED_CLOCK_ROLLBACK',
+      `the clock of this node was turned back: it is ${minutes} minutes behind what it was`,
+      { hint: 'set the clock, use NTP' },
+    );
+  }
+
+  #reading(): TimeReading {
+    return { wallMs: this.#clock.nowMs(), bootId: this.#boot, bootTimeMs: this.#clock.monotonicMs() };
+  }
+
+  async #write(): Promise<void> {
+    this.#timeWrittenMs = this.#clock.monotonicMs();
+    await this.#writes.run(FILE, async () => {
+      const state = JSON.stringify(this.#state);
+      const mac = macOf(this.#macKey, state);
+      await writePrivateFile(this.#directory, FILE, JSON.stringify({ state, mac: mac.toString('base64') }));
+    });
+  }
+}
+
+export interface MemoryParts {
+  readonly directory: string;
+  readonly privateKeyPem: string;
+  readonly clock: Clock;
+  /** Fingerprint of this boot. */
+  readonly boot: string;
+  readonly onWriteFailed: (error: unknown) => void;
+}
+
+const EMPTY: NodeState = { revision: 0, place: { sequence: 0, token: '' } };
+
+/** Agreed between the node key and itself, which every key can do that can also open image keys. */
+function macKeyOf(privateKeyPem: string): Buffer {
+  const privateKey = createPrivateKey(privateKeyPem);
+  const secret = diffieHellman({ privateKey, publicKey: createPublicKey(privateKey) });
+  return Buffer.from(hkdfSync('sha256', secret, '', 'latchkey node state', MAC_KEY_BYTES));
+}
+
+function macOf(key: Buffer, state: string): Buffer {
+  return createHmac('sha256', key).update(state).digest();
+}
+
+function readState(text: string | undefined, macKey: Buffer): NodeState | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const { state, mac } = fileSchema.parse(parseJson(text, FILE));
+    const [given, expected] = [Buffer.from(mac, 'base64'), macOf(macKey, state)];
+    if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined;
+    return stateSchema.parse(parseJson(state, FILE));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,76 @@
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { AgentNode } from '../fakes/agent-node.ts';
+import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+import { temporaryDirectory } from '../fakes/temporary-directory.ts';
+
+const WAIT = { timeout: 20_000, interval: 50 };
+
+const directory = temporaryDirectory();
+const nodes: AgentNode[] = [];
+
+afterEach(() => {
+  for (const node of nodes.splice(0)) node.stop();
+});
+
+async function start(keyServer: TestKeyServer): Promise<AgentNode> {
+  const node = await AgentNode.start({ directory: join(directory(), 'n'), keyServer });
+  nodes.push(node);
+  return node;
+}
+
+describe('a key server that was restored from an older copy', () => {
+  test('is refused by the nodes that have seen more, until its operator says so', async () => {
+    const own = await startKeyServer();
+    const addresses = ['--node-listen', own.nodeAddress, '--enroll-listen', own.enrollAddress];
+    const backup = await mkdtemp(join(tmpdir(), 'latchkey-backup-'));
+    let running = own;
+    const restart = async (args: readonly string[] = []) => {
+      running = await startKeyServer({ dataDirectory: own.dataDirectory, args: [...addresses, ...args] });
+    };
+    try {
+      const product = await createSoldProduct(own);
+      const { licenseKey } = await product.sell();
+      const node = await start(own);
+      await node.agent.activate(licenseKey);
+      await node.lease(product.image);
+      await own.stop();
+      await cp(own.dataDirectory, backup, { recursive: true });
+      await restart();
+      const later = await createSoldProduct(running);
+      await later.sell();
+      await vi.waitFor(() => expect(node.agent.watch.state.connected).toBe(true), WAIT);
+      node.stop();
+      const seen = await start(own);
+      await seen.lease(product.image);
+      await running.stop();
+      await rm(own.dataDirectory, { recursive: true });
+      await cp(backup, own.dataDirectory, { recursive: true });
+      await restart();
+      // What it holds it keeps, as in an outage; nothing new is taken from this server.
+      expect((await seen.lease(product.image)).denial).toBeUndefined();
+      await vi.waitFor(() => expect(seen.agent.watch.state.connected).toBe(false), WAIT);
+      seen.stop();
+      const restarted = await start(own);
+      await expect(restarted.lease(product.image)).rejects.toMatchObject({
+        code: 'DENIED_SERVER_ROLLBACK',
+        hint: expect.stringMatching(/--after-restore/u) as string,
+      });
+      await running.stop();
+      await restart(['--after-restore']);
+      await vi.waitFor(
+        async () => expect((await restarted.lease(product.image)).denial).toBeUndefined(),
+        WAIT,
+      );
+      await vi.waitFor(() => expect(restarted.agent.watch.state.connected).toBe(true), WAIT);
+      const actions = (await auditLog(adminClient(running))).map(({ action }) => action);
+      expect(actions).toContain('organization.after-restore');
+    } finally {
+      await running.dispose();
+      await rm(backup, { recursive: true, force: true });
+    }
+  });
+});
