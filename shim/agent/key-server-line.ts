@@ -90,7 +90,7 @@ export class KeyServerLine implements KeyServer {
     const stream = this.#usable().watchRevocations({ afterRevision, position });
     this.#streams.add(stream);
     stream.once('close', () => this.#streams.delete(stream));
-    stream.on('data', ({ serverTimeMs, revision }) => {
+    stream.on('data', ({ serverTimeMs, revision }: WatchRevocationsResponse) => {
       this.#memory.heard(serverTimeMs, revision);
     });
     stream.on('error', (error) => {

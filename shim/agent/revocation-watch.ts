@@ -79,9 +79,9 @@ export class RevocationWatch {
   }
 
   async #keepStreaming(keyServer: KeyServer, signal: AbortSignal): Promise<void> {
-    for (let waitMs = RECONNECT_AFTER_MS; !signal.aborted;) {
+    for (let waitMs = RECONNECT_AFTER_MS; !isOver(signal);) {
       const heard = await this.#streamOnce(keyServer, signal);
-      if (signal.aborted) return;
+      if (isOver(signal)) return;
       if (this.#state.by === 'stream') this.#lost();
       waitMs = heard ? RECONNECT_AFTER_MS : Math.min(RECONNECT_MAX_MS, waitMs * 2);
       await pause(waitMs, signal);
@@ -109,9 +109,9 @@ export class RevocationWatch {
       };
       alive();
       signal.addEventListener('abort', cancel, { once: true });
-      if (signal.aborted) cancel();
+      if (isOver(signal)) cancel();
       stream.on('data', ({ revision, event }: WatchRevocationsResponse) => {
-        if (signal.aborted) return;
+        if (isOver(signal)) return;
         // A key server that has forgotten what it has said must not be believed; the next opening says so.
         if (revision < this.#state.revision) {
           cancel();
@@ -124,7 +124,7 @@ export class RevocationWatch {
       });
       // 'error' is followed by 'close'.
       stream.on('error', (error) => {
-        if (!signal.aborted) this.#failed(keyServer.explain(error));
+        if (!isOver(signal)) this.#failed(keyServer.explain(error));
       });
       stream.once('close', () => {
         clearTimeout(timer);
@@ -138,17 +138,17 @@ export class RevocationWatch {
     let waitMs = WATCH_POLL_EVERY_MS;
     for (;;) {
       await pause(waitMs * (0.75 + this.#random() / 2), signal);
-      if (signal.aborted) return;
+      if (isOver(signal)) return;
       if (this.#state.by === 'stream') {
         waitMs = WATCH_POLL_EVERY_MS;
         continue;
       }
       try {
         const answer = await keyServer.listChanges(this.#state.revision);
-        if (!signal.aborted) this.#takeAnswer(answer);
+        if (!isOver(signal)) this.#takeAnswer(answer);
         waitMs = WATCH_POLL_EVERY_MS;
       } catch (error) {
-        if (signal.aborted) return;
+        if (isOver(signal)) return;
         if (this.#state.by === 'poll') this.#lost();
         this.#failed(toLatchkeyError(error));
         waitMs = Math.min(WATCH_POLL_MAX_MS, waitMs * 2);
@@ -186,6 +186,11 @@ function pause(durationMs: number, signal: AbortSignal): Promise<void> {
     };
     const timer = setTimeout(done, durationMs);
     signal.addEventListener('abort', done, { once: true });
-    if (signal.aborted) done();
+    if (isOver(signal)) done();
   });
+}
+
+/** A call, because the compiler takes a property that it has looked at for unchanged across an await. */
+function isOver(signal: AbortSignal): boolean {
+  return signal.aborted;
 }
