@@ -176,3 +176,36 @@ describe.each(CASES)('plaintext in the store $kind', ({ kind, settings, fileSyst
     });
   });
 });
+
+describe.each(CASES)('the end of an agent that drops at shutdown, with $kind', ({ kind, settings }) => {
+  const skipReason = siteSkipReason() ?? storeSkipReason(kind);
+
+  test.skipIf(skipReason !== undefined)(
+    skipReason ?? 'takes nothing from a running container, and leaves nothing without one',
+    async () => {
+      const gated = await GatedSite.start({ agentSettings: { ...settings, drop_at_shutdown: true } });
+      try {
+        await gated.activate();
+        await gated.site.cri.pullImage(gated.image);
+        const pod = await gated.site.cri.runPod('running', gated.image);
+        const { memoryDirectory } = gated.site.agent.paths;
+        await gated.site.agent.stop();
+        const { output } = await gated.site.cri.execSync(pod.containerId, [
+          '/bin/busybox',
+          'cat',
+          '/app/one.txt',
+        ]);
+        expect(output).toContain(SECRET);
+        await gated.site.agent.start();
+        await gated.site.cri.removePod(pod.sandboxId);
+        expect(await filesContaining([memoryDirectory], SECRET, 'mounts')).not.toEqual([]);
+        await gated.site.agent.stop();
+        expect(await filesContaining([gated.site.directory], SECRET, 'mounts')).toEqual([]);
+        expect(readFileSync('/proc/self/mounts', 'utf8')).not.toContain(`${memoryDirectory} `);
+        expect(existsSync(join(gated.site.agent.stateDirectory, 'plaintext.volume'))).toBe(false);
+      } finally {
+        await gated.stop();
+      }
+    },
+  );
+});
