@@ -111,6 +111,9 @@ export interface AgentPaths {
   readonly agentSocket: string;
   readonly snapshotterSocket: string;
   readonly processorSocket: string;
+  /** What podman and CRI-O run before each start, in the mode `hook`. */
+  readonly hookProgram: string;
+  readonly hookSocket: string;
 }
 
 /** Where the agent keeps what, from its two directories. */
@@ -126,6 +129,8 @@ export function agentPaths(stateDirectory: string, runtimeDirectory: string): Ag
     agentSocket: join(runtimeDirectory, 'agent.sock'),
     snapshotterSocket: join(runtimeDirectory, 'snapshotter.sock'),
     processorSocket: join(runtimeDirectory, 'processor.sock'),
+    hookProgram: join(stateDirectory, 'latchkey-hook'),
+    hookSocket: join(runtimeDirectory, 'hook.sock'),
   };
 }
 

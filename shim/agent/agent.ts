@@ -29,12 +29,13 @@ import { LeaseRenewal } from './lease-renewal.ts';
 import { ANY_IMAGE } from './lease.ts';
 import { LicensedImages } from './licensed-images.ts';
 import type { Machine } from './machine.ts';
+import type { NodeMode } from './node-mode.ts';
 import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { type Activated, NodeMembership } from './node-membership.ts';
 import { OverlaySweeper } from './overlay-sweeper.ts';
 import { PlaintextDropper } from './plaintext.ts';
-import type { PlaintextHolder } from './plaintext-holder.ts';
+import { NO_PLAINTEXT, type PlaintextHolder } from './plaintext-holder.ts';
 import { RefusedLicenses, isRefusal } from './refused-licenses.ts';
 import { RevocationWatch } from './revocation-watch.ts';
 import { Standings } from './standing.ts';
@@ -143,13 +144,17 @@ export class Agent {
     const { containerd, snapshotter, keeper, leases, refused } = this;
     const standings = new Standings({ leases, images, refused });
     const { idleDropAfterMs, stopGraceMs } = config;
-    this.plaintext =
-      config.mode === 'sweep'
-        ? new OverlaySweeper({ containerd, index, standings, clock })
-        : new PlaintextDropper({
-            ...{ containerd, snapshotter, keeper, standings, clock, idleDropAfterMs },
-            mountedSnapshots: async () => mountedSnapshots(await readMounts(), store.directory),
-          });
+    const holders: Readonly<Record<NodeMode, () => PlaintextHolder>> = {
+      snapshotter: () =>
+        new PlaintextDropper({
+          ...{ containerd, snapshotter, keeper, standings, clock, idleDropAfterMs },
+          mountedSnapshots: async () => mountedSnapshots(await readMounts(), store.directory),
+        }),
+      'runtime-class': () => holders.snapshotter(),
+      sweep: () => new OverlaySweeper({ containerd, index, standings, clock }),
+      hook: () => NO_PLAINTEXT,
+    };
+    this.plaintext = holders[config.mode]();
     this.#enforcement = new Enforcement({
       ...{ containerd, leases, images, refused, standings, clock, stopGraceMs },
       plaintext: this.plaintext,

@@ -17,14 +17,17 @@ import { choosePlaintextStore } from '../snapshotter/store-choice.ts';
 import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfig } from './agent-config.ts';
 import { agentService } from './agent-service.ts';
 import { Agent } from './agent.ts';
+import { type HookServer, serveHooks } from './hook-endpoint.ts';
 import { bootClock, readMachine } from './machine.ts';
 import { dropAtShutdown } from './shutdown-drop.ts';
 import { type KeyProviderSocket, serveKeyProvider } from './key-provider-socket.ts';
 import { keyProviderHandlers } from './key-provider.ts';
 import { servesSnapshots } from './node-mode.ts';
+import { nodePlatform } from './node-platform.ts';
 import { serveProcessors } from './processor-endpoint.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { installProcessor } from './processor-install.ts';
+import { StartHook } from './start-hook.ts';
 import { WorkerPool } from './worker-pool.ts';
 
 const PRIVATE_DIRECTORY_MODE = 0o700;
@@ -61,11 +64,6 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   if (process.getuid?.() !== 0) {
     throw new LatchkeyError('CONFIG_INVALID', 'the agent must run as root', {
       hint: 'it mounts container filesystems; start it with sudo or as a system service',
-    });
-  }
-  if (config.mode === 'hook') {
-    throw new LatchkeyError('CONFIG_INVALID', `the mode ${config.mode} is not in this version yet`, {
-      hint: "set mode to 'snapshotter'",
     });
   }
   await prepareDirectories(paths);
@@ -105,6 +103,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   if (isSnapshotter) await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
   const keyProvider = await startKeyProvider(config, agent, log);
+  const hooks = config.mode === 'hook' ? await startHooks(config, agent, log) : undefined;
   log.info(
     { nodeId: agent.identity?.nodeId, runtimeDirectory: paths.runtimeDirectory, processor: processor.kind },
     'agent ready',
@@ -112,6 +111,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   await untilSignal();
   log.info('agent stopping');
   processors.close();
+  hooks?.close();
   await keyProvider?.close();
   await drain(server);
   if (config.dropAtShutdown && agent.plaintext instanceof PlaintextDropper) {
@@ -134,6 +134,21 @@ async function drain(server: Server): Promise<void> {
     });
   });
   clearTimeout(timer);
+}
+
+async function startHooks({ paths, processor }: AgentConfig, agent: Agent, log: Logger): Promise<HookServer> {
+  const { hookProgram, hookSocket } = paths;
+  // The hook says and waits for the same as a stream processor.
+  const places = { processorProgram: hookProgram, processorSocket: hookSocket };
+  const { executable } = await installProcessor(processor, places);
+  const hook = new StartHook(agent.leases, nodePlatform(process.arch));
+  return serveHooks(hookSocket, {
+    programPath: executable,
+    authorize: (state) => hook.authorize(state),
+    onRefused: (error) => {
+      log.warn({ error: error.line }, 'start refused');
+    },
+  });
 }
 
 /** Off unless configured: what its callers decrypt is outside the gate. */
@@ -183,7 +198,7 @@ async function refuseSecondAgent(socketPath: string): Promise<void> {
       hint: 'stop it, or give this one its own runtime_directory',
     });
   }
-  for (const name of ['agent.sock', 'snapshotter.sock', 'processor.sock']) {
+  for (const name of ['agent.sock', 'snapshotter.sock', 'processor.sock', 'hook.sock']) {
     await rm(join(dirname(socketPath), name), { force: true });
   }
 }

@@ -35,3 +35,11 @@ export interface PlaintextHolder {
   /** Drops everything that no running container stands on. */
   dropUnused(): Promise<DropResult>;
 }
+
+/** Of the mode `hook`: podman's storage is not ours to clear. */
+export const NO_PLAINTEXT: PlaintextHolder = {
+  running: () => Promise.resolve([]),
+  chains: () => Promise.resolve([]),
+  sweep: () => Promise.resolve({ dropped: 0, kept: 0 }),
+  dropUnused: () => Promise.resolve({ dropped: 0, kept: 0 }),
+};

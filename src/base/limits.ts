@@ -176,6 +176,9 @@ export const MAX_PROVIDER_STDERR_BYTES = 64 * KIBIBYTE;
 /** ... and this much of it is shown. */
 export const MAX_PROVIDER_REASON_CHARACTERS = 2 * KIBIBYTE;
 
+/** The state that a container runtime hands to its hooks: an id, paths and the container's annotations. */
+export const MAX_HOOK_STATE_BYTES = MEBIBYTE;
+
 /** The JSON payload containerd hands to a stream processor: one descriptor with its annotations. */
 export const MAX_PROCESSOR_PAYLOAD_BYTES = MEBIBYTE;
 

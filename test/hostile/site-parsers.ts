@@ -26,6 +26,7 @@ import { parseAgentConfig } from '../../shim/agent/agent-config.ts';
 import { imageLayers, parseImageManifest } from '../../shim/agent/encrypted-image.ts';
 import { releaseVerificationKey } from '../../shim/agent/lease-statement.ts';
 import { leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
+import { parseHookState } from '../../shim/agent/stored-image.ts';
 import { payloadLayerDigest } from '../../shim/agent/processor-payload.ts';
 import { parseContainerdVersion } from '../../shim/install/containerd-config.ts';
 import { extractionChainId, parseKey } from '../../shim/snapshotter/snapshot.ts';
@@ -35,6 +36,14 @@ import { encryptedImage, imgcryptPayload } from '../fakes/encrypted-image.ts';
 import { type HostileParser, bytesParser, textParser } from './hostile-parser.ts';
 
 const DIGEST = digestOf('x');
+const CONTAINER_ID = 'ab'.repeat(32);
+const PODMAN_STATE = {
+  ociVersion: '1.0.2',
+  id: CONTAINER_ID,
+  status: 'creating',
+  bundle: `/var/lib/containers/storage/overlay-containers/${CONTAINER_ID}/userdata`,
+  annotations: { 'io.container.manager': 'libpod' },
+};
 const { subtle } = webcrypto;
 const nodeKeys = await subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
 const nodeRequest = await Pkcs10CertificateRequestGenerator.create({
@@ -190,6 +199,20 @@ export const SITE_PARSERS: readonly HostileParser[] = [
       payloadLayerDigest(
         Any.encode({ typeUrl: 'io.containerd.ocicrypt.v1.Payload', value: Buffer.from(value) }).finish(),
       ),
+  ),
+  bytesParser(
+    'shim/agent/stored-image.ts',
+    'parseHookState',
+    [
+      Buffer.from(JSON.stringify(PODMAN_STATE)),
+      Buffer.from(
+        JSON.stringify({
+          ...PODMAN_STATE,
+          annotations: { 'io.kubernetes.cri-o.MountPoint': '/var/lib/containers/storage/overlay/ab/merged' },
+        }),
+      ),
+    ],
+    parseHookState,
   ),
   textParser(
     'shim/install/containerd-config.ts',

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { openLayout } from '#src/store/layout.ts';
+import type { AgentConfigFile } from '../../shim/agent/agent-config.ts';
 import { LabContainerd } from '../../lab/containerd.ts';
 import { writeImage } from '../../lab/image-builder.ts';
 import { type PeerTool, peerTool, peerToolsSkipReason } from '../../lab/peer-tools.ts';
@@ -36,10 +37,10 @@ export class ProviderSite {
     this.socket = socket;
   }
 
-  static async start(): Promise<ProviderSite> {
+  static async start(settings: Partial<AgentConfigFile> = {}): Promise<ProviderSite> {
     const directory = await mkdtemp(join(tmpdir(), 'lk-p-'));
     const socket = join(directory, 'key-provider.sock');
-    const gated = await GatedSite.start({ agentSettings: { key_provider: { socket } } });
+    const gated = await GatedSite.start({ agentSettings: { key_provider: { socket }, ...settings } });
     const site = new ProviderSite(gated, directory, socket);
     const program = { path: process.execPath, args: [LATCHKEY, 'keyprovider', '--socket', socket] };
     await site.#configure('cmd', { cmd: program });
