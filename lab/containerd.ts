@@ -43,6 +43,8 @@ export interface LabContainerdOptions {
   readonly streamProcessors?: TomlTable;
   /** Reference of the image that pod sandboxes run. */
   readonly sandboxImage: string;
+  /** True to start it with the `config.toml` that is in its directory. */
+  readonly keepsConfiguration?: boolean;
   /** Debian 12's, which is installed, unless another is named. */
   readonly version?: ContainerdVersion;
   /** 2.x: CRI pulls through the transfer service. */
@@ -71,7 +73,8 @@ export class LabContainerd {
     const { directory } = this.#options;
     await mkdir(directory, { recursive: true, mode: 0o700 });
     const configPath = join(directory, 'config.toml');
-    await writeFile(configPath, stringify(await this.#configuration()));
+    if (this.#options.keepsConfiguration !== true)
+      await writeFile(configPath, stringify(await this.#configuration()));
     const log = openSync(join(directory, 'containerd.log'), 'a');
     this.#process = spawn(this.#program('containerd'), ['--config', configPath], {
       stdio: ['ignore', log, log],

@@ -17,6 +17,12 @@ import { callUnary } from '#src/wire/unary.ts';
 /** containerd answers from local state; longer means it hangs. Unpacking a layer has its own limit. */
 const CALL_TIMEOUT_MS = 10_000;
 
+/**
+ * The agent is started before containerd, and outlives it. gRPC would wait up to two minutes before it looks at the socket
+ * again, and refuse every start until then; looking costs nothing on the same machine.
+ */
+const RECONNECT = { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 250 };
+
 const CLIENTS = {
   containers: ContainersClient,
   content: ContentClient,
@@ -43,6 +49,7 @@ export class ContainerdConnection {
       // containerd's server insists on a host-like authority, which a socket path is not.
       'grpc.default_authority': 'localhost',
       'grpc.max_receive_message_length': -1,
+      ...RECONNECT,
     };
     const entries = Object.entries(CLIENTS).map(([name, ClientClass]) => [
       name,
