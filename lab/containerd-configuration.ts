@@ -70,3 +70,10 @@ export function pullingOverTransfer(configuration: TomlTable): TomlTable {
   const images = { ...plugins[CRI_IMAGES], use_local_image_pull: false, disable_snapshot_annotations: true };
   return { ...configuration, plugins: { ...plugins, [CRI_IMAGES]: images } };
 }
+
+/** Pure: the configuration of a 2.x whose CRI pulls by itself: only then does it hand a decoder what it needs. */
+export function pullingLocally(configuration: TomlTable): TomlTable {
+  const plugins = configuration['plugins'] as Readonly<Record<string, TomlTable>>;
+  const images = { ...plugins[CRI_IMAGES], use_local_image_pull: true };
+  return { ...configuration, plugins: { ...plugins, [CRI_IMAGES]: images } };
+}

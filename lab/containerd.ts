@@ -13,7 +13,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { ContainerdConnection } from '../shim/containerd/connection.ts';
 import type { NodeMode } from '../shim/agent/node-mode.ts';
 import { type TomlTable, withLatchkey } from '../shim/install/containerd-config.ts';
-import { labConfiguration, pullingOverTransfer } from './containerd-configuration.ts';
+import { labConfiguration, pullingLocally, pullingOverTransfer } from './containerd-configuration.ts';
 import {
   type ContainerdVersion,
   INSTALLED_CONTAINERD,
@@ -168,7 +168,9 @@ export class LabContainerd {
       sandboxImage,
     });
     if (agent === undefined) {
-      return streamProcessors === undefined ? base : { ...base, stream_processors: streamProcessors };
+      if (streamProcessors === undefined) return base;
+      const stock = { ...base, stream_processors: streamProcessors };
+      return configurationVersionOf(this.versionName) === 3 ? pullingLocally(stock) : stock;
     }
     const configuration = withLatchkey(base, {
       containerdVersion: await this.version(),
