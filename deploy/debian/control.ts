@@ -4,6 +4,7 @@ import type { Architecture } from '../executable/node-binary.ts';
 
 export const PACKAGE = 'latchkey-node';
 
+const MAINTAINER = 'Latchkey maintainers <maintainers@latchkey.example>';
 const DEBIAN_ARCHITECTURE: Readonly<Record<Architecture, string>> = { x64: 'amd64', arm64: 'arm64' };
 
 /** The newest versions of the C and C++ libraries that Node's executable names; a test reads them from it. */
@@ -29,10 +30,11 @@ export function controlFile(version: string, architecture: Architecture, install
   return `Package: ${PACKAGE}
 Version: ${debianVersion(version)}
 Architecture: ${debianArchitecture(architecture)}
-Maintainer: Latchkey maintainers <maintainers@latchkey.example>
+Maintainer: ${MAINTAINER}
 Installed-Size: ${installedKibibytes}
 Depends: ${DEPENDS}
 Recommends: containerd | containerd.io
+Suggests: erofs-utils, gocryptfs
 Section: admin
 Priority: optional
 Description: container images that run only with a license
@@ -66,7 +68,8 @@ fi
   prerm: `#!/bin/sh
 set -e
 if [ "$1" = remove ] && grep -qs latchkey "$DPKG_ROOT/etc/containerd/config.toml"; then
-  echo "latchkey-node: containerd is still set up for the agent, and starts nothing on it now; 'latchkey node uninstall' comes before the removal"
+  echo "latchkey-node: containerd is still set up for the agent, and starts nothing without it;" \\
+    "'latchkey node uninstall' comes before the removal"
 fi
 if [ "$1" = remove ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then
   systemctl stop ${NODE_SERVICE} || true
@@ -76,10 +79,10 @@ fi
 set -e
 if [ "$1" = purge ]; then
   state="$DPKG_ROOT/var/lib/latchkey/node"
-  # The plaintext store, if it is still mounted.
-  if [ -d "$state/plaintext" ] && mountpoint -q "$state/plaintext"; then
-    umount "$state/plaintext" || umount --lazy "$state/plaintext"
-  fi
+  # Plaintext that is still mounted, the innermost first.
+  awk -v below="$state/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r point; do
+    umount "$point" || umount --lazy "$point"
+  done
   rm -rf --one-file-system "$state" "$DPKG_ROOT/run/latchkey"
   # What the operator has written stays.
   rmdir --ignore-fail-on-non-empty "$DPKG_ROOT/var/lib/latchkey" "$DPKG_ROOT/etc/latchkey" 2>/dev/null || true
@@ -90,6 +93,17 @@ fi
 `,
 };
 
+/** The changelog in Debian's form: it only says where ours is. */
+export function changelogFile(version: string, timeSeconds: number): string {
+  const date = new Date(timeSeconds * 1000).toUTCString().replace('GMT', '+0000');
+  return `${PACKAGE} (${debianVersion(version)}) unstable; urgency=medium
+
+  * See CHANGELOG.md.gz in this directory.
+
+ -- ${MAINTAINER}  ${date}
+`;
+}
+
 /** debian/copyright (machine-readable format 1.0). */
 export function copyrightFile(license: string): string {
   return `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -99,7 +113,7 @@ Comment: The executable contains Node.js and npm packages. Each is named in
  directory.
 
 Files: *
-Copyright: the Latchkey authors
+Copyright: 2026 the Latchkey authors
 License: ${license}
 
 License: ${license}

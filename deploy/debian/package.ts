@@ -17,7 +17,14 @@ import { dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import type { Architecture } from '../executable/node-binary.ts';
-import { MAINTAINER_SCRIPTS, PACKAGE, controlFile, copyrightFile, packageFileName } from './control.ts';
+import {
+  MAINTAINER_SCRIPTS,
+  PACKAGE,
+  changelogFile,
+  controlFile,
+  copyrightFile,
+  packageFileName,
+} from './control.ts';
 
 const DIRECTORY_MODE = 0o755;
 const FILE_MODE = 0o644;
@@ -69,7 +76,8 @@ async function writeTree(root: string, contents: PackageContents): Promise<void>
   const files: Record<string, string | Buffer> = {
     [join('usr', 'lib', 'systemd', 'system', contents.unit.name)]: contents.unit.text,
     [join(documentation, 'copyright')]: copyrightFile(contents.license),
-    [join(documentation, 'changelog.gz')]: compressed(contents.changelog),
+    [join(documentation, 'changelog.gz')]: compressed(changelogFile(contents.version, contents.timeSeconds)),
+    [join(documentation, 'CHANGELOG.md.gz')]: compressed(contents.changelog),
     [join(documentation, 'sbom.cdx.json.gz')]: compressed(contents.billOfMaterials),
     [join(documentation, 'third-party-licenses.gz')]: compressed(contents.licenseTexts),
     [join(documentation, 'examples', 'node.toml')]: contents.exampleConfiguration,

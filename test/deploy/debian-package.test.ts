@@ -205,7 +205,13 @@ describe.skipIf(skipReason !== undefined)(`the Debian package ${skipReason ?? ''
     expect(existsSync(join(state(), 'snapshots.db'))).toBe(true);
     await expectAlive();
 
+    // What an agent leaves behind that was killed.
+    for (const path of ['plaintext', 'plaintext/layers']) {
+      await mkdir(join(state(), path), { recursive: true });
+      await run('mount', ['-t', 'tmpfs', 'tmpfs', join(state(), path)]);
+    }
     expect(await root.dpkg('--purge', 'latchkey-node')).toMatchObject({ status: 0 });
+    expect(await readFile('/proc/self/mounts', 'utf8')).not.toContain(state());
     expect(existsSync(state())).toBe(false);
     expect(await readFile(root.path('etc/latchkey/node.toml'), 'utf8')).toContain('operator');
     expect((await root.dpkg('--list', 'latchkey-node')).output).not.toContain('ii  latchkey-node');

@@ -131,6 +131,24 @@ describe('a journal that cannot be used', () => {
     expect(() => openJournal(path())).toThrow(expect.objectContaining({ code: 'STATE_DAMAGED' }));
   });
 
+  test('of schema 1, as the first version wrote it for a running container, gives all of its snapshots', () => {
+    copyFileSync(join(import.meta.dirname, '..', '..', 'vectors', 'snapshot-journal-1.db'), path());
+    const journal = openJournal(path());
+    const snapshots = journal.all();
+    expect(snapshots.map(({ kind, store }) => `${kind} ${store}`)).toEqual([
+      ...['committed disk', 'committed memory', 'committed memory'],
+      ...['active disk', 'active memory'],
+    ]);
+    const gatedOnes = snapshots.filter(({ gate }) => gate !== null);
+    expect(gatedOnes.map(({ layer }) => layer?.namespace)).toEqual(['k8s.io', 'k8s.io']);
+    const [container] = snapshots.slice(-1);
+    expect(container?.labels).toEqual({ 'latchkey/admitted': 'true' });
+    expect(journal.children(gatedOnes.at(-1)!.key)).toEqual([container]);
+    const added = journal.insert(gated);
+    expect(added.id).toBeGreaterThan(container!.id);
+    journal.close();
+  });
+
   test('in a directory that is not there is refused', () => {
     expect(() => openJournal(join(directory(), 'nothing', 'snapshots.db'))).toThrow(
       expect.objectContaining({ code: 'STATE_DAMAGED' }),
