@@ -45,7 +45,7 @@ export async function buildNodePackage(contents: NodePackage, directory: string)
   );
 }
 
-/** Of the last commit, so that the same sources give the same package. */
+/** Of the last commit: when it was built says nothing of what is in it. */
 async function sourceTimeSeconds(): Promise<number> {
   const log = promisify(execFile)('git', ['log', '-1', '--format=%ct'], { cwd: ROOT });
   return log.then(

@@ -37,7 +37,7 @@ export async function buildExecutable(
   }
 }
 
-/** With paths from the directory, since they stand in the blob: the same sources give the same executable everywhere. */
+/** With paths from the directory, since they stand in the blob and in stack traces. Compiled code differs from build to build. */
 async function writeBlob(
   bundle: ExecutableBundle,
   directory: string,
