@@ -21,7 +21,7 @@ describeOnEachContainerd('the mode sweep', (containerd) => {
   /** A container that stays, made without pulling. */
   async function startWithCtr(id: string): Promise<string> {
     const { status, output } = await gated.ctr('run', '--detach', '--net-host', gated.image, id);
-    // containerd 1.6 may be collecting the base that nothing held any more; that has nothing to do with us.
+    // With the layers above it the plain base may be collected too, in just this moment; a client tries again.
     if (output.includes('does not exist: not found')) return startWithCtr(id);
     return status === 0 ? 'started' : output;
   }
