@@ -7,9 +7,9 @@ import { decryptStream, readHead } from './layer-stream.ts';
 
 function run(job: DecryptJob): DecryptResult {
   try {
-    if (job.kind === 'head') return { kind: 'head', head: readHead(job.input) };
+    if (job.kind === 'head') return { kind: 'head', head: readHead(job.input, job.progress) };
     const decryptor = new LayerDecryptor(job.key, { mac: job.mac });
-    return { kind: 'decrypted', sizeBytes: decryptStream(job.input, job.output, job.head, decryptor) };
+    return { kind: 'decrypted', sizeBytes: decryptStream(job, job.head, decryptor, job.progress) };
   } catch (error) {
     const gone = systemErrorCode(error) === 'EPIPE';
     const known = gone

@@ -7,16 +7,20 @@ import { readSync, writeSync } from 'node:fs';
 import { systemErrorCode } from '#src/base/errors.ts';
 import { HELD_BACK_BYTES, LAYER_HEAD_BYTES, PIPE_CHUNK_BYTES } from '#src/base/limits.ts';
 import type { LayerDecryptor } from '#src/crypto/layer-cipher.ts';
+import { type ProgressCells, noteProgress, requireNotGivenUp } from './layer-progress.ts';
 
 /** Wait after EAGAIN: somebody who shares the pipe has made it non-blocking. */
 const RETRY_MS = 1;
 
-/** Reads the head by which a layer is known: LAYER_HEAD_BYTES, or all of a shorter layer. */
-export function readHead(input: number): Buffer {
+/**
+ * Reads the head by which a layer is known: LAYER_HEAD_BYTES, or all of a shorter layer.
+ * @throws LatchkeyError NET_TIMEOUT when it has been given up
+ */
+export function readHead(input: number, progress: ProgressCells): Buffer {
   const head = Buffer.alloc(LAYER_HEAD_BYTES);
   let length = 0;
   while (length < head.length) {
-    const count = readSome(input, head, length);
+    const count = readSome(input, head, length, progress);
     if (count === 0) break;
     length += count;
   }
@@ -27,13 +31,13 @@ export function readHead(input: number): Buffer {
  * Decrypts from one file descriptor to another.
  * @param head what has been read already
  * @returns bytes of plaintext
- * @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED before the tail is written
+ * @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED before the tail is written, NET_TIMEOUT when it has been given up
  */
 export function decryptStream(
-  input: number,
-  output: number,
+  { input, output }: { readonly input: number; readonly output: number },
   head: Uint8Array,
   decryptor: LayerDecryptor,
+  progress: ProgressCells,
 ): number {
   const chunk = Buffer.allocUnsafe(PIPE_CHUNK_BYTES);
   const held: Buffer[] = [];
@@ -50,18 +54,17 @@ export function decryptStream(
       [oldest] = held
     ) {
       const { length } = oldest;
-      writeAll(output, oldest);
+      writeAll(output, oldest, progress);
       held.shift();
       heldBytes -= length;
       release(oldest);
     }
   };
   if (head.length > 0) take(head);
-  for (let count = readSome(input, chunk, 0); count > 0; count = readSome(input, chunk, 0)) {
-    take(chunk.subarray(0, count));
-  }
+  const read = (): number => readSome(input, chunk, 0, progress);
+  for (let count = read(); count > 0; count = read()) take(chunk.subarray(0, count));
   decryptor.verify();
-  for (const rest of held) writeAll(output, rest);
+  for (const rest of held) writeAll(output, rest, progress);
   return totalBytes;
 }
 
@@ -72,28 +75,32 @@ function release(bytes: Buffer): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === bytes.length) buffer.transfer(0);
 }
 
-function readSome(input: number, into: Buffer, offset: number): number {
+function readSome(input: number, into: Buffer, offset: number, progress: ProgressCells): number {
   for (;;) {
     try {
-      return readSync(input, into, offset, into.length - offset, null);
+      const count = readSync(input, into, offset, into.length - offset, null);
+      noteProgress(progress);
+      return count;
     } catch (error) {
       if (systemErrorCode(error) !== 'EAGAIN') throw error;
-      pause();
+      pause(progress);
     }
   }
 }
 
-function writeAll(output: number, bytes: Uint8Array): void {
+function writeAll(output: number, bytes: Uint8Array, progress: ProgressCells): void {
   for (let written = 0; written < bytes.length;) {
     try {
       written += writeSync(output, bytes, written, bytes.length - written);
+      noteProgress(progress);
     } catch (error) {
       if (systemErrorCode(error) !== 'EAGAIN') throw error;
-      pause();
+      pause(progress);
     }
   }
 }
 
-function pause(): void {
+function pause(progress: ProgressCells): void {
+  requireNotGivenUp(progress);
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_MS);
 }

@@ -8,8 +8,10 @@ import { type Server, type Socket, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { PROCESSOR_EXIT_TIMEOUT_MS, PROCESSOR_HELLO_TIMEOUT_MS } from '#src/base/limits.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { KeyGrant, KeyGrantor } from './key-grant.ts';
+import { newProgress, watchProgress } from './layer-progress.ts';
 import { type ProcessorFiles, isAlive, openProcessorFiles } from './processor-files.ts';
 import { payloadLayerDigest } from './processor-payload.ts';
 import type { WorkerPool } from './worker-pool.ts';
@@ -26,6 +28,8 @@ export interface ProcessorEndpointParts {
   readonly grantor: Pick<KeyGrantor, 'grant'>;
   /** The only executable that is served. */
   readonly programPath: string;
+  /** How long a layer may stand still; default = LAYER_STALL_TIMEOUT_MS. */
+  readonly stallTimeoutMs?: number;
   readonly onLayer: (outcome: {
     digest: Digest | undefined;
     sizeBytes: number;
@@ -39,7 +43,9 @@ export interface ProcessorEndpointParts {
 export async function serveProcessors(socketPath: string, parts: ProcessorEndpointParts): Promise<Server> {
   const server = createServer((socket) => {
     socket.on('error', () => socket.destroy());
+    socket.setTimeout(PROCESSOR_HELLO_TIMEOUT_MS, () => socket.destroy());
     socket.once('data', (data) => {
+      socket.setTimeout(0);
       void serve(socket, data, parts);
     });
   });
@@ -80,20 +86,36 @@ async function decrypt(
   onGrant: (grant: KeyGrant) => void,
 ): Promise<number> {
   return parts.pool.lend(async (run) => {
-    const identified = await run({ kind: 'head', input: files.input.fd });
-    if (identified.kind !== 'head') throw failure(identified);
-    const grant = await parts.grantor.grant(identified.head, hint);
-    onGrant(grant);
-    const result = await run({
-      kind: 'decrypt',
-      input: files.input.fd,
-      output: files.output.fd,
-      head: identified.head,
-      key: grant.key,
-      mac: grant.mac,
-    });
-    if (result.kind !== 'decrypted') throw failure(result);
-    return result.sizeBytes;
+    const progress = newProgress();
+    let isAtWork = false;
+    const runWatched: typeof run = async (job) => {
+      isAtWork = true;
+      try {
+        return await run(job);
+      } finally {
+        isAtWork = false;
+      }
+    };
+    const endWatch = watchProgress(progress, files, () => isAtWork, parts.stallTimeoutMs);
+    try {
+      const identified = await runWatched({ kind: 'head', input: files.input.fd, progress });
+      if (identified.kind !== 'head') throw failure(identified);
+      const grant = await parts.grantor.grant(identified.head, hint);
+      onGrant(grant);
+      const result = await runWatched({
+        kind: 'decrypt',
+        input: files.input.fd,
+        output: files.output.fd,
+        head: identified.head,
+        key: grant.key,
+        mac: grant.mac,
+        progress,
+      });
+      if (result.kind !== 'decrypted') throw failure(result);
+      return result.sizeBytes;
+    } finally {
+      await endWatch();
+    }
   });
 }
 
@@ -117,7 +139,8 @@ async function refuse(
   }
   await close(files.input, files.messages);
   socket.end(Buffer.of(EXIT_FAILED));
-  while (await isAlive(processId)) await sleep(POLL_MS);
+  const deadlineMs = performance.now() + PROCESSOR_EXIT_TIMEOUT_MS;
+  while (performance.now() < deadlineMs && (await isAlive(processId))) await sleep(POLL_MS);
   await sleep(HOLD_OUTPUT_MS);
   await close(files.output);
 }

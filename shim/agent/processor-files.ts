@@ -4,8 +4,15 @@
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { constants } from 'node:fs';
-import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_PROCESSOR_PAYLOAD_BYTES } from '#src/base/limits.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import {
+  MAX_PROCESSOR_PAYLOAD_BYTES,
+  PIPE_CHUNK_BYTES,
+  PROCESSOR_HELLO_TIMEOUT_MS,
+} from '#src/base/limits.ts';
+
+const POLL_MS = 5;
 
 export interface ProcessorFiles {
   readonly input: FileHandle;
@@ -59,14 +66,33 @@ async function readPayload(processId: number): Promise<Buffer | undefined> {
   const path = `/proc/${processId}/fd/3`;
   const status = await stat(path).catch(() => undefined);
   if (status?.isFIFO() !== true) return undefined;
-  const handle = await open(path, constants.O_RDONLY);
-  const chunks: Buffer[] = [];
-  // One byte more than it may have tells that it is too long; the rest is not waited for.
-  for await (const chunk of handle.createReadStream({ end: MAX_PROCESSOR_PAYLOAD_BYTES })) {
-    chunks.push(chunk as Buffer);
+  // Not waiting in a read: as many threads as Node has for files could be lost to pipes that nobody writes to.
+  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    return await readAll(handle, MAX_PROCESSOR_PAYLOAD_BYTES);
+  } finally {
+    await handle.close();
   }
-  const payload = Buffer.concat(chunks);
-  return payload.length <= MAX_PROCESSOR_PAYLOAD_BYTES ? payload : undefined;
+}
+
+/** What a pipe has until its end; undefined when that is too much or does not come. */
+async function readAll(pipe: FileHandle, maxBytes: number): Promise<Buffer | undefined> {
+  const deadlineMs = performance.now() + PROCESSOR_HELLO_TIMEOUT_MS;
+  const chunk = Buffer.allocUnsafe(PIPE_CHUNK_BYTES);
+  const chunks: Buffer[] = [];
+  for (let length = 0; length <= maxBytes;) {
+    try {
+      const { bytesRead } = await pipe.read(chunk);
+      if (bytesRead === 0) return Buffer.concat(chunks);
+      chunks.push(Buffer.from(chunk.subarray(0, bytesRead)));
+      length += bytesRead;
+    } catch (error) {
+      if (systemErrorCode(error) !== 'EAGAIN') throw error;
+      if (performance.now() > deadlineMs) return undefined;
+      await sleep(POLL_MS);
+    }
+  }
+  return undefined;
 }
 
 /** True while the process exists and has not been reaped. */

@@ -204,6 +204,15 @@ export const WATCH_POLL_EVERY_MS = 2 * SECOND_MS;
 export const WATCH_POLL_MAX_MS = 30 * SECOND_MS;
 /** How long a start may wait for the key server; kubelet's own limit for a CRI call is 2 minutes. */
 export const KEY_SERVER_CALL_TIMEOUT_MS = 5 * SECOND_MS;
+/**
+ * A layer of which no byte comes or goes for this long is given up, or its worker thread would be lost: containerd reads
+ * it from its own store and writes it to memory, and waits for nobody.
+ */
+export const LAYER_STALL_TIMEOUT_MS = 2 * MINUTE_MS;
+/** A stream processor says who it is at once, and containerd has its payload ready. */
+export const PROCESSOR_HELLO_TIMEOUT_MS = 20 * SECOND_MS;
+/** An answered processor exits at once; one that does not is stuck, and its output is not kept for ever. */
+export const PROCESSOR_EXIT_TIMEOUT_MS = 20 * SECOND_MS;
 /** Licenses of one node whose last change it remembers: a node has a few; a stream without end must not fill memory. */
 export const MAX_REMEMBERED_LICENSES = 10_000;
 /** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */

@@ -10,6 +10,8 @@ export interface ProcessorRun {
   /** In the order in which they happened. */
   readonly events: ('exit' | 'output-end' | 'messages-end')[];
   readonly finished: Promise<ProcessorResult>;
+  /** As a containerd does that hangs; false = goes on. */
+  stopReading(isStopped?: boolean): void;
 }
 
 export interface ProcessorResult {
@@ -72,7 +74,11 @@ export function runProcessor({ program, directory, input, payload }: ProcessorIn
     messagesAtOutputEnd,
     events,
   }));
-  return { child, events, finished };
+  const stopReading = (isStopped = true): void => {
+    if (isStopped) output.reader.pause();
+    else output.reader.resume();
+  };
+  return { child, events, finished, stopReading };
 }
 
 function ended(reader: Socket): Promise<void> {

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { HELD_BACK_BYTES, LAYER_HEAD_BYTES } from '#src/base/limits.ts';
 import { LayerDecryptor, generateLayerKey } from '#src/crypto/layer-cipher.ts';
+import { newProgress } from '../../../shim/agent/layer-progress.ts';
 import { decryptStream, readHead } from '../../../shim/agent/layer-stream.ts';
 import { type EncryptedBytes, encryptBytes } from '../../fakes/encrypted-image.ts';
 import { beside, makePipe } from '../../fakes/pipe.ts';
@@ -23,7 +24,12 @@ function freshPath(): string {
 /** Head and stream from one open file to another, as the worker does it; closes both. */
 function decrypt(input: number, output: number, { key, mac }: Pick<EncryptedBytes, 'key' | 'mac'>): number {
   try {
-    return decryptStream(input, output, readHead(input), new LayerDecryptor(key, { mac }));
+    return decryptStream(
+      { input, output },
+      readHead(input, newProgress()),
+      new LayerDecryptor(key, { mac }),
+      newProgress(),
+    );
   } finally {
     closeSync(input);
     closeSync(output);
@@ -169,7 +175,7 @@ describe('the head', () => {
     const bytes = randomBytes(size);
     writeFileSync(path, bytes);
     const input = openSync(path, 'r');
-    expect(readHead(input).equals(bytes.subarray(0, LAYER_HEAD_BYTES))).toBe(true);
+    expect(readHead(input, newProgress()).equals(bytes.subarray(0, LAYER_HEAD_BYTES))).toBe(true);
     closeSync(input);
   });
 });

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { afterEach, expect, test } from 'vitest';
+import { newProgress } from '../../../shim/agent/layer-progress.ts';
 import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -28,7 +29,7 @@ async function open(): Promise<WorkerPool> {
 
 function ask(workers: WorkerPool, input: number): Promise<number> {
   return workers.lend(async (run) => {
-    const result = await run({ kind: 'head', input });
+    const result = await run({ kind: 'head', input, progress: newProgress() });
     return result.kind === 'head' ? result.head[0]! : -1;
   });
 }
