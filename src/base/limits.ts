@@ -214,7 +214,7 @@ export const PROCESSOR_HELLO_TIMEOUT_MS = 20 * SECOND_MS;
 /** An answered processor exits at once; one that does not is stuck, and its output is not kept for ever. */
 export const PROCESSOR_EXIT_TIMEOUT_MS = 20 * SECOND_MS;
 /** Licenses of one node whose last change it remembers: a node has a few; a stream without end must not fill memory. */
-export const MAX_REMEMBERED_LICENSES = 10_000;
+export const MAX_REMEMBERED_LICENSES = 1000;
 /** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */
 export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
 /** A node asks for the next certificate after this part of its life: a third is left for key servers that are away ... */

@@ -1,0 +1,75 @@
+/** A line between two parts of the lab that a test can make slow, silent, or full of nonsense. */
+import { randomBytes } from 'node:crypto';
+import { type AddressInfo, type Server, type Socket, createConnection, createServer } from 'node:net';
+
+export type LineMood =
+  | 'passing'
+  /** Takes connections and bytes, and gives none. */
+  | 'silent'
+  /** Answers whatever comes with random bytes. */
+  | 'garbage'
+  /** Answers as a web server of another age. */
+  | 'http1'
+  /** Hangs up at once. */
+  | 'closing';
+
+const HTTP1_ANSWER = 'HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n';
+
+export class TcpProxy {
+  /** `host:port` to connect to instead. */
+  readonly address: string;
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  #mood: LineMood = 'passing';
+  /** Connections so far. */
+  connections = 0;
+
+  private constructor(server: Server) {
+    this.#server = server;
+    this.address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  static async start(target: string): Promise<TcpProxy> {
+    const [host = '', port = ''] = target.split(':');
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const proxy = new TcpProxy(server);
+    server.on('connection', (socket) => {
+      proxy.#serve(socket, host, Number(port));
+    });
+    return proxy;
+  }
+
+  /** From now on; lines that are open are cut, except that they may fall silent. */
+  change(mood: LineMood): void {
+    this.#mood = mood;
+    for (const socket of this.#sockets) {
+      if (mood === 'silent') socket.unpipe();
+      else socket.destroy();
+    }
+  }
+
+  close(): void {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #serve(socket: Socket, host: string, port: number): void {
+    this.connections += 1;
+    this.#keep(socket);
+    if (this.#mood === 'closing') socket.destroy();
+    if (this.#mood === 'garbage') socket.on('data', () => socket.write(randomBytes(1000)));
+    if (this.#mood === 'http1') socket.once('data', () => socket.end(HTTP1_ANSWER));
+    if (this.#mood === 'silent') socket.resume();
+    if (this.#mood !== 'passing') return;
+    const target = createConnection(port, host);
+    this.#keep(target);
+    socket.pipe(target).pipe(socket);
+  }
+
+  #keep(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.once('close', () => this.#sockets.delete(socket));
+  }
+}
