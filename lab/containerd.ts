@@ -136,6 +136,11 @@ export class LabContainerd {
     }
   }
 
+  /** 0 before the first start. */
+  get processId(): number {
+    return this.#process?.pid ?? 0;
+  }
+
   get versionName(): ContainerdVersion {
     return this.#options.version ?? INSTALLED_CONTAINERD;
   }
