@@ -1,19 +1,8 @@
-/**
- * Whether a layer moves. containerd sets no limit to a layer whose bytes neither come nor go, and a worker thread that
- * waits for a pipe cannot be interrupted; so the main thread looks at a counter in memory that both share, and when that
- * has stood still for too long it leaves word there and moves the pipes itself.
- */
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
-import { setTimeout as sleep } from 'node:timers/promises';
+/** Whether a layer moves: a counter in memory that its worker thread and the main thread share, and a word to give up. */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { LAYER_STALL_TIMEOUT_MS, PIPE_CHUNK_BYTES } from '#src/base/limits.ts';
 
 const MOVES = 0;
 const IS_GIVEN_UP = 1;
-/** Within one timeout; a stall is noticed that much later at most. */
-const LOOKS = 4;
-const NUDGE_EVERY_MS = 10;
 
 /** What both threads share about one layer. */
 export type ProgressCells = Int32Array<SharedArrayBuffer>;
@@ -39,60 +28,12 @@ export function requireNotGivenUp(cells: ProgressCells): void {
   });
 }
 
-/**
- * The main thread's part.
- * @param isAtWork false while the worker waits for nothing but us
- * @returns what ends the watch; to be called before the pipes are closed
- */
-export function watchProgress(
-  cells: ProgressCells,
-  { input, output }: { readonly input: FileHandle; readonly output: FileHandle },
-  isAtWork: () => boolean,
-  timeoutMs = LAYER_STALL_TIMEOUT_MS,
-): () => Promise<void> {
-  let isOver = false;
-  let nudging: Promise<void> = Promise.resolve();
-  let [seen, looksAlike] = [-1, 0];
-  const timer = setInterval(() => {
-    const moves = Atomics.load(cells, MOVES);
-    looksAlike = moves === seen && isAtWork() ? looksAlike + 1 : 0;
-    seen = moves;
-    if (looksAlike < LOOKS) return;
-    clearInterval(timer);
-    Atomics.store(cells, IS_GIVEN_UP, 1);
-    nudging = nudge(input, output, () => isOver);
-  }, timeoutMs / LOOKS);
-  timer.unref();
-  return async () => {
-    isOver = true;
-    clearInterval(timer);
-    await nudging;
-  };
+/** How often the layer has moved. */
+export function movesOf(cells: ProgressCells): number {
+  return Atomics.load(cells, MOVES);
 }
 
-/** One byte too many ends a read, and taking some away ends a write. What is in the pipes is of no use any more. */
-async function nudge(input: FileHandle, output: FileHandle, isOver: () => boolean): Promise<void> {
-  const ends: FileHandle[] = [];
-  try {
-    const feeding = await openAgain(input, constants.O_WRONLY);
-    ends.push(feeding);
-    const draining = await openAgain(output, constants.O_RDONLY);
-    ends.push(draining);
-    const bin = Buffer.alloc(PIPE_CHUNK_BYTES);
-    while (!isOver()) {
-      await feeding.write(Buffer.alloc(1)).catch(() => undefined);
-      await draining.read(bin).catch(() => undefined);
-      await sleep(NUDGE_EVERY_MS);
-    }
-    bin.fill(0);
-  } catch {
-    // A file or a socket instead of a pipe: nothing stands still there.
-  } finally {
-    await Promise.allSettled(ends.map((end) => end.close()));
-  }
-}
-
-/** The other end of a pipe, without waiting for it. */
-function openAgain({ fd }: FileHandle, access: number): Promise<FileHandle> {
-  return open(`/proc/self/fd/${fd}`, access | constants.O_NONBLOCK);
+/** Tells the worker to give the layer up; it hears that at its next move. */
+export function giveUp(cells: ProgressCells): void {
+  Atomics.store(cells, IS_GIVEN_UP, 1);
 }

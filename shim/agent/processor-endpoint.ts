@@ -11,9 +11,10 @@ import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { PROCESSOR_EXIT_TIMEOUT_MS, PROCESSOR_HELLO_TIMEOUT_MS } from '#src/base/limits.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { KeyGrant, KeyGrantor } from './key-grant.ts';
-import { newProgress, watchProgress } from './layer-progress.ts';
+import { newProgress } from './layer-progress.ts';
 import { type ProcessorFiles, isAlive, openProcessorFiles } from './processor-files.ts';
 import { payloadLayerDigest } from './processor-payload.ts';
+import { watchProgress } from './stall-watch.ts';
 import type { WorkerPool } from './worker-pool.ts';
 
 const PROCESS_ID_BYTES = 4;

@@ -26,7 +26,8 @@ import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const NAMESPACE = 'k8s.io';
 const WORKER = new URL('../../../shim/agent/decrypt-worker.ts', import.meta.url);
-const STALL_TIMEOUT_MS = 1000;
+/** Longer than a thread takes to start on a busy machine. */
+const STALL_TIMEOUT_MS = 5000;
 /** More than there may be workers. */
 const STALLED = 36;
 
