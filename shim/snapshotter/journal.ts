@@ -46,7 +46,7 @@ export function openJournal(path: string): Journal {
   const database = openDatabase(path);
   const insert = database.prepare(
     `INSERT INTO snapshot (key, parent, kind, labels, created_at_ms, updated_at_ms, store, size_bytes, inodes, layer, gate)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const replace = database.prepare(
     `UPDATE snapshot SET key = ?, parent = ?, kind = ?, labels = ?, created_at_ms = ?, updated_at_ms = ?, store = ?,
@@ -63,7 +63,11 @@ export function openJournal(path: string): Journal {
     },
     children: (key) => (children.all(key) as unknown as Row[]).map(fromRow),
     all: () => (all.all() as unknown as Row[]).map(fromRow),
-    insert: (snapshot) => fromRow(insert.get(...columns(snapshot)) as unknown as Row),
+    insert: (snapshot) => {
+      // Not `get` of a RETURNING clause: that gives the row although the disk is full and nothing was written.
+      const { lastInsertRowid } = insert.run(...columns(snapshot));
+      return { ...snapshot, id: Number(lastInsertRowid) };
+    },
     replace: (snapshot) => {
       replace.run(...columns(snapshot), snapshot.id);
     },

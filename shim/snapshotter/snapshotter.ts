@@ -5,7 +5,7 @@
  * lock over Prepare that every other start needs.
  */
 import type { Clock } from '#src/base/clock.ts';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
 import { admitContainers } from './admission.ts';
@@ -129,9 +129,20 @@ export class Snapshotter {
       throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} has children`);
     }
     if (wasGivenUp(this.#parts.gate.closeExtraction(key))) await this.#parts.keeper.noteGivenUp(snapshot);
-    this.#parts.journal.remove(snapshot.id);
     this.#parts.keeper.forget(snapshot);
+    await this.#forgetInJournal(snapshot);
     await this.#parts.directories.remove(snapshot);
+  }
+
+  /** Where the disk has no room even for the journal to say so, the files go first and make it. */
+  async #forgetInJournal(snapshot: Snapshot): Promise<void> {
+    try {
+      this.#parts.journal.remove(snapshot.id);
+    } catch (error) {
+      if (toLatchkeyError(error).code !== 'STORAGE_FULL') throw error;
+      await this.#parts.directories.remove(snapshot);
+      this.#parts.journal.remove(snapshot.id);
+    }
   }
 
   stat(key: string): Snapshot {
