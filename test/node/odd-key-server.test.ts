@@ -117,6 +117,7 @@ describe('with a good certificate and nonsense to say', () => {
         imageKeyId,
         nonce: randomBytes(16),
         nodeTimeMs: Date.now(),
+        position: undefined,
       });
     } finally {
       channel.close();
