@@ -31,6 +31,8 @@ export interface ActivationRequest {
   /** PKCS#10, DER, P-256. */
   readonly certificateRequest: Uint8Array;
   readonly nodeName: string;
+  /** Empty when the node does not say. */
+  readonly installation: string;
   readonly nodeTimeMs: number;
 }
 
@@ -43,6 +45,7 @@ export interface Activation {
 }
 
 const MAX_NODE_NAME = 253;
+const MAX_INSTALLATION = 128;
 
 /**
  * Activates a node. The same node key under the same license takes no second seat.
@@ -50,11 +53,13 @@ const MAX_NODE_NAME = 253;
  */
 export async function activate(server: KeyServer, request: ActivationRequest): Promise<Activation> {
   checkNodeName(request.nodeName);
+  checkInstallation(request.installation);
   const credential = readCredential(server, request.licenseKey, request.joinToken);
   const certificateRequest = await parseNodeRequest(request.certificateRequest);
   const publicJwk = certificateRequest.publicKey.export({ format: 'jwk' }) as JWK;
   const candidate: Candidate = {
     name: request.nodeName.slice(0, MAX_NODE_NAME),
+    installation: request.installation === '' ? null : request.installation,
     publicJwk: JSON.stringify(publicJwk),
     keyThumbprint: await calculateJwkThumbprint(publicJwk),
     newNodeId: newId('node', server.clock.nowMs()),
@@ -86,8 +91,20 @@ function checkNodeName(name: string): void {
   );
 }
 
+function checkInstallation(installation: string): void {
+  if (installation.length <= MAX_INSTALLATION && !/\p{Cc}/u.test(installation)) return;
+  throw new LatchkeyError(
+    'INPUT_MALFORMED',
+    'the name of the installation is too long or holds control characters',
+    {
+      hint: 'give the installation a plain name in the node configuration',
+    },
+  );
+}
+
 interface Candidate {
   readonly name: string;
+  readonly installation: string | null;
   readonly publicJwk: string;
   readonly keyThumbprint: string;
   readonly newNodeId: string;
@@ -218,6 +235,7 @@ async function admit(
   const revision = await nextRevision(writer, server.organizationId, nowMs);
   const renewed = {
     name: candidate.name,
+    ...(candidate.installation === null ? {} : { installation: candidate.installation }),
     state: 'ACTIVE' as const,
     revision,
     updated_at_ms: nowMs,
@@ -232,7 +250,6 @@ async function admit(
       created_at_ms: nowMs,
       public_jwk: candidate.publicJwk,
       key_thumbprint: candidate.keyThumbprint,
-      installation: null,
       ...renewed,
     })
     .onConflict((conflict) => conflict.column('id').doUpdateSet(renewed))

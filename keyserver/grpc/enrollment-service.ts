@@ -31,6 +31,7 @@ export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentSe
         joinToken: request.joinToken,
         certificateRequest: request.certificateRequestDer,
         nodeName: request.nodeName,
+        installation: request.installation,
         nodeTimeMs: request.nodeTimeMs,
       });
       const { certificate } = activation;

@@ -23,6 +23,7 @@ export interface ActivationRequest {
   /** License key or join token. */
   readonly credential: string;
   readonly nodeName: string;
+  readonly installation: string;
   readonly privateKeyPem: string;
 }
 
@@ -41,6 +42,7 @@ export async function activate(
       : { licenseKey: request.credential, joinToken: '' }),
     certificateRequestDer: await certificateRequest(request.privateKeyPem, request.nodeName),
     nodeName: request.nodeName,
+    installation: request.installation,
     nodeTimeMs: clock.nowMs(),
   });
   const { licenseId, productCode, contact } = response;

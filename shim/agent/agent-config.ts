@@ -38,6 +38,10 @@ const configSchema = z.strictObject({
   state_directory: z.string().default(DEFAULT_STATE_DIRECTORY),
   runtime_directory: z.string().default(DEFAULT_RUNTIME_DIRECTORY),
   node_name: z.string().min(1).max(253).default(hostname()),
+  /** What the vendor tells a customer's clusters apart by: the cluster's own id, or a name. */
+  installation: z.string().min(1).max(128).default('auto'),
+  /** With which to ask the cluster who it is. */
+  kubeconfig: z.string().optional(),
   /** Size of the memory-backed store, as tmpfs takes it: bytes with k, m, g, or a share of memory. */
   plaintext_capacity: z
     .string()
@@ -87,6 +91,9 @@ export interface AgentConfig {
   readonly mode: NodeMode;
   readonly containerdAddress: string;
   readonly nodeName: string;
+  /** `auto`, or a name. */
+  readonly installation: string;
+  readonly kubeconfig: string | undefined;
   readonly store: StoreSettings;
   readonly dropAtShutdown: boolean;
   readonly idleDropAfterMs: number;
@@ -161,6 +168,8 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     mode: file.mode,
     containerdAddress: file.containerd_address,
     nodeName: file.node_name,
+    installation: file.installation,
+    kubeconfig: file.kubeconfig,
     store: storeSettings(file, path),
     dropAtShutdown: file.drop_at_shutdown,
     idleDropAfterMs: file.idle_drop_seconds * 1000,

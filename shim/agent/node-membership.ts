@@ -7,6 +7,7 @@ import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 import { activate, certificateRequest, leaseAuthority } from './activation.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { CertificateRotation, certificateOf } from './certificate-rotation.ts';
+import { installationId } from './installation-id.ts';
 import { KeyServerLine } from './key-server-line.ts';
 import type { LeaseAuthority } from './lease-keeper.ts';
 import type { Machine } from './machine.ts';
@@ -93,7 +94,16 @@ export class NodeMembership {
     });
     const privateKeyPem = await this.#identities.privateKeyPem();
     const { enrollmentAddress, nodeName } = config;
-    const request = { enrollmentAddress, authorityPem, credential, nodeName, privateKeyPem };
+    const installation = await installationId({
+      installation: config.installation,
+      kubeconfig: config.kubeconfig,
+      directory: config.paths.identityDirectory,
+      env: process.env,
+      onClusterFailed: (error) => {
+        log.warn({ error: toLatchkeyError(error).line }, 'the cluster could not be asked who it is');
+      },
+    });
+    const request = { enrollmentAddress, authorityPem, credential, nodeName, installation, privateKeyPem };
     const { identity, response } = await activate(request, this.#identity, clock);
     await this.#identities.save(identity);
     this.#identity = identity;

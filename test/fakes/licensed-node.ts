@@ -64,6 +64,7 @@ export async function activateNode(
           ? { licenseKey: '', joinToken: licenseKey }
           : { licenseKey, joinToken: '' }),
         certificateRequestDer: key.requestDer,
+        installation: '',
         nodeName: options.name ?? 'node-1',
         nodeTimeMs: options.nodeTimeMs ?? Date.now(),
       },

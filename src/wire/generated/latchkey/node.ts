@@ -43,6 +43,8 @@ export interface ActivateRequest {
   nodeTimeMs: number;
   /** Stands for the license key, for a number of nodes and a time. */
   joinToken: string;
+  /** Where the node belongs: a cluster's id or a name; empty when it does not say. */
+  installation: string;
 }
 
 export interface ActivateResponse {
@@ -195,7 +197,14 @@ export interface LicenseChange {
 }
 
 function createBaseActivateRequest(): ActivateRequest {
-  return { licenseKey: "", certificateRequestDer: Buffer.alloc(0), nodeName: "", nodeTimeMs: 0, joinToken: "" };
+  return {
+    licenseKey: "",
+    certificateRequestDer: Buffer.alloc(0),
+    nodeName: "",
+    nodeTimeMs: 0,
+    joinToken: "",
+    installation: "",
+  };
 }
 
 export const ActivateRequest: MessageFns<ActivateRequest> = {
@@ -214,6 +223,9 @@ export const ActivateRequest: MessageFns<ActivateRequest> = {
     }
     if (message.joinToken !== "") {
       writer.uint32(42).string(message.joinToken);
+    }
+    if (message.installation !== "") {
+      writer.uint32(50).string(message.installation);
     }
     return writer;
   },
@@ -271,6 +283,14 @@ export const ActivateRequest: MessageFns<ActivateRequest> = {
             message.joinToken = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.installation = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -293,6 +313,7 @@ export const ActivateRequest: MessageFns<ActivateRequest> = {
     message.nodeName = object.nodeName ?? "";
     message.nodeTimeMs = object.nodeTimeMs ?? 0;
     message.joinToken = object.joinToken ?? "";
+    message.installation = object.installation ?? "";
     return message;
   },
 };
