@@ -16,6 +16,7 @@ import {
   type JoinTokenRequest,
   type Lease,
   type License,
+  type LicenseNode,
   type LicenseRequest,
   type MintedImageKey,
   type Node,
@@ -35,6 +36,7 @@ import {
   customerSchema,
   joinTokenSchema,
   leaseSchema,
+  licenseNodeSchema,
   licenseSchema,
   mintedImageKeySchema,
   nodeSchema,
@@ -105,6 +107,11 @@ export class AdminClient {
 
   license(id: string): Promise<License> {
     return this.#get(`licenses/${encodeURIComponent(id)}`, licenseSchema);
+  }
+
+  /** The nodes that were activated with a license. */
+  licenseNodes(id: string): Promise<LicenseNode[]> {
+    return this.#list(`licenses/${encodeURIComponent(id)}/nodes`, licenseNodeSchema);
   }
 
   changeLicense(id: string, verb: 'suspend' | 'reinstate' | 'revoke', reason?: string): Promise<License> {

@@ -7,6 +7,7 @@ import type { CommandContext } from '../context.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
+import { refusalSummary, registerLicenseNodes } from './license-nodes.ts';
 import {
   formatDuration,
   formatInstant,
@@ -38,6 +39,7 @@ const parseLicenseId = idParser('lic', 'latchkey license list');
 export function registerLicense(program: Command, context: CommandContext): void {
   const license = program.command('license').description('licenses: who may run what, where and how long');
   registerCreate(license, context);
+  registerLicenseNodes(license, context);
   registerJoinTokens(license, context);
   withAdminOptions(license.command('list'))
     .description('list licenses')
@@ -51,8 +53,9 @@ export function registerLicense(program: Command, context: CommandContext): void
     .argument('<id>', 'of the license', parseLicenseId)
     .addHelpText('after', '\nExample:\n  latchkey license show lic_0191b2f0-...')
     .action(async (id: string, _options: unknown, command: Command) => {
-      const shown = await (await adminClientOf(context, command)).license(id);
-      outputOf(context, command).result(shown, () => licenseFields(shown));
+      const client = await adminClientOf(context, command);
+      const [shown, nodes] = await Promise.all([client.license(id), client.licenseNodes(id)]);
+      outputOf(context, command).result(shown, () => licenseFields(shown, refusalSummary(shown, nodes)));
     });
   for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
     withAdminOptions(license.command(verb))
@@ -139,7 +142,7 @@ function licenseTable(licenses: readonly License[]): string {
   );
 }
 
-function licenseFields(license: License): string {
+function licenseFields(license: License, refusal: string | undefined): string {
   return formatFields([
     ['license', license.id],
     ['state', license.state],
@@ -148,6 +151,7 @@ function licenseFields(license: License): string {
     ['product', license.productCode],
     ['plan', license.plan ?? undefined],
     ['key', `...${license.keyLast4}`],
+    ['refusal', refusal],
     ['nodes', `${license.usedNodes} of ${license.maxNodes}`],
     ['starts', formatInstant(license.startsAtMs)],
     ['expires', formatInstant(license.expiresAtMs)],

@@ -5,6 +5,7 @@ import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import * as initial from './migrations/0001-initial.ts';
 import * as releaseStatements from './migrations/0002-release-statements.ts';
 import * as nodeLife from './migrations/0003-node-life.ts';
+import * as plaintextReports from './migrations/0004-plaintext-reports.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -12,6 +13,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0001-initial': initial,
   '0002-release-statements': releaseStatements,
   '0003-node-life': nodeLife,
+  '0004-plaintext-reports': plaintextReports,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

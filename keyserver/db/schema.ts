@@ -149,6 +149,20 @@ export interface LeaseTable extends Row {
   readonly expires_at_ms: number;
 }
 
+/** The newest word of a node about a license that it refuses starts under. Times of the node are its own. */
+export interface PlaintextReportTable {
+  readonly license_id: string;
+  readonly node_id: string;
+  epoch: number;
+  denial_code: string;
+  starts_refused_at_ms: number;
+  running_containers: number;
+  plaintext_layers: number;
+  /** Null while there is plaintext or a running container. */
+  plaintext_gone_at_ms: number | null;
+  reported_at_ms: number;
+}
+
 /** Append-only; see src/crypto/audit-chain.ts. */
 export interface AuditEventTable {
   readonly sequence: number;
@@ -184,6 +198,7 @@ export interface Database {
   node_session: NodeSessionTable;
   join_token: JoinTokenTable;
   lease: LeaseTable;
+  plaintext_report: PlaintextReportTable;
   audit_event: AuditEventTable;
   api_token: ApiTokenTable;
 }

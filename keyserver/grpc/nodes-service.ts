@@ -11,6 +11,8 @@ import type {
   RenewLeasesRequest,
   RenewLeasesResponse,
   RenewalResult,
+  ReportPlaintextRequest,
+  ReportPlaintextResponse,
   RotateCertificateRequest,
   RotateCertificateResponse,
 } from '#src/wire/generated/latchkey/node.ts';
@@ -18,6 +20,7 @@ import { acquireLease } from '../domain/acquire-lease.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { licenseChangesSince } from '../domain/license-changes.ts';
 import { openSession } from '../domain/node-sessions.ts';
+import { reportPlaintext } from '../domain/plaintext-reports.ts';
 import { type Renewal, renewLeases } from '../domain/renew-leases.ts';
 import { rotateCertificate } from '../domain/rotate-certificate.ts';
 import type { CallLog } from './call-log.ts';
@@ -73,6 +76,10 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
       const opening = { sequence, token, counter, isRunning, requestId, machine, boot, bootTimeMs };
       const opened = await openSession(server, identity, opening, seenRevision);
       return { ...opened, serverTimeMs: server.clock.nowMs() };
+    }, log),
+    reportPlaintext: unaryHandler<ReportPlaintextRequest, ReportPlaintextResponse>(async (request, call) => {
+      await reportPlaintext(server, await certificates.identify(call, server.clock.nowMs()), request);
+      return {};
     }, log),
     rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
       async (request, call) => {

@@ -18,7 +18,7 @@ import { ContainerdGate } from './containerd-gate.ts';
 import { ContainerGuard } from './container-guard.ts';
 import { ContainerdSource } from './container-source.ts';
 import { Enforcement } from './enforcement.ts';
-import { enforcementLog } from './enforcement-log.ts';
+import { enforcementLog, reportLog } from './enforcement-log.ts';
 import { ExtractionLedger } from './extraction-ledger.ts';
 import { KeyGrantor } from './key-grant.ts';
 import { ImageGuard } from './image-guard.ts';
@@ -34,6 +34,7 @@ import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { type Activated, NodeMembership } from './node-membership.ts';
 import { OverlaySweeper } from './overlay-sweeper.ts';
+import { PlaintextReporter } from './plaintext-reporter.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { NO_PLAINTEXT, type PlaintextHolder } from './plaintext-holder.ts';
 import { RefusedLicenses, isRefusal } from './refused-licenses.ts';
@@ -70,6 +71,7 @@ export class Agent {
   readonly #membership: NodeMembership;
   readonly #renewal: LeaseRenewal;
   #stopSweeping: (() => void) | undefined;
+  readonly #reporter: PlaintextReporter;
 
   constructor(parts: AgentParts) {
     const { config, clock, log, machine, overlayOptions, copyTree, store, writableDirectory } = parts;
@@ -84,6 +86,7 @@ export class Agent {
         this.leases.setAuthority(authority);
         this.watch.start(authority.keyServer);
         this.#renewal.start(authority.keyServer);
+        this.#reporter.start(authority.keyServer);
       },
     });
     this.refused = new RefusedLicenses(clock);
@@ -155,9 +158,11 @@ export class Agent {
       hook: () => NO_PLAINTEXT,
     };
     this.plaintext = holders[config.mode]();
+    this.#reporter = new PlaintextReporter(clock, reportLog(log));
     this.#enforcement = new Enforcement({
       ...{ containerd, leases, images, refused, standings, clock, stopGraceMs },
       plaintext: this.plaintext,
+      reporter: this.#reporter,
       licenses: () => this.identity?.licenses ?? [],
       events: enforcementLog(log, clock),
     });
@@ -206,6 +211,7 @@ export class Agent {
     this.#stopSweeping?.();
     this.watch.stop();
     this.#renewal.stop();
+    this.#reporter.stop();
     this.#membership.stop();
     this.#gate.stop();
     this.containerd.close();

@@ -2,6 +2,7 @@
 import type { Logger } from 'pino';
 import type { Clock } from '#src/base/clock.ts';
 import type { EnforcementEvents } from './enforcement.ts';
+import type { PlaintextReporterEvents } from './plaintext-reporter.ts';
 import type { RefusedLicense } from './refused-licenses.ts';
 
 export function enforcementLog(log: Logger, clock: Clock): EnforcementEvents {
@@ -18,6 +19,17 @@ export function enforcementLog(log: Logger, clock: Clock): EnforcementEvents {
     },
     onFailed: (error) => {
       log.warn({ error: error.line }, 'licenses could not be enforced; trying again');
+    },
+  };
+}
+
+export function reportLog(log: Logger): PlaintextReporterEvents {
+  return {
+    onReported: (report) => {
+      log.info(report, 'reported to the key server');
+    },
+    onRefused: ({ licenseId }, error) => {
+      log.warn({ licenseId, error: error.line }, 'the key server does not take the report');
     },
   };
 }

@@ -14,6 +14,7 @@ import { type LeaseSubject, subjectKey } from './lease.ts';
 import type { LicensedImages } from './licensed-images.ts';
 import { STARTING_MS } from './plaintext.ts';
 import type { GatedChain, PlaintextHolder } from './plaintext-holder.ts';
+import type { PlaintextReport, PlaintextReporter } from './plaintext-reporter.ts';
 import type { RefusedLicense, RefusedLicenses } from './refused-licenses.ts';
 import type { Refusal, Standings } from './standing.ts';
 
@@ -48,6 +49,7 @@ export interface EnforcementParts {
   readonly refused: RefusedLicenses;
   readonly standings: Standings;
   readonly plaintext: PlaintextHolder;
+  readonly reporter: PlaintextReporter;
   readonly clock: Clock;
   readonly stopGraceMs: number;
   /** The licenses of this node. */
@@ -115,11 +117,12 @@ export class Enforcement {
     await this.#stopper.step(stoppable);
     await plaintext.sweep(running);
     await this.#forgetUnneededImages();
-    let isLeft = false;
-    for (const license of refused.all()) isLeft = (await this.#look(license, running)) || isLeft;
+    const reports: PlaintextReport[] = [];
+    for (const license of refused.all()) reports.push(await this.#look(license, running));
+    this.#parts.reporter.note(reports);
     if (stoppable.length > 0) return STOPPING_MS;
     if (refused.all().some((license) => this.#maySettle(license))) return SETTLING_MS;
-    return isLeft ? LEFTOVER_MS : QUIET_MS;
+    return reports.some(({ plaintextGoneAtMs }) => plaintextGoneAtMs === 0) ? LEFTOVER_MS : QUIET_MS;
   }
 
   #stoppable({ workload, chain }: GatedWorkload): Stoppable[] {
@@ -187,8 +190,7 @@ export class Enforcement {
     images.retain((image) => needed.has(subjectKey(image)) || leases.find(image) !== undefined);
   }
 
-  /** @returns true while something of its images runs or lies in memory */
-  async #look(license: RefusedLicense, running: readonly GatedWorkload[]): Promise<boolean> {
+  async #look(license: RefusedLicense, running: readonly GatedWorkload[]): Promise<PlaintextReport> {
     const { clock, events } = this.#parts;
     const left = await this.#leftoversOf(license.licenseId, running);
     if (left.containers === 0 && license.stopped.size > 0) {
@@ -200,7 +202,15 @@ export class Enforcement {
       license.plaintextGoneAtMs = clock.nowMs();
       events.onPlaintextGone(license);
     } else if (!isGone) license.plaintextGoneAtMs = 0;
-    return !isGone;
+    return {
+      licenseId: license.licenseId,
+      epoch: license.epoch,
+      denialCode: license.denial.code,
+      startsRefusedAtMs: license.sinceMs,
+      runningContainers: left.containers,
+      plaintextLayers: left.layers,
+      plaintextGoneAtMs: license.plaintextGoneAtMs,
+    };
   }
 
   async #leftoversOf(licenseId: string, running: readonly GatedWorkload[]): Promise<Leftovers> {

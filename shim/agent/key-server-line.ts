@@ -14,6 +14,7 @@ import type {
   ListChangesResponse,
   RenewLeasesRequest,
   RenewLeasesResponse,
+  ReportPlaintextRequest,
   RotateCertificateRequest,
   RotateCertificateResponse,
   WatchRevocationsResponse,
@@ -73,6 +74,10 @@ export class KeyServerLine implements KeyServer {
 
   async rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse> {
     return this.#usable().rotateCertificate(request);
+  }
+
+  async reportPlaintext(request: ReportPlaintextRequest): Promise<unknown> {
+    return this.#usable().reportPlaintext(request);
   }
 
   async listChanges(afterRevision: number): Promise<ListChangesResponse> {

@@ -15,6 +15,7 @@ import {
   type OpenSessionResponse,
   type RenewLeasesRequest,
   type RenewLeasesResponse,
+  type ReportPlaintextRequest,
   type RotateCertificateRequest,
   type RotateCertificateResponse,
   type WatchRevocationsRequest,
@@ -45,6 +46,8 @@ export interface KeyServer {
   watchRevocations(afterRevision: number): Promise<ClientReadableStream<WatchRevocationsResponse>>;
   /** What a stream would tell, asked for once. */
   listChanges(afterRevision: number): Promise<ListChangesResponse>;
+  /** Resolves when the key server has taken note. */
+  reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
   /** A failed stream as our error. */
   explain(error: unknown): LatchkeyError;
   close(): void;
@@ -58,6 +61,7 @@ export interface KeyServerChannel {
   listChanges(request: ListChangesRequest): Promise<ListChangesResponse>;
   openSession(request: OpenSessionRequest): Promise<OpenSessionResponse>;
   rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse>;
+  reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
   explain(error: unknown): LatchkeyError;
   close(): void;
 }
@@ -85,6 +89,7 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
   };
   return {
     acquireLease: (request) => call(client.acquireLease.bind(client), request),
+    reportPlaintext: (request) => call(client.reportPlaintext.bind(client), request),
     renewLeases: (request) => call(client.renewLeases.bind(client), request),
     rotateCertificate: (request) => call(client.rotateCertificate.bind(client), request),
     watchRevocations: (request) => client.watchRevocations(request),

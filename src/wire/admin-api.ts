@@ -216,6 +216,27 @@ export const nodeSchema = z.object({
 });
 export type Node = z.infer<typeof nodeSchema>;
 
+/** A node of a license, and what it has said last about refusing starts under it, as the license is now. */
+export const licenseNodeSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  state: nodeSchema.shape.state,
+  /** Its last lease or report; null = neither yet. */
+  lastContactMs: timeMs.nullable(),
+  report: z
+    .object({
+      denialCode: z.string(),
+      /** On the node's clock, as is the next. */
+      startsRefusedAtMs: timeMs,
+      runningContainers: z.int(),
+      plaintextLayers: z.int(),
+      plaintextGoneAtMs: timeMs.nullable(),
+      reportedAtMs: timeMs,
+    })
+    .nullable(),
+});
+export type LicenseNode = z.infer<typeof licenseNodeSchema>;
+
 export const leaseSchema = z.object({
   id: z.string(),
   licenseId: z.string(),

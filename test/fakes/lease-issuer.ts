@@ -112,6 +112,7 @@ export class LeaseIssuer {
           statement: this.statement(request as unknown as LeaseSubject),
         };
       },
+      reportPlaintext: () => Promise.resolve(),
       renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
       watchRevocations: () => Promise.reject(new TypeError('the watch has its own test')),
       listChanges: () => Promise.reject(new TypeError('the watch has its own test')),

@@ -8,6 +8,7 @@ import {
   leaseSchema,
   licenseChangeInputSchema,
   licenseInputSchema,
+  licenseNodeSchema,
   licenseSchema,
   pageQuerySchema,
   pageSchema,
@@ -16,6 +17,7 @@ import type { KeyServer } from '../../domain/key-server.ts';
 import { createJoinToken, listJoinTokens, revokeJoinToken } from '../../domain/join-tokens.ts';
 import { listLeases } from '../../domain/leases.ts';
 import { changeLicense, createLicense, getLicense, listLicenses } from '../../domain/licenses.ts';
+import { listLicenseNodes } from '../../domain/plaintext-reports.ts';
 import type { AdminApp } from '../admin-app.ts';
 
 const licenseParams = z.object({ id: z.string() });
@@ -47,6 +49,18 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
     '/v1/licenses/:id',
     { schema: { summary: 'Show a license', params: licenseParams, response: { 200: licenseSchema } } },
     (request) => getLicense(server, request.params.id),
+  );
+  app.get(
+    '/v1/licenses/:id/nodes',
+    {
+      schema: {
+        summary: 'List the nodes of a license, with what each reports about its plaintext',
+        params: licenseParams,
+        querystring: pageQuerySchema,
+        response: { 200: pageSchema(licenseNodeSchema) },
+      },
+    },
+    (request) => listLicenseNodes(server, request.params.id, request.query),
   );
   for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
     app.post(

@@ -196,6 +196,25 @@ export interface LicenseChange {
   denial: Denial | undefined;
 }
 
+export interface ReportPlaintextRequest {
+  licenseId: string;
+  /** Of the license, as the node knows it; 0 = it was refused with a denial only. */
+  epoch: number;
+  /** What starts are told. */
+  denialCode: string;
+  startsRefusedAtMs: number;
+  /** Containers that still stand on images of the license. */
+  runningContainers: number;
+  /** Layers of such images that are decrypted in memory, and what containers have written over them. */
+  plaintextLayers: number;
+  /** 0 while there is plaintext or a running container. */
+  plaintextGoneAtMs: number;
+  nodeTimeMs: number;
+}
+
+export interface ReportPlaintextResponse {
+}
+
 function createBaseActivateRequest(): ActivateRequest {
   return {
     licenseKey: "",
@@ -1979,6 +1998,197 @@ export const LicenseChange: MessageFns<LicenseChange> = {
   },
 };
 
+function createBaseReportPlaintextRequest(): ReportPlaintextRequest {
+  return {
+    licenseId: "",
+    epoch: 0,
+    denialCode: "",
+    startsRefusedAtMs: 0,
+    runningContainers: 0,
+    plaintextLayers: 0,
+    plaintextGoneAtMs: 0,
+    nodeTimeMs: 0,
+  };
+}
+
+export const ReportPlaintextRequest: MessageFns<ReportPlaintextRequest> = {
+  encode(message: ReportPlaintextRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licenseId !== "") {
+      writer.uint32(10).string(message.licenseId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).int64(message.epoch);
+    }
+    if (message.denialCode !== "") {
+      writer.uint32(26).string(message.denialCode);
+    }
+    if (message.startsRefusedAtMs !== 0) {
+      writer.uint32(32).int64(message.startsRefusedAtMs);
+    }
+    if (message.runningContainers !== 0) {
+      writer.uint32(40).int64(message.runningContainers);
+    }
+    if (message.plaintextLayers !== 0) {
+      writer.uint32(48).int64(message.plaintextLayers);
+    }
+    if (message.plaintextGoneAtMs !== 0) {
+      writer.uint32(56).int64(message.plaintextGoneAtMs);
+    }
+    if (message.nodeTimeMs !== 0) {
+      writer.uint32(64).int64(message.nodeTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportPlaintextRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportPlaintextRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.denialCode = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.startsRefusedAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.runningContainers = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.plaintextLayers = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.plaintextGoneAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.nodeTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReportPlaintextRequest>): ReportPlaintextRequest {
+    return ReportPlaintextRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReportPlaintextRequest>): ReportPlaintextRequest {
+    const message = createBaseReportPlaintextRequest();
+    message.licenseId = object.licenseId ?? "";
+    message.epoch = object.epoch ?? 0;
+    message.denialCode = object.denialCode ?? "";
+    message.startsRefusedAtMs = object.startsRefusedAtMs ?? 0;
+    message.runningContainers = object.runningContainers ?? 0;
+    message.plaintextLayers = object.plaintextLayers ?? 0;
+    message.plaintextGoneAtMs = object.plaintextGoneAtMs ?? 0;
+    message.nodeTimeMs = object.nodeTimeMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseReportPlaintextResponse(): ReportPlaintextResponse {
+  return {};
+}
+
+export const ReportPlaintextResponse: MessageFns<ReportPlaintextResponse> = {
+  encode(_: ReportPlaintextResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportPlaintextResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportPlaintextResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReportPlaintextResponse>): ReportPlaintextResponse {
+    return ReportPlaintextResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ReportPlaintextResponse>): ReportPlaintextResponse {
+    const message = createBaseReportPlaintextResponse();
+    return message;
+  },
+};
+
 export type EnrollmentService = typeof EnrollmentService;
 export const EnrollmentService = {
   /** Trades a license key or a join token, used this once, for a node certificate. */
@@ -2093,6 +2303,18 @@ export const NodesService = {
       Buffer.from(RotateCertificateResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RotateCertificateResponse => RotateCertificateResponse.decode(value),
   },
+  /** What has become of a license that the node refuses starts under. Repeated until it is answered; banned nodes may. */
+  reportPlaintext: {
+    path: "/latchkey.node.v1.Nodes/ReportPlaintext" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReportPlaintextRequest): Buffer =>
+      Buffer.from(ReportPlaintextRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReportPlaintextRequest => ReportPlaintextRequest.decode(value),
+    responseSerialize: (value: ReportPlaintextResponse): Buffer =>
+      Buffer.from(ReportPlaintextResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReportPlaintextResponse => ReportPlaintextResponse.decode(value),
+  },
 } as const;
 
 export interface NodesServer extends UntypedServiceImplementation {
@@ -2108,6 +2330,8 @@ export interface NodesServer extends UntypedServiceImplementation {
   openSession: handleUnaryCall<OpenSessionRequest, OpenSessionResponse>;
   /** A new certificate for the present node key, before the present certificate ends. */
   rotateCertificate: handleUnaryCall<RotateCertificateRequest, RotateCertificateResponse>;
+  /** What has become of a license that the node refuses starts under. Repeated until it is answered; banned nodes may. */
+  reportPlaintext: handleUnaryCall<ReportPlaintextRequest, ReportPlaintextResponse>;
 }
 
 export interface NodesClient extends Client {
@@ -2200,6 +2424,22 @@ export interface NodesClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RotateCertificateResponse) => void,
+  ): ClientUnaryCall;
+  /** What has become of a license that the node refuses starts under. Repeated until it is answered; banned nodes may. */
+  reportPlaintext(
+    request: ReportPlaintextRequest,
+    callback: (error: ServiceError | null, response: ReportPlaintextResponse) => void,
+  ): ClientUnaryCall;
+  reportPlaintext(
+    request: ReportPlaintextRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReportPlaintextResponse) => void,
+  ): ClientUnaryCall;
+  reportPlaintext(
+    request: ReportPlaintextRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReportPlaintextResponse) => void,
   ): ClientUnaryCall;
 }
 

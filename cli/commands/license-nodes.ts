@@ -1,0 +1,56 @@
+/** `latchkey license nodes`: where a license is, and what is left of it there after a refusal. */
+import type { Command } from 'commander';
+import type { License, LicenseNode } from '#src/wire/admin-api.ts';
+import { adminClientOf, withAdminOptions } from '../admin-options.ts';
+import type { CommandContext } from '../context.ts';
+import { idParser } from '../name-arguments.ts';
+import { formatTable, outputOf } from '../output.ts';
+import { formatInstant } from '../time-arguments.ts';
+
+export function registerLicenseNodes(license: Command, context: CommandContext): void {
+  withAdminOptions(license.command('nodes'))
+    .description('list the nodes of a license, and what each reports after a refusal')
+    .argument('<id>', 'of the license', idParser('lic', 'latchkey license list'))
+    .addHelpText('after', '\nExample:\n  latchkey license nodes lic_0191b2f0-...')
+    .action(async (id: string, _options: unknown, command: Command) => {
+      const client = await adminClientOf(context, command);
+      const [shown, nodes] = await Promise.all([client.license(id), client.licenseNodes(id)]);
+      outputOf(context, command).result(
+        nodes,
+        () =>
+          `${refusalSummary(shown, nodes) ?? `${shown.state.toLowerCase()}; ${nodes.length} nodes`}\n${nodeTable(nodes)}`,
+      );
+    });
+}
+
+/** `revoked; 2 of 3 nodes have acknowledged, 1 plaintext gone`; undefined for a license that is in force. */
+export function refusalSummary(license: License, nodes: readonly LicenseNode[]): string | undefined {
+  const reports = nodes.flatMap(({ report }) => (report === null ? [] : [report]));
+  const isRefused = ['SUSPENDED', 'REVOKED', 'EXPIRED'].includes(license.state);
+  if (!isRefused && reports.length === 0) return undefined;
+  const gone = reports.filter(({ plaintextGoneAtMs }) => plaintextGoneAtMs !== null).length;
+  const noun = nodes.length === 1 ? 'node has' : 'nodes have';
+  const state = license.state.toLowerCase();
+  return `${state}; ${reports.length} of ${nodes.length} ${noun} acknowledged, ${gone} plaintext gone`;
+}
+
+function nodeTable(nodes: readonly LicenseNode[]): string {
+  return formatTable(
+    ['NODE', 'NAME', 'STATE', 'STARTS REFUSED', 'RUNNING', 'PLAINTEXT', 'LAST CONTACT'],
+    nodes.map(({ id, name, state, lastContactMs, report }) => [
+      id,
+      name,
+      state,
+      report === null ? '-' : formatInstant(report.startsRefusedAtMs),
+      report === null ? '-' : String(report.runningContainers),
+      plaintextText(report),
+      lastContactMs === null ? 'never' : formatInstant(lastContactMs),
+    ]),
+  );
+}
+
+function plaintextText(report: LicenseNode['report']): string {
+  if (report === null) return 'no report';
+  if (report.plaintextGoneAtMs !== null) return `gone ${formatInstant(report.plaintextGoneAtMs)}`;
+  return `${report.plaintextLayers} layers`;
+}

@@ -1,0 +1,125 @@
+import { Metadata } from '@grpc/grpc-js';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { systemClock } from '#src/base/clock.ts';
+import type { LatchkeyError } from '#src/base/errors.ts';
+import { HostLimit } from '#src/registry/host-limit.ts';
+import type { ReportPlaintextRequest } from '#src/wire/generated/latchkey/node.ts';
+import { fromGrpcError } from '#src/wire/status.ts';
+import { callUnary } from '#src/wire/unary.ts';
+import { run } from '../../cli/main.ts';
+import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
+import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+
+let server: TestKeyServer;
+let sold: SoldProduct;
+let licenseId: string;
+let one: LicensedNode;
+let two: LicensedNode;
+
+beforeAll(async () => {
+  server = await startKeyServer();
+  sold = await createSoldProduct(server);
+  const { license, licenseKey } = await sold.sell();
+  licenseId = license.id;
+  one = await activateNode(server, licenseKey, { name: 'one' });
+  two = await activateNode(server, licenseKey, { name: 'two' });
+  await sold.client.changeLicense(licenseId, 'revoke');
+});
+
+afterAll(async () => {
+  one.close();
+  two.close();
+  await server.dispose();
+});
+
+async function report(node: LicensedNode, changes: Partial<ReportPlaintextRequest> = {}): Promise<void> {
+  const request: ReportPlaintextRequest = {
+    licenseId,
+    epoch: 0,
+    denialCode: 'DENIED_LICENSE_REVOKED',
+    startsRefusedAtMs: 1000,
+    runningContainers: 1,
+    plaintextLayers: 2,
+    plaintextGoneAtMs: 0,
+    nodeTimeMs: 1000,
+    ...changes,
+  };
+  await callUnary(node.client.reportPlaintext.bind(node.client), request, new Metadata(), {
+    deadline: Date.now() + 20_000,
+  }).catch((error: unknown) => {
+    throw fromGrpcError(error, 'key server');
+  });
+}
+
+async function latchkey(...args: string[]): Promise<string> {
+  let stdout = '';
+  await run(args, {
+    stdout: { write: (text) => (stdout += text) },
+    stderr: { write: () => undefined },
+    env: { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: server.adminToken },
+    clock: systemClock,
+    hostLimit: new HostLimit(1),
+    signal: new AbortController().signal,
+  });
+  return stdout;
+}
+
+async function reportsInAudit(): Promise<string[]> {
+  const events = await auditLog(sold.client);
+  return events
+    .filter(({ action }) => action === 'license.acknowledge' || action === 'license.plaintext-gone')
+    .map(({ action, actor }) => `${actor.slice(0, 5)} ${action}`);
+}
+
+describe('the nodes of a refused license', () => {
+  test('have said nothing at first', async () => {
+    expect(await latchkey('license', 'nodes', licenseId)).toContain(
+      'revoked; 0 of 2 nodes have acknowledged, 0 plaintext gone',
+    );
+  });
+
+  test('are shown with what each has said last', async () => {
+    await report(one);
+    await report(two, { runningContainers: 0, plaintextLayers: 0, plaintextGoneAtMs: 2000 });
+    const text = await latchkey('license', 'nodes', licenseId);
+    expect(text).toContain('revoked; 2 of 2 nodes have acknowledged, 1 plaintext gone');
+    expect(text).toMatch(/one .*2 layers/);
+    expect(text).toMatch(/two .*gone 1970-01-01/);
+    expect(await latchkey('license', 'show', licenseId)).toContain('2 of 2 nodes have acknowledged');
+  });
+
+  test('are in the audit log once, however often they repeat it', async () => {
+    const before = await reportsInAudit();
+    expect(before).toEqual([
+      'node: license.acknowledge',
+      'node: license.acknowledge',
+      'node: license.plaintext-gone',
+    ]);
+    await report(one);
+    await report(two, { runningContainers: 0, plaintextLayers: 0, plaintextGoneAtMs: 2000 });
+    expect(await reportsInAudit()).toEqual(before);
+  });
+
+  test('may report although they are banned', async () => {
+    const id = (await sold.client.nodes()).find(({ name }) => name === 'one')?.id ?? '';
+    await sold.client.changeNode(id, 'ban');
+    await report(one, { runningContainers: 0, plaintextLayers: 0, plaintextGoneAtMs: 3000 });
+    expect(await latchkey('license', 'nodes', licenseId)).toContain('2 plaintext gone');
+  });
+});
+
+describe('a report is refused', () => {
+  test.each([
+    ['without a denial', { denialCode: 'OK' }, 'INPUT_MALFORMED'],
+    ['with a negative count', { runningContainers: -1 }, 'INPUT_MALFORMED'],
+    ['with a time that no date can hold', { plaintextGoneAtMs: 8.7e15 }, 'INPUT_MALFORMED'],
+    ['about a license of somebody else', { licenseId: 'lic_other' }, 'STATE_NOT_FOUND'],
+  ])('%s', async (_title, changes, code) => {
+    const error = await report(two, changes).then(
+      () => undefined,
+      (refused: unknown) => refused as LatchkeyError,
+    );
+    expect(error?.code).toBe(code);
+  });
+});
