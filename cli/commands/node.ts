@@ -1,7 +1,8 @@
 /** `latchkey node`: what the operator of a customer's machine does. */
 import type { Command } from 'commander';
 import type { CommandContext } from '../context.ts';
-import { formatBytes, formatFields, formatTable, outputOf } from '../output.ts';
+import { nodeStatusText } from '../node-status-text.ts';
+import { outputOf } from '../output.ts';
 import { becomeProgram } from '../run-program.ts';
 import { type SocketOptions, readLine, withAgent, withSocket } from './agent-socket.ts';
 import { registerNodeDoctor } from './node-doctor.ts';
@@ -54,55 +55,11 @@ function registerActivate(node: Command, context: CommandContext): void {
 
 function registerStatus(node: Command, context: CommandContext): void {
   withSocket(node.command('status'), context)
-    .description('licenses, leases and plaintext of this machine')
+    .description('licenses, leases, images, containers and plaintext of this machine')
     .addHelpText('after', '\nExample:\n  latchkey node status --json')
     .action(async (options: SocketOptions, command: Command) => {
       const status = await withAgent(options, (agent) => agent.status());
-      outputOf(context, command).result(status, () => {
-        const contact = status.lastContactMs === 0 ? 'never' : new Date(status.lastContactMs).toISOString();
-        const present = status.gatedLayers.filter(({ plaintextPresent }) => plaintextPresent).length;
-        const fields = formatFields([
-          ['node', status.nodeId === '' ? 'not activated' : status.nodeId],
-          ['mode', status.mode],
-          ['protects', status.modeProtects],
-          ['does not', status.modeDoesNotProtect],
-          ['containerd', status.containerdVersion === '' ? 'not reachable' : status.containerdVersion],
-          [
-            'certificate',
-            status.nodeId === ''
-              ? undefined
-              : `until ${new Date(status.certificateExpiresAtMs).toISOString()}`,
-          ],
-          [
-            'key server',
-            `${status.keyServer} (${status.keyServerConnected ? 'connected' : 'not connected'})`,
-          ],
-          ['last contact', contact],
-          [
-            'gated layers',
-            `${status.gatedLayers.length}, ${present} of them decrypted ${status.mode === 'sweep' ? 'on the disk' : 'in memory'}`,
-          ],
-          [
-            'plaintext',
-            `${formatBytes(status.plaintextBytes)} of ${formatBytes(status.plaintextCapacityBytes)}`,
-          ],
-        ]);
-        const licenses = formatTable(
-          ['LICENSE', 'PRODUCT', 'STATE'],
-          status.licenses.map(({ licenseId, productCode, state }) => [licenseId, productCode, state]),
-        );
-        const leases = formatTable(
-          ['LEASE', 'LICENSE', 'ENDS', 'AUDIT EVENT', 'STATE'],
-          status.leases.map((lease) => [
-            lease.leaseId,
-            lease.licenseId,
-            new Date(lease.expiresAtMs).toISOString(),
-            String(lease.auditSequence),
-            lease.state,
-          ]),
-        );
-        return `${fields}\n${licenses}\n${leases}`;
-      });
+      outputOf(context, command).result(status, () => nodeStatusText(status, context.clock.nowMs()));
     });
 }
 

@@ -190,7 +190,7 @@ async function epochOf(
 }
 
 function saysTheSame(before: PlaintextReportTable, now: PlaintextReportTable): boolean {
-  const { reported_at_ms: _before, ...one } = before;
-  const { reported_at_ms: _now, ...two } = now;
-  return JSON.stringify(Object.entries(one).sort()) === JSON.stringify(Object.entries(two).sort());
+  return (Object.keys(now) as (keyof PlaintextReportTable)[]).every(
+    (column) => column === 'reported_at_ms' || before[column] === now[column],
+  );
 }

@@ -26,6 +26,8 @@ const address = z
   .string()
   .regex(/^(?:[^\s:[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}$/, 'must be host:port, or [address]:port for IPv6');
 
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
+
 const configSchema = z.strictObject({
   /** Of the key server, for nodes. */
   key_server: address,
@@ -76,6 +78,9 @@ const configSchema = z.strictObject({
     .optional(),
   /** `node` starts the stream processor through Node also where the native one would run. */
   processor: z.enum(['auto', 'node']).default('auto'),
+  /** Of metrics over HTTP, which anybody who reaches it can read; off unless set. A unix socket serves them always. */
+  metrics_listen: address.optional(),
+  log_level: z.enum(LOG_LEVELS).default('info'),
   stop_grace_seconds: z.int().nonnegative().max(MAX_STOP_GRACE_SECONDS).default(DEFAULT_STOP_GRACE_SECONDS),
 });
 
@@ -101,6 +106,9 @@ export interface AgentConfig {
   /** Undefined = no key provider service. */
   readonly keyProviderSocket: string | undefined;
   readonly processor: ProcessorKind;
+  /** Undefined = on the unix socket only. */
+  readonly metricsListen: string | undefined;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly paths: AgentPaths;
 }
 
@@ -121,6 +129,7 @@ export interface AgentPaths {
   /** What podman and CRI-O run before each start, in the mode `hook`. */
   readonly hookProgram: string;
   readonly hookSocket: string;
+  readonly metricsSocket: string;
 }
 
 /** Where the agent keeps what, from its two directories. */
@@ -138,6 +147,7 @@ export function agentPaths(stateDirectory: string, runtimeDirectory: string): Ag
     processorSocket: join(runtimeDirectory, 'processor.sock'),
     hookProgram: join(stateDirectory, 'latchkey-hook'),
     hookSocket: join(runtimeDirectory, 'hook.sock'),
+    metricsSocket: join(runtimeDirectory, 'metrics.sock'),
   };
 }
 
@@ -176,6 +186,8 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     stopGraceMs: file.stop_grace_seconds * 1000,
     keyProviderSocket: file.key_provider?.socket,
     processor: file.processor,
+    metricsListen: file.metrics_listen,
+    logLevel: file.log_level,
     paths: agentPaths(file.state_directory, file.runtime_directory),
   };
 }

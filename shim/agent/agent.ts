@@ -30,6 +30,7 @@ import { ANY_IMAGE } from './lease.ts';
 import { LicensedImages } from './licensed-images.ts';
 import type { Machine } from './machine.ts';
 import type { NodeMode } from './node-mode.ts';
+import { AgentMetrics } from './metrics.ts';
 import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { type Activated, NodeMembership } from './node-membership.ts';
@@ -64,6 +65,9 @@ export class Agent {
   readonly plaintext: PlaintextHolder;
   readonly watch: RevocationWatch;
   readonly refused: RefusedLicenses;
+  readonly images: LicensedImages;
+  readonly standings: Standings;
+  readonly metrics = new AgentMetrics();
   readonly #parts: AgentParts;
   readonly #journal: Journal;
   readonly #gate: ContainerdGate;
@@ -91,6 +95,7 @@ export class Agent {
     });
     this.refused = new RefusedLicenses(clock);
     const images = new LicensedImages(config.paths.licensedImagesFile);
+    this.images = images;
     this.leases = new LeaseKeeper(clock, {
       onEnded: (lease, reason) => {
         this.#leaseEnded(lease, reason);
@@ -118,6 +123,9 @@ export class Agent {
       guard,
       containers: new ContainerGuard(source, guard, platform),
       ledger,
+      onRestored: () => {
+        this.metrics.rederived();
+      },
       onRefusedLate: () => {
         this.#enforcement.trigger();
       },
@@ -146,6 +154,7 @@ export class Agent {
     });
     const { containerd, snapshotter, keeper, leases, refused } = this;
     const standings = new Standings({ leases, images, refused });
+    this.standings = standings;
     const { idleDropAfterMs, stopGraceMs } = config;
     const holders: Readonly<Record<NodeMode, () => PlaintextHolder>> = {
       snapshotter: () =>
@@ -164,7 +173,7 @@ export class Agent {
       plaintext: this.plaintext,
       reporter: this.#reporter,
       licenses: () => this.identity?.licenses ?? [],
-      events: enforcementLog(log, clock),
+      events: enforcementLog(log, clock, this.metrics),
     });
     this.watch = new RevocationWatch(clock, {
       onChange: (change, revision) => void this.#licenseChanged(change, revision),
@@ -231,6 +240,7 @@ export class Agent {
     const news = this.refused.refuse(licenseId, denial, epoch);
     if (news === undefined) return;
     this.#parts.log.warn({ licenseId, code: denial.code, reason: denial.line }, 'starts refused');
+    this.metrics.licenseRefused(denial.code);
     this.#enforcement.trigger();
   }
 

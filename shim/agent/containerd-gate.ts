@@ -22,6 +22,8 @@ export interface ContainerdGateParts {
   readonly containers: ContainerGuard;
   readonly ledger: ExtractionLedger;
   readonly onRefusedLate: () => void;
+  /** A layer was made again from its blob. */
+  readonly onRestored: () => void;
   readonly onKeepBlobFailed: (layer: SnapshotLayer, error: LatchkeyError) => void;
 }
 
@@ -73,8 +75,9 @@ export class ContainerdGate implements SnapshotGate {
     return this.#parts.ledger.close(token);
   }
 
-  apply(layer: SnapshotLayer, mounts: readonly Mount[]): Promise<void> {
-    return applyLayer(this.#parts.containerd, layer, mounts);
+  async apply(layer: SnapshotLayer, mounts: readonly Mount[]): Promise<void> {
+    await applyLayer(this.#parts.containerd, layer, mounts);
+    this.#parts.onRestored();
   }
 
   keepBlob(namespace: string, chainId: string, layer: SnapshotLayer): void {

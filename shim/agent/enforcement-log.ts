@@ -2,10 +2,11 @@
 import type { Logger } from 'pino';
 import type { Clock } from '#src/base/clock.ts';
 import type { EnforcementEvents } from './enforcement.ts';
+import type { AgentMetrics } from './metrics.ts';
 import type { PlaintextReporterEvents } from './plaintext-reporter.ts';
 import type { RefusedLicense } from './refused-licenses.ts';
 
-export function enforcementLog(log: Logger, clock: Clock): EnforcementEvents {
+export function enforcementLog(log: Logger, clock: Clock, metrics: AgentMetrics): EnforcementEvents {
   const sinceRefusal = ({ licenseId, sinceMonotonicMs }: RefusedLicense) => ({
     licenseId,
     afterMs: Math.round(clock.monotonicMs() - sinceMonotonicMs),
@@ -13,6 +14,7 @@ export function enforcementLog(log: Logger, clock: Clock): EnforcementEvents {
   return {
     onContainersStopped: (license, containers) => {
       log.info({ ...sinceRefusal(license), containers }, 'containers stopped');
+      metrics.containersStopped(containers.length);
     },
     onPlaintextGone: (license) => {
       log.info(sinceRefusal(license), 'plaintext gone');

@@ -152,6 +152,7 @@ export class Enforcement {
     const subjects = new Map(chains.flatMap(gatesOf).map((gate) => [subjectKey(gate), gate]));
     const nowMs = clock.monotonicMs();
     const unclear = [...subjects].filter(([key, gate]) => {
+      if (leases.findGood(gate) !== undefined) this.#askedAtMs.delete(key);
       const againAfterMs = this.#askAgainAfterMs(gate);
       return againAfterMs !== undefined && nowMs >= (this.#askedAtMs.get(key) ?? -Infinity) + againAfterMs;
     });

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { type Logger, destination, pino } from 'pino';
-import { ERROR_TABLE, LatchkeyError, isDeniedCode, toLatchkeyError } from '#src/base/errors.ts';
+import { ERROR_TABLE, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { VERSION, startWorker } from '#src/base/installation.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { SnapshotsService } from '#src/wire/generated/containerd/snapshots.ts';
@@ -18,12 +18,15 @@ import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfi
 import { agentService } from './agent-service.ts';
 import { Agent } from './agent.ts';
 import { type HookServer, serveHooks } from './hook-endpoint.ts';
+import { CallObserver, causeText } from './call-observer.ts';
 import { bootClock, readMachine } from './machine.ts';
 import { dropAtShutdown } from './shutdown-drop.ts';
 import { type KeyProviderSocket, serveKeyProvider } from './key-provider-socket.ts';
 import { keyProviderHandlers } from './key-provider.ts';
 import { servesSnapshots } from './node-mode.ts';
 import { nodePlatform } from './node-platform.ts';
+import { metricState } from './metric-state.ts';
+import { serveMetrics } from './metrics-endpoint.ts';
 import { serveProcessors } from './processor-endpoint.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { installProcessor } from './processor-install.ts';
@@ -61,6 +64,7 @@ async function loadConfig(path: string): Promise<AgentConfig> {
 async function run(config: AgentConfig, log: Logger): Promise<void> {
   const { paths } = config;
   const isSnapshotter = servesSnapshots(config.mode);
+  log.level = config.logLevel;
   if (process.getuid?.() !== 0) {
     throw new LatchkeyError('CONFIG_INVALID', 'the agent must run as root', {
       hint: 'it mounts container filesystems; start it with sudo or as a system service',
@@ -80,28 +84,34 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
     ...{ store, writableDirectory },
   });
   await agent.start();
+  const { snapshotter, leases, metrics } = agent;
+  const observer = new CallObserver({ snapshotter, leases, metrics, clock: bootClock, log });
   const pool = new WorkerPool((options) => startWorker('shim/agent/decrypt-worker.ts', options));
   const processors = await serveProcessors(paths.processorSocket, {
     pool,
     grantor: agent.grantor,
     programPath: processor.executable,
-    onLayer: ({ digest, sizeBytes, hasPayload, error }) => {
-      if (error === undefined) log.info({ digest, sizeBytes, hasPayload }, 'layer decrypted');
-      else log.warn({ digest, error: error.line }, 'layer refused');
+    onLayer: (outcome) => {
+      observer.layer(outcome);
     },
   });
   const server = new Server();
   server.addService(
     SnapshotsService,
-    snapshotsService(agent.snapshotter, (method, key, error) => {
-      if (isDeniedCode(error.code)) log.warn({ method, key, error: error.line }, 'start refused');
-      else if (error.code !== 'BUG_UNEXPECTED') log.debug({ method, key, error: error.line }, 'call refused');
-      else log.error({ method, key, error: error.line, cause: causeText(error) }, 'call failed');
+    snapshotsService(agent.snapshotter, (call) => {
+      observer.snapshotCall(call);
     }),
   );
-  server.addService(AgentService, agentService({ agent, config, store, version: VERSION }));
+  const denials = () => observer.record.recent();
+  server.addService(AgentService, agentService({ agent, config, store, version: VERSION, denials }));
   if (isSnapshotter) await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
+  const readMetrics = async () =>
+    metrics.text(await metricState(agent, config, store, pool, VERSION, bootClock));
+  for (const address of [paths.metricsSocket, config.metricsListen]) {
+    // Reading metrics keeps nobody from stopping.
+    if (address !== undefined) (await serveMetrics(address, readMetrics)).unref();
+  }
   const keyProvider = await startKeyProvider(config, agent, log);
   const hooks = config.mode === 'hook' ? await startHooks(config, agent, log) : undefined;
   log.info(
@@ -166,10 +176,6 @@ async function startKeyProvider(
   return serveKeyProvider(keyProviderSocket, handlers);
 }
 
-function causeText(error: LatchkeyError): string | undefined {
-  return error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : undefined;
-}
-
 async function prepareDirectories(paths: AgentPaths): Promise<void> {
   const directories = [
     dirname(paths.journalFile),
@@ -198,7 +204,9 @@ async function refuseSecondAgent(socketPath: string): Promise<void> {
       hint: 'stop it, or give this one its own runtime_directory',
     });
   }
-  for (const name of ['agent.sock', 'snapshotter.sock', 'processor.sock', 'hook.sock']) {
+  for (const name of ['agent', 'snapshotter', 'processor', 'hook', 'metrics'].map(
+    (socket) => `${socket}.sock`,
+  )) {
     await rm(join(dirname(socketPath), name), { force: true });
   }
 }

@@ -24,6 +24,15 @@ const EXIT_FAILED = 1;
 const HOLD_OUTPUT_MS = 300;
 const POLL_MS = 10;
 
+export interface LayerOutcome {
+  readonly digest: Digest | undefined;
+  readonly sizeBytes: number;
+  /** Whether containerd's client had sent one, as CRI's own pull does; a layer is known without it too. */
+  readonly hasPayload: boolean;
+  readonly durationMs: number;
+  readonly error?: LatchkeyError;
+}
+
 export interface ProcessorEndpointParts {
   readonly pool: WorkerPool;
   readonly grantor: Pick<KeyGrantor, 'grant'>;
@@ -31,13 +40,7 @@ export interface ProcessorEndpointParts {
   readonly programPath: string;
   /** How long a layer may stand still; default = LAYER_STALL_TIMEOUT_MS. */
   readonly stallTimeoutMs?: number;
-  readonly onLayer: (outcome: {
-    digest: Digest | undefined;
-    sizeBytes: number;
-    /** Whether containerd's client had sent one, as CRI's own pull does; a layer is known without it too. */
-    hasPayload: boolean;
-    error?: LatchkeyError;
-  }) => void;
+  readonly onLayer: (outcome: LayerOutcome) => void;
 }
 
 /** Listens on the processors' socket. */
@@ -59,6 +62,8 @@ export async function serveProcessors(socketPath: string, parts: ProcessorEndpoi
 
 async function serve(socket: Socket, data: Buffer, parts: ProcessorEndpointParts): Promise<void> {
   const processId = data.length === PROCESS_ID_BYTES ? data.readInt32LE() : 0;
+  const startedAtMs = performance.now();
+  const durationMs = (): number => Math.round(performance.now() - startedAtMs);
   let files: ProcessorFiles | undefined;
   let grant: KeyGrant | undefined;
   try {
@@ -69,12 +74,14 @@ async function serve(socket: Socket, data: Buffer, parts: ProcessorEndpointParts
     grant?.verified();
     await close(files.input, files.messages, files.output);
     socket.end(Buffer.of(EXIT_OK));
-    parts.onLayer({ digest: grant?.layerDigest, sizeBytes, hasPayload: payload !== undefined });
+    const digest = grant?.layerDigest;
+    parts.onLayer({ digest, sizeBytes, hasPayload: payload !== undefined, durationMs: durationMs() });
   } catch (error) {
     const known = toLatchkeyError(error);
     grant?.failed(known);
     const hasPayload = files?.payload !== undefined;
-    parts.onLayer({ digest: grant?.layerDigest, sizeBytes: 0, hasPayload, error: known });
+    const digest = grant?.layerDigest;
+    parts.onLayer({ digest, sizeBytes: 0, hasPayload, durationMs: durationMs(), error: known });
     if (files === undefined) socket.end(Buffer.of(EXIT_FAILED));
     else await refuse(socket, processId, files, known);
   }

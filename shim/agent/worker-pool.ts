@@ -38,6 +38,15 @@ export class WorkerPool {
     }
   }
 
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Those that are lent. */
+  get busy(): number {
+    return this.#all.size - this.#idle.length;
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.#all].map((worker) => worker.terminate()));
   }

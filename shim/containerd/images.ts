@@ -26,6 +26,13 @@ export async function findImage(
   }
 }
 
+/** Every image of a namespace. */
+export async function listImages(containerd: ContainerdConnection, namespace: string): Promise<NamedImage[]> {
+  const { images } = containerd.clients;
+  const answer = await containerd.call(images.list.bind(images), { filters: [] }, namespace);
+  return answer.images.flatMap((image) => toNamedImage(image) ?? []);
+}
+
 function toNamedImage({
   name,
   target,

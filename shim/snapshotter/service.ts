@@ -22,21 +22,43 @@ const KINDS = { active: Kind.ACTIVE, view: Kind.VIEW, committed: Kind.COMMITTED 
   Kind
 >;
 
+/** A call that has been answered. */
+export interface SnapshotCall {
+  readonly method: string;
+  /** As in the request; '' = it has none. */
+  readonly key: string;
+  readonly parent: string;
+  readonly durationMs: number;
+  /** Set when it was refused or failed. */
+  readonly error: LatchkeyError | undefined;
+}
+
 /**
  * Handlers over a snapshotter.
- * @param onError told of every refusal and failure, for the log
+ * @param onCall told of every unary call before it is answered, for log and metrics
  */
 export function snapshotsService(
   snapshotter: Snapshotter,
-  onError: (method: string, key: string, error: LatchkeyError) => void,
+  onCall: (call: SnapshotCall) => void,
 ): SnapshotsServer {
   const unary = <Request extends object, Response>(
     method: string,
     handle: (request: Request) => Promise<Response>,
   ) =>
-    unaryHandler<Request, Response>(handle, (error, call) => {
-      const key = 'key' in call.request && typeof call.request.key === 'string' ? call.request.key : '';
-      onError(method, key, toLatchkeyError(error));
+    unaryHandler<Request, Response>(async (request) => {
+      const startedAtMs = performance.now();
+      const done = (error: LatchkeyError | undefined): void => {
+        const durationMs = performance.now() - startedAtMs;
+        onCall({ method, key: text(request, 'key'), parent: text(request, 'parent'), durationMs, error });
+      };
+      try {
+        const response = await handle(request);
+        done(undefined);
+        return response;
+      } catch (error) {
+        done(toLatchkeyError(error));
+        throw error;
+      }
     });
   return {
     prepare: unary('Prepare', async (request) => ({ mounts: await snapshotter.prepare(request) })),
@@ -66,6 +88,11 @@ export function snapshotsService(
       list(snapshotter, call);
     },
   };
+}
+
+function text(request: object, field: string): string {
+  const value: unknown = Object.entries(request).find(([name]) => name === field)?.[1];
+  return typeof value === 'string' ? value : '';
 }
 
 /** Filters may be ignored: containerd checks them again on what it gets. */

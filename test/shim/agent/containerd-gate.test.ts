@@ -68,6 +68,7 @@ beforeEach(async () => {
     containers: new ContainerGuard(noContainers, guard, nodePlatform('x64')),
     ledger: new ExtractionLedger(),
     onRefusedLate: () => undefined,
+    onRestored: () => undefined,
     onKeepBlobFailed: () => undefined,
   });
 });

@@ -28,8 +28,8 @@ let failures: { method: string; key: string; code: string }[];
 beforeEach(async () => {
   failures = [];
   site = await SnapshotterSite.open(directory());
-  const service = snapshotsService(site.snapshotter, (method, key, { code }) => {
-    failures.push({ method, key, code });
+  const service = snapshotsService(site.snapshotter, ({ method, key, error }) => {
+    if (error !== undefined) failures.push({ method, key, code: error.code });
   });
   server = await serveOnSocket(join(directory(), 'snapshotter.sock'), [[SnapshotsService, service]]);
   client = new SnapshotsClient(`unix://${server.socketPath}`, credentials.createInsecure());

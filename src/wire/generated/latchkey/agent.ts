@@ -58,6 +58,13 @@ export interface StatusResponse {
   licenses: LicenseStatus[];
   /** 0 while the node is not activated. */
   certificateExpiresAtMs: number;
+  images: ImageStatus[];
+  containers: ContainerStatus[];
+  /** The newest first. */
+  denials: DenialStatus[];
+  snapshotCount: number;
+  /** Of them, those whose files are in memory. */
+  gatedSnapshotCount: number;
   /** What the mode is worth, in words for people. */
   modeProtects: string;
   modeDoesNotProtect: string;
@@ -68,6 +75,49 @@ export interface LicenseStatus {
   productCode: string;
   /** ACTIVE, or the denial code that starts get. */
   state: string;
+  /** The vendor's contact line. */
+  contact: string;
+  /** Since when nothing of a refused license's images is left; 0 = something is, or it is in force. */
+  plaintextGoneAtMs: number;
+}
+
+/** An image with encrypted layers of which at least one has been unpacked. */
+export interface ImageStatus {
+  digest: string;
+  /** A name that containerd has for it; empty when it has none. */
+  name: string;
+  /** That allowed it last; empty when none has since it is here. */
+  licenseId: string;
+  /** licensed, no-lease, denied or refused. */
+  state: string;
+  layers: number;
+  decryptedLayers: number;
+  decryptedBytes: number;
+}
+
+/** A container with a process that stands on a gated image. */
+export interface ContainerStatus {
+  namespace: string;
+  containerId: string;
+  /** namespace/name of its pod; empty outside of Kubernetes. */
+  pod: string;
+  image: string;
+  imageDigest: string;
+  createdAtMs: number;
+  /** created, running, paused or unknown. */
+  state: string;
+}
+
+export interface DenialStatus {
+  timeMs: number;
+  code: string;
+  licenseId: string;
+  imageDigest: string;
+  namespace: string;
+  /** The container's snapshot, or the layer. */
+  key: string;
+  /** The whole line that the client got. */
+  reason: string;
 }
 
 export interface LeaseStatus {
@@ -302,6 +352,11 @@ function createBaseStatusResponse(): StatusResponse {
     plaintextCapacityBytes: 0,
     licenses: [],
     certificateExpiresAtMs: 0,
+    images: [],
+    containers: [],
+    denials: [],
+    snapshotCount: 0,
+    gatedSnapshotCount: 0,
     modeProtects: "",
     modeDoesNotProtect: "",
   };
@@ -350,6 +405,21 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     }
     if (message.certificateExpiresAtMs !== 0) {
       writer.uint32(112).int64(message.certificateExpiresAtMs);
+    }
+    for (const v of message.images) {
+      ImageStatus.encode(v!, writer.uint32(122).fork()).join();
+    }
+    for (const v of message.containers) {
+      ContainerStatus.encode(v!, writer.uint32(130).fork()).join();
+    }
+    for (const v of message.denials) {
+      DenialStatus.encode(v!, writer.uint32(138).fork()).join();
+    }
+    if (message.snapshotCount !== 0) {
+      writer.uint32(144).int64(message.snapshotCount);
+    }
+    if (message.gatedSnapshotCount !== 0) {
+      writer.uint32(152).int64(message.gatedSnapshotCount);
     }
     if (message.modeProtects !== "") {
       writer.uint32(242).string(message.modeProtects);
@@ -485,6 +555,46 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.certificateExpiresAtMs = longToNumber(reader.int64());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.images.push(ImageStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.containers.push(ContainerStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.denials.push(DenialStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.snapshotCount = longToNumber(reader.int64());
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.gatedSnapshotCount = longToNumber(reader.int64());
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -532,6 +642,11 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.plaintextCapacityBytes = object.plaintextCapacityBytes ?? 0;
     message.licenses = object.licenses?.map((e) => LicenseStatus.fromPartial(e)) || [];
     message.certificateExpiresAtMs = object.certificateExpiresAtMs ?? 0;
+    message.images = object.images?.map((e) => ImageStatus.fromPartial(e)) || [];
+    message.containers = object.containers?.map((e) => ContainerStatus.fromPartial(e)) || [];
+    message.denials = object.denials?.map((e) => DenialStatus.fromPartial(e)) || [];
+    message.snapshotCount = object.snapshotCount ?? 0;
+    message.gatedSnapshotCount = object.gatedSnapshotCount ?? 0;
     message.modeProtects = object.modeProtects ?? "";
     message.modeDoesNotProtect = object.modeDoesNotProtect ?? "";
     return message;
@@ -539,7 +654,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
 };
 
 function createBaseLicenseStatus(): LicenseStatus {
-  return { licenseId: "", productCode: "", state: "" };
+  return { licenseId: "", productCode: "", state: "", contact: "", plaintextGoneAtMs: 0 };
 }
 
 export const LicenseStatus: MessageFns<LicenseStatus> = {
@@ -552,6 +667,12 @@ export const LicenseStatus: MessageFns<LicenseStatus> = {
     }
     if (message.state !== "") {
       writer.uint32(26).string(message.state);
+    }
+    if (message.contact !== "") {
+      writer.uint32(34).string(message.contact);
+    }
+    if (message.plaintextGoneAtMs !== 0) {
+      writer.uint32(40).int64(message.plaintextGoneAtMs);
     }
     return writer;
   },
@@ -593,6 +714,22 @@ export const LicenseStatus: MessageFns<LicenseStatus> = {
             message.state = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.contact = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.plaintextGoneAtMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -613,6 +750,389 @@ export const LicenseStatus: MessageFns<LicenseStatus> = {
     message.licenseId = object.licenseId ?? "";
     message.productCode = object.productCode ?? "";
     message.state = object.state ?? "";
+    message.contact = object.contact ?? "";
+    message.plaintextGoneAtMs = object.plaintextGoneAtMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseImageStatus(): ImageStatus {
+  return { digest: "", name: "", licenseId: "", state: "", layers: 0, decryptedLayers: 0, decryptedBytes: 0 };
+}
+
+export const ImageStatus: MessageFns<ImageStatus> = {
+  encode(message: ImageStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.digest !== "") {
+      writer.uint32(10).string(message.digest);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.licenseId !== "") {
+      writer.uint32(26).string(message.licenseId);
+    }
+    if (message.state !== "") {
+      writer.uint32(34).string(message.state);
+    }
+    if (message.layers !== 0) {
+      writer.uint32(40).int64(message.layers);
+    }
+    if (message.decryptedLayers !== 0) {
+      writer.uint32(48).int64(message.decryptedLayers);
+    }
+    if (message.decryptedBytes !== 0) {
+      writer.uint32(56).int64(message.decryptedBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImageStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImageStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.digest = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.layers = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.decryptedLayers = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.decryptedBytes = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImageStatus>): ImageStatus {
+    return ImageStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImageStatus>): ImageStatus {
+    const message = createBaseImageStatus();
+    message.digest = object.digest ?? "";
+    message.name = object.name ?? "";
+    message.licenseId = object.licenseId ?? "";
+    message.state = object.state ?? "";
+    message.layers = object.layers ?? 0;
+    message.decryptedLayers = object.decryptedLayers ?? 0;
+    message.decryptedBytes = object.decryptedBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseContainerStatus(): ContainerStatus {
+  return { namespace: "", containerId: "", pod: "", image: "", imageDigest: "", createdAtMs: 0, state: "" };
+}
+
+export const ContainerStatus: MessageFns<ContainerStatus> = {
+  encode(message: ContainerStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.containerId !== "") {
+      writer.uint32(18).string(message.containerId);
+    }
+    if (message.pod !== "") {
+      writer.uint32(26).string(message.pod);
+    }
+    if (message.image !== "") {
+      writer.uint32(34).string(message.image);
+    }
+    if (message.imageDigest !== "") {
+      writer.uint32(42).string(message.imageDigest);
+    }
+    if (message.createdAtMs !== 0) {
+      writer.uint32(48).int64(message.createdAtMs);
+    }
+    if (message.state !== "") {
+      writer.uint32(58).string(message.state);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ContainerStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseContainerStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.containerId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.pod = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.image = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.imageDigest = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.createdAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ContainerStatus>): ContainerStatus {
+    return ContainerStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ContainerStatus>): ContainerStatus {
+    const message = createBaseContainerStatus();
+    message.namespace = object.namespace ?? "";
+    message.containerId = object.containerId ?? "";
+    message.pod = object.pod ?? "";
+    message.image = object.image ?? "";
+    message.imageDigest = object.imageDigest ?? "";
+    message.createdAtMs = object.createdAtMs ?? 0;
+    message.state = object.state ?? "";
+    return message;
+  },
+};
+
+function createBaseDenialStatus(): DenialStatus {
+  return { timeMs: 0, code: "", licenseId: "", imageDigest: "", namespace: "", key: "", reason: "" };
+}
+
+export const DenialStatus: MessageFns<DenialStatus> = {
+  encode(message: DenialStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.timeMs !== 0) {
+      writer.uint32(8).int64(message.timeMs);
+    }
+    if (message.code !== "") {
+      writer.uint32(18).string(message.code);
+    }
+    if (message.licenseId !== "") {
+      writer.uint32(26).string(message.licenseId);
+    }
+    if (message.imageDigest !== "") {
+      writer.uint32(34).string(message.imageDigest);
+    }
+    if (message.namespace !== "") {
+      writer.uint32(42).string(message.namespace);
+    }
+    if (message.key !== "") {
+      writer.uint32(50).string(message.key);
+    }
+    if (message.reason !== "") {
+      writer.uint32(58).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DenialStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDenialStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.timeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.code = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.imageDigest = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DenialStatus>): DenialStatus {
+    return DenialStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DenialStatus>): DenialStatus {
+    const message = createBaseDenialStatus();
+    message.timeMs = object.timeMs ?? 0;
+    message.code = object.code ?? "";
+    message.licenseId = object.licenseId ?? "";
+    message.imageDigest = object.imageDigest ?? "";
+    message.namespace = object.namespace ?? "";
+    message.key = object.key ?? "";
+    message.reason = object.reason ?? "";
     return message;
   },
 };
