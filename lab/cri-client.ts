@@ -54,6 +54,7 @@ export class CriClient {
     image: string,
     command: string[] = [],
     attempt = 0,
+    imageVolumes: Readonly<Record<string, string>> = {},
   ): Promise<string> {
     const answer = await this.#call(this.#runtime.createContainer.bind(this.#runtime), {
       podSandboxId: sandboxId,
@@ -63,6 +64,11 @@ export class CriClient {
         image: { image },
         command,
         args: [],
+        mounts: Object.entries(imageVolumes).map(([containerPath, volume]) => ({
+          containerPath,
+          readonly: true,
+          image: { image: volume },
+        })),
         logPath: '',
         stdin: false,
         linux: { securityContext: { namespaceOptions: HOST_NAMESPACES } },

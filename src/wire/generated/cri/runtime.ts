@@ -128,11 +128,19 @@ export interface LinuxContainerConfig {
   securityContext: LinuxContainerSecurityContext | undefined;
 }
 
+/** An image as a volume of a container; containerd 2.1 and later. */
+export interface Mount {
+  containerPath: string;
+  readonly: boolean;
+  image: ImageSpec | undefined;
+}
+
 export interface ContainerConfig {
   metadata: ContainerMetadata | undefined;
   image: ImageSpec | undefined;
   command: string[];
   args: string[];
+  mounts: Mount[];
   logPath: string;
   stdin: boolean;
   linux: LinuxContainerConfig | undefined;
@@ -1201,8 +1209,98 @@ export const LinuxContainerConfig: MessageFns<LinuxContainerConfig> = {
   },
 };
 
+function createBaseMount(): Mount {
+  return { containerPath: "", readonly: false, image: undefined };
+}
+
+export const Mount: MessageFns<Mount> = {
+  encode(message: Mount, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.containerPath !== "") {
+      writer.uint32(10).string(message.containerPath);
+    }
+    if (message.readonly !== false) {
+      writer.uint32(24).bool(message.readonly);
+    }
+    if (message.image !== undefined) {
+      ImageSpec.encode(message.image, writer.uint32(74).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Mount {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMount();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.containerPath = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.readonly = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.image = ImageSpec.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Mount>): Mount {
+    return Mount.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Mount>): Mount {
+    const message = createBaseMount();
+    message.containerPath = object.containerPath ?? "";
+    message.readonly = object.readonly ?? false;
+    message.image = (object.image !== undefined && object.image !== null)
+      ? ImageSpec.fromPartial(object.image)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseContainerConfig(): ContainerConfig {
-  return { metadata: undefined, image: undefined, command: [], args: [], logPath: "", stdin: false, linux: undefined };
+  return {
+    metadata: undefined,
+    image: undefined,
+    command: [],
+    args: [],
+    mounts: [],
+    logPath: "",
+    stdin: false,
+    linux: undefined,
+  };
 }
 
 export const ContainerConfig: MessageFns<ContainerConfig> = {
@@ -1218,6 +1316,9 @@ export const ContainerConfig: MessageFns<ContainerConfig> = {
     }
     for (const v of message.args) {
       writer.uint32(34).string(v!);
+    }
+    for (const v of message.mounts) {
+      Mount.encode(v!, writer.uint32(58).fork()).join();
     }
     if (message.logPath !== "") {
       writer.uint32(90).string(message.logPath);
@@ -1276,6 +1377,14 @@ export const ContainerConfig: MessageFns<ContainerConfig> = {
             message.args.push(reader.string());
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.mounts.push(Mount.decode(reader, reader.uint32()));
+            continue;
+          }
           case 11: {
             if (tag !== 90) {
               break;
@@ -1325,6 +1434,7 @@ export const ContainerConfig: MessageFns<ContainerConfig> = {
       : undefined;
     message.command = object.command?.map((e) => e) || [];
     message.args = object.args?.map((e) => e) || [];
+    message.mounts = object.mounts?.map((e) => Mount.fromPartial(e)) || [];
     message.logPath = object.logPath ?? "";
     message.stdin = object.stdin ?? false;
     message.linux = (object.linux !== undefined && object.linux !== null)
