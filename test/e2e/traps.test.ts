@@ -54,6 +54,8 @@ describeOnEachContainerd('the traps', (containerd) => {
     await gated.agent.dropPlaintext();
     const args = ['tasks', 'start', '--detach', pod.containerId];
     expect((await gated.site.containerd.ctr(args, 'k8s.io')).output).toBe('');
+    // CRI knows nothing of what ctr has started.
+    await gated.site.containerd.ctr(['tasks', 'delete', '--force', pod.containerId], 'k8s.io');
     await gated.site.cri.removePod(pod.sandboxId);
     // And no longer: the layer goes with its last user, and its blob with it.
     const [, layer = ''] = await layerDigests(gated.site.layout('collected'));
