@@ -20,6 +20,7 @@ import {
 import { join } from 'node:path';
 import { systemErrorCode } from '#src/base/errors.ts';
 import { type LayerPacker, isPacked, unmountPacked } from './layer-packer.ts';
+import { MountedStore } from './mounted-store.ts';
 import type { Snapshot, SnapshotStore } from './snapshot.ts';
 
 /** The plaintext of a layer is readable by containers, but only through a mount: the store itself is 0700. */
@@ -40,6 +41,7 @@ export class SnapshotDirectories {
   readonly #roots: Readonly<Record<SnapshotStore, string>>;
   readonly #packer: LayerPacker | undefined;
   readonly #writableDirectory: string | undefined;
+  readonly #store: MountedStore;
 
   /**
    * @param roots directory of each store
@@ -56,6 +58,7 @@ export class SnapshotDirectories {
     this.#roots = roots;
     this.#packer = options.packer;
     this.#writableDirectory = options.writableDirectory;
+    this.#store = new MountedStore(roots.memory);
   }
 
   files(place: Place): string {
@@ -71,6 +74,7 @@ export class SnapshotDirectories {
    * @param parentFiles directory whose owner the new one takes, as the root of an overlay shows its upper's
    */
   async create(place: Place & Pick<Snapshot, 'layer'>, parentFiles: string | undefined): Promise<void> {
+    if (place.store === 'memory') await this.#store.require();
     if (place.store === 'memory' && place.layer === null) await this.#linkWritable(place);
     await mkdir(this.#base(place), { recursive: true, mode: PRIVATE_MODE });
     const created = await mkdir(this.files(place), { recursive: true, mode: LAYER_MODE });
@@ -152,6 +156,7 @@ export class SnapshotDirectories {
    */
   async removeOrphans(listKnown: () => ReadonlySet<number>): Promise<number> {
     const { disk, memory } = this.#roots;
+    await this.#store.note();
     const roots = [...new Set([disk, memory, this.#writableDirectory ?? memory])];
     const names = await Promise.all(roots.map((root) => readdir(root)));
     const known = listKnown();
