@@ -141,7 +141,8 @@ async function refuse(
   error: LatchkeyError,
 ): Promise<void> {
   try {
-    await promisify(write)(files.messages.fd, Buffer.from(`latchkey: ${error.line}\n`));
+    // Without a line end: containerd puts more behind it, and clients show one line.
+    await promisify(write)(files.messages.fd, Buffer.from(`latchkey: ${error.line}`));
   } catch {
     // containerd has closed its end; the reason is in our log.
   }

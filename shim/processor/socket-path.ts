@@ -19,5 +19,5 @@ export function requireSocketPath(socketPath: string): void {
 
 /** The line for a processor that nobody answers. */
 export function unansweredMessage(socketPath: string): string {
-  return `latchkey: NET_UNREACHABLE: the node agent does not answer at ${socketPath}; start it with 'latchkey node run'\n`;
+  return `latchkey: NET_UNREACHABLE: the node agent does not answer at ${socketPath}; start it with 'latchkey node run'`;
 }

@@ -100,7 +100,7 @@ function namedPipe(path: string): { reader: Socket; writeEnd: number } {
 /** A refusal as containerd needs it: the whole message is there when the output ends, after the exit. */
 export function expectRefused(result: ProcessorResult, text: string): void {
   expect(result.exitCode).toBe(1);
-  expect(result.messages).toMatch(/^latchkey: [A-Z_]+: .*\n$/);
+  expect(result.messages).toMatch(/^latchkey: [A-Z_]+: .*$/);
   expect(result.messages).toContain(text);
   expect(result.messagesAtOutputEnd).toBe(result.messages);
   expect(result.events.indexOf('exit')).toBeLessThan(result.events.indexOf('output-end'));

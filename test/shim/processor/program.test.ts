@@ -69,7 +69,7 @@ function expectUnanswered(result: ProcessorResult): void {
   expect(result).toMatchObject({ exitCode: 1, signal: null });
   expect(result.messages).toBe(
     `latchkey: NET_UNREACHABLE: the node agent does not answer at ${socketPath()}; ` +
-      `start it with 'latchkey node run'\n`,
+      `start it with 'latchkey node run'`,
   );
   expect(result.messagesAtOutputEnd).toBe(result.messages);
   // containerd drops the message of a processor whose output ends before it has exited.
