@@ -183,6 +183,7 @@ export class LabContainerd {
       processor: { path: agent.processorProgram, args: [] },
       snapshotterRoot: agent.stateDirectory,
       platform: `linux/${machineArchitecture()}`,
+      ...(mode === 'runtime-class' ? { mode } : {}),
     });
     if (mode === 'sweep') return { ...base, stream_processors: configuration['stream_processors'] };
     return this.#options.pullsOverTransfer === true ? pullingOverTransfer(configuration) : configuration;

@@ -31,8 +31,10 @@ export class CriClient {
     this.#runtime = new RuntimeServiceClient(`unix://${address}`, credentials.createInsecure(), options);
   }
 
-  async pullImage(image: string): Promise<string> {
-    const request = { image: { image }, sandboxConfig: undefined };
+  /** @param runtimeClass of the pod that it is for */
+  async pullImage(image: string, runtimeClass = ''): Promise<string> {
+    const sandboxConfig = runtimeClass === '' ? undefined : sandbox('pull', runtimeClass);
+    const request = { image: { image }, sandboxConfig };
     return (await this.#call(this.#images.pullImage.bind(this.#images), request)).imageRef;
   }
 
@@ -41,9 +43,10 @@ export class CriClient {
   }
 
   /** A sandbox on the host's network, so that no network plugin is needed. */
-  async runPodSandbox(name: string): Promise<string> {
+  async runPodSandbox(name: string, runtimeClass = ''): Promise<string> {
     const answer = await this.#call(this.#runtime.runPodSandbox.bind(this.#runtime), {
-      config: sandbox(name),
+      config: sandbox(name, runtimeClass),
+      runtimeHandler: runtimeClass,
     });
     return answer.podSandboxId;
   }
@@ -108,8 +111,8 @@ export class CriClient {
   }
 
   /** Sandbox, container, start: what a kubelet does for a pod of one container. */
-  async runPod(name: string, image: string, command: string[] = []): Promise<RunningPod> {
-    const sandboxId = await this.runPodSandbox(name);
+  async runPod(name: string, image: string, command: string[] = [], runtimeClass = ''): Promise<RunningPod> {
+    const sandboxId = await this.runPodSandbox(name, runtimeClass);
     try {
       const containerId = await this.createContainer(sandboxId, name, image, command);
       await this.startContainer(containerId);
@@ -138,12 +141,16 @@ export class CriClient {
   }
 }
 
-function sandbox(name: string): PodSandboxConfig {
+/** CRI on containerd reads the class from the pod's annotations as well, because a pull names no handler. */
+const HANDLER_ANNOTATION = 'io.containerd.cri.runtime-handler';
+
+function sandbox(name: string, runtimeClass = ''): PodSandboxConfig {
   return {
     metadata: { name, uid: `${name}-uid`, namespace: 'default', attempt: 0 },
     // On the host's network a sandbox has the host's name.
     hostname: '',
     logDirectory: '',
+    annotations: runtimeClass === '' ? {} : { [HANDLER_ANNOTATION]: runtimeClass },
     linux: { cgroupParent: '', securityContext: { namespaceOptions: HOST_NAMESPACES } },
   };
 }

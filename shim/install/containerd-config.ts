@@ -63,7 +63,10 @@ export interface GateConfiguration {
   /** Platform that is unpacked: `linux/amd64`. */
   readonly platform: string;
   /** For the mode `runtime-class`: name of the handler, and the runtime that it is like. */
-  readonly runtimeClass?: { readonly name: string; readonly like: TomlTable };
+  readonly runtimeClass?: {
+    readonly name: string;
+    readonly like: { readonly name: string; readonly table: TomlTable };
+  };
 }
 
 export interface ContainerdVersion {
@@ -111,7 +114,7 @@ export function gateChanges(existing: TomlTable, gate: GateConfiguration): TomlC
   if (mode === 'sweep') return changes;
   changes.push(proxyPlugin(gate, version));
   if (names.v3) changes.push(...unpackChanges(existing, gate));
-  if (mode === 'runtime-class') return [...changes, runtimeChange(existing, gate, version, names)];
+  if (mode === 'runtime-class') return [...changes, ...runtimeChanges(existing, gate, version, names)];
   setCri('snapshotter', SNAPSHOTTER_NAME);
   setCri('disable_snapshot_annotations', false);
   return changes;
@@ -198,12 +201,12 @@ function unpackChanges(existing: TomlTable, gate: GateConfiguration): TomlChange
   return isSet ? [append(SNAPSHOTTER_NAME)] : [append(SNAPSHOTTER_NAME), append('overlayfs')];
 }
 
-function runtimeChange(
+function runtimeChanges(
   existing: TomlTable,
   gate: GateConfiguration,
   version: ContainerdVersion,
   names: Names,
-): TomlChange {
+): TomlChange[] {
   if (version.major === 1 && version.minor < 7) {
     throw new LatchkeyError(
       'CONFIG_INVALID',
@@ -211,17 +214,33 @@ function runtimeChange(
       { hint: 'use containerd 1.7 or later, or --mode snapshotter' },
     );
   }
-  const { name = DEFAULT_RUNTIME_CLASS, like = {} } = gate.runtimeClass ?? {};
+  const { name = DEFAULT_RUNTIME_CLASS, like = { name: 'runc', table: {} } } = gate.runtimeClass ?? {};
   const older = ['plugins', names.cri, 'containerd', 'runtimes'];
   const newer = ['plugins', CRI_RUNTIME_V3, 'containerd', 'runtimes'];
+  const hasOlder = valueAt(existing, older) !== undefined;
   // Runtimes of both names are not merged: those of the newer one replace the others.
-  const table = names.v3 && valueAt(existing, older) === undefined ? newer : older;
-  const options = tableAt(like, ['options']);
+  const table = names.v3 && !hasOlder ? newer : older;
+  const ours = runtime([...table, name], like.table, { snapshotter: SNAPSHOTTER_NAME });
+  // In 1.x the first runtime that a file names replaces the default ones, without which CRI does not start.
+  const keepsDefault = names.v3 || hasOlder;
+  const changes = keepsDefault ? [ours] : [runtime([...table, like.name], like.table, {}), ours];
+  if (!names.v3) return changes;
+  // There the plugin that pulls has a table of its own for what a runtime's images are unpacked into.
+  const platform: TomlChange = {
+    kind: 'own',
+    table: ['plugins', CRI_IMAGES_V3, 'runtime_platforms', name],
+    entries: { platform: gate.platform, snapshotter: SNAPSHOTTER_NAME },
+  };
+  return [...changes, platform];
+}
+
+function runtime(path: TomlPath, like: TomlTable, change: Readonly<Record<string, TomlValue>>): TomlChange {
+  const options = setEntries(tableAt(like, ['options']));
   return {
     kind: 'own',
-    table: [...table, name],
-    entries: { runtime_type: 'io.containerd.runc.v2', ...setEntries(like), snapshotter: SNAPSHOTTER_NAME },
-    ...(Object.keys(setEntries(options)).length === 0 ? {} : { tables: { options: setEntries(options) } }),
+    table: path,
+    entries: { runtime_type: 'io.containerd.runc.v2', ...setEntries(like), ...change },
+    ...(Object.keys(options).length === 0 ? {} : { tables: { options } }),
   };
 }
 

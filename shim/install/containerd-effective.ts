@@ -71,6 +71,8 @@ export function effectiveFaults(dump: TomlTable, gate: GateConfiguration): Effec
     const { name = DEFAULT_RUNTIME_CLASS } = gate.runtimeClass ?? {};
     if (tableAt(runtimes(dump), [name])['snapshotter'] !== SNAPSHOTTER_NAME)
       fault('runtime-class-missing', `no runtime ${name} uses the snapshotter ${SNAPSHOTTER_NAME}`);
+    else if (version.major >= 2 && pullsInto(dump, name) !== SNAPSHOTTER_NAME)
+      fault('runtime-class-missing', `images of the runtime ${name} are unpacked into another snapshotter`);
   }
   return faults;
 }
@@ -84,9 +86,10 @@ export function hasCri(dump: TomlTable): boolean {
 }
 
 /** The runtime that pods get without a class. */
-export function defaultRuntime(dump: TomlTable): TomlTable {
-  const name = criContainerd(dump)['default_runtime_name'];
-  return tableAt(runtimes(dump), [typeof name === 'string' ? name : 'runc']);
+export function defaultRuntime(dump: TomlTable): { readonly name: string; readonly table: TomlTable } {
+  const set = criContainerd(dump)['default_runtime_name'];
+  const name = typeof set === 'string' && set !== '' ? set : 'runc';
+  return { name, table: tableAt(runtimes(dump), [name]) };
 }
 
 /** CRI's snapshotter for pods without a class. */
@@ -115,16 +118,21 @@ function isOurs([first, second = '', ...rest]: TomlPath, runtimeName: string | u
   if (first === 'proxy_plugins') return second === SNAPSHOTTER_NAME;
   if (first === 'stream_processors') return processorIds().includes(second);
   if (second === TRANSFER_V3) return rest[0] === 'unpack_config';
-  const runtime = rest.indexOf('runtimes');
+  const runtime = rest.findIndex((key) => key === 'runtimes' || key === 'runtime_platforms');
   if (runtime !== -1) return rest[runtime + 1] === runtimeName;
   return ['snapshotter', 'disable_snapshot_annotations', 'key_model'].includes(rest.at(-1) ?? '');
 }
 
-/** Path, joined by NUL, and JSON of every value that is not a table. */
+/** What containerd takes for a setting that is not there: a dump shows it where a table is, and nothing where it is not. */
+const UNSET: ReadonlySet<string> = new Set(['""', 'false', '0', '[]']);
+
+/** Path, joined by NUL, and JSON of every value that is set and is not a table. */
 function leaves(table: TomlTable, above: TomlPath = []): [string, string][] {
   return Object.entries(table).flatMap(([key, value]): [string, string][] => {
     const path = [...above, key];
-    return isTable(value) ? leaves(value, path) : [[path.join('\0'), JSON.stringify(value)]];
+    if (isTable(value)) return leaves(value, path);
+    const text = JSON.stringify(value);
+    return UNSET.has(text) ? [] : [[path.join('\0'), text]];
   });
 }
 
@@ -135,6 +143,11 @@ function criContainerd(dump: TomlTable): TomlTable {
 
 function runtimes(dump: TomlTable): TomlTable {
   return tableAt(criContainerd(dump), ['runtimes']);
+}
+
+/** Where 2.x unpacks what it pulls for a pod of a runtime class. */
+function pullsInto(dump: TomlTable, runtimeName: string): unknown {
+  return valueAt(dump, ['plugins', CRI_IMAGES_V3, 'runtime_platforms', runtimeName, 'snapshotter']);
 }
 
 function discards(dump: TomlTable): boolean {

@@ -55,7 +55,9 @@ export async function containerdFacts(
       processor: { path: paths.processorProgram, args: [] },
       snapshotterRoot: paths.diskDirectory,
       platform: '',
-      ...(record?.runtimeClass == null ? {} : { runtimeClass: { name: record.runtimeClass, like: {} } }),
+      ...(record?.runtimeClass == null
+        ? {}
+        : { runtimeClass: { name: record.runtimeClass, like: { name: 'runc', table: {} } } }),
     },
     configChangedMs: 'dump' in effective ? await youngest(configPath, effective.dump) : undefined,
     process:

@@ -243,11 +243,14 @@ describe('older files', () => {
 
 describe('the modes', () => {
   const like = {
-    runtime_type: 'io.containerd.runc.v2',
-    base_runtime_spec: '',
-    snapshotter: '',
-    pod_annotations: [],
-    options: { SystemdCgroup: true, BinaryName: '', IoUid: 0 },
+    name: 'crun',
+    table: {
+      runtime_type: 'io.containerd.runc.v2',
+      base_runtime_spec: '',
+      snapshotter: '',
+      pod_annotations: [],
+      options: { SystemdCgroup: true, BinaryName: '', IoUid: 0 },
+    },
   };
   const inMode = (mode: NodeMode, containerdVersion: string, toml = '') =>
     withLatchkey(parse(toml), { ...gate, containerdVersion, mode, runtimeClass: { name: 'sealed', like } });
@@ -259,7 +262,9 @@ describe('the modes', () => {
 
   test('a runtime class is like the default runtime, and CRI keeps its snapshotter', () => {
     const two = inMode('runtime-class', '1.7.24')['plugins'] as Record<string, TomlTable>;
-    expect(two['io.containerd.grpc.v1.cri']?.['containerd']).toEqual({ runtimes: { sealed: runtime } });
+    // The first runtime that a 1.x is told of replaces those that it has by itself.
+    const crun = { runtime_type: runtime.runtime_type, options: runtime.options };
+    expect(two['io.containerd.grpc.v1.cri']?.['containerd']).toEqual({ runtimes: { crun, sealed: runtime } });
     const three = inMode('runtime-class', '2.1.9')['plugins'] as Record<string, TomlTable>;
     expect(three['io.containerd.cri.v1.runtime']).toEqual({ containerd: { runtimes: { sealed: runtime } } });
     expect(three['io.containerd.cri.v1.images']).not.toHaveProperty('snapshotter');

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CONTAINERD_VERSIONS, containerdSkipReason } from '../../../lab/containerd-versions.ts';
-import { effectiveFaults } from '../../../shim/install/containerd-effective.ts';
+import { defaultRuntime, effectiveFaults } from '../../../shim/install/containerd-effective.ts';
 import { effectiveConfiguration } from '../../../shim/install/containerd-program.ts';
 import { install } from '../../../shim/install/install.ts';
 import {
@@ -77,6 +77,27 @@ describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
       expect(diff).toContain('+key_server = "keys.acme.example:7443"\n');
       expect(site.files()).toEqual(before);
     });
+
+    if (version !== '1.6') {
+      test('for a runtime class where the file names no runtime, and keeps the default one', async () => {
+        // As Debian ships it.
+        const file = site.writeOperators(
+          'version = 2\n[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/usr/lib/cni"\n',
+        );
+        await install(
+          site.request(version, { mode: 'runtime-class', runtimeClass: 'sealed' }),
+          site.machine(),
+        );
+        const effective = await effectiveConfiguration(containerdProgram(version), file);
+        const wanted = { ...gate(), mode: 'runtime-class' as const };
+        const like = { name: 'runc', table: {} };
+        expect(effectiveFaults(effective, { ...wanted, runtimeClass: { name: 'sealed', like } })).toEqual([]);
+        expect(defaultRuntime(effective)).toMatchObject({
+          name: 'runc',
+          table: { runtime_type: 'io.containerd.runc.v2' },
+        });
+      });
+    }
 
     test('for a runtime class leaves the default snapshotter, or is refused where that cannot be', async () => {
       const file = site.writeOperators();

@@ -100,11 +100,18 @@ export interface PodSandboxConfig {
   metadata: PodSandboxMetadata | undefined;
   hostname: string;
   logDirectory: string;
+  annotations: { [key: string]: string };
   linux: LinuxPodSandboxConfig | undefined;
+}
+
+export interface PodSandboxConfig_AnnotationsEntry {
+  key: string;
+  value: string;
 }
 
 export interface RunPodSandboxRequest {
   config: PodSandboxConfig | undefined;
+  runtimeHandler: string;
 }
 
 export interface RunPodSandboxResponse {
@@ -767,7 +774,7 @@ export const LinuxPodSandboxConfig: MessageFns<LinuxPodSandboxConfig> = {
 };
 
 function createBasePodSandboxConfig(): PodSandboxConfig {
-  return { metadata: undefined, hostname: "", logDirectory: "", linux: undefined };
+  return { metadata: undefined, hostname: "", logDirectory: "", annotations: {}, linux: undefined };
 }
 
 export const PodSandboxConfig: MessageFns<PodSandboxConfig> = {
@@ -781,6 +788,9 @@ export const PodSandboxConfig: MessageFns<PodSandboxConfig> = {
     if (message.logDirectory !== "") {
       writer.uint32(26).string(message.logDirectory);
     }
+    globalThis.Object.entries(message.annotations).forEach(([key, value]: [string, string]) => {
+      PodSandboxConfig_AnnotationsEntry.encode({ key: key as any, value }, writer.uint32(58).fork()).join();
+    });
     if (message.linux !== undefined) {
       LinuxPodSandboxConfig.encode(message.linux, writer.uint32(66).fork()).join();
     }
@@ -824,6 +834,17 @@ export const PodSandboxConfig: MessageFns<PodSandboxConfig> = {
             message.logDirectory = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            const entry7 = PodSandboxConfig_AnnotationsEntry.decode(reader, reader.uint32());
+            if (entry7.value !== undefined) {
+              message.annotations[entry7.key] = entry7.value;
+            }
+            continue;
+          }
           case 8: {
             if (tag !== 66) {
               break;
@@ -854,6 +875,15 @@ export const PodSandboxConfig: MessageFns<PodSandboxConfig> = {
       : undefined;
     message.hostname = object.hostname ?? "";
     message.logDirectory = object.logDirectory ?? "";
+    message.annotations = (globalThis.Object.entries(object.annotations ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
     message.linux = (object.linux !== undefined && object.linux !== null)
       ? LinuxPodSandboxConfig.fromPartial(object.linux)
       : undefined;
@@ -861,14 +891,84 @@ export const PodSandboxConfig: MessageFns<PodSandboxConfig> = {
   },
 };
 
+function createBasePodSandboxConfig_AnnotationsEntry(): PodSandboxConfig_AnnotationsEntry {
+  return { key: "", value: "" };
+}
+
+export const PodSandboxConfig_AnnotationsEntry: MessageFns<PodSandboxConfig_AnnotationsEntry> = {
+  encode(message: PodSandboxConfig_AnnotationsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PodSandboxConfig_AnnotationsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePodSandboxConfig_AnnotationsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PodSandboxConfig_AnnotationsEntry>): PodSandboxConfig_AnnotationsEntry {
+    return PodSandboxConfig_AnnotationsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PodSandboxConfig_AnnotationsEntry>): PodSandboxConfig_AnnotationsEntry {
+    const message = createBasePodSandboxConfig_AnnotationsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
 function createBaseRunPodSandboxRequest(): RunPodSandboxRequest {
-  return { config: undefined };
+  return { config: undefined, runtimeHandler: "" };
 }
 
 export const RunPodSandboxRequest: MessageFns<RunPodSandboxRequest> = {
   encode(message: RunPodSandboxRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.config !== undefined) {
       PodSandboxConfig.encode(message.config, writer.uint32(10).fork()).join();
+    }
+    if (message.runtimeHandler !== "") {
+      writer.uint32(18).string(message.runtimeHandler);
     }
     return writer;
   },
@@ -894,6 +994,14 @@ export const RunPodSandboxRequest: MessageFns<RunPodSandboxRequest> = {
             message.config = PodSandboxConfig.decode(reader, reader.uint32());
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.runtimeHandler = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -914,6 +1022,7 @@ export const RunPodSandboxRequest: MessageFns<RunPodSandboxRequest> = {
     message.config = (object.config !== undefined && object.config !== null)
       ? PodSandboxConfig.fromPartial(object.config)
       : undefined;
+    message.runtimeHandler = object.runtimeHandler ?? "";
     return message;
   },
 };
