@@ -67,7 +67,7 @@ async function keyFile(path: string): Promise<KeyFile | undefined> {
 
 /** The runc that pods without a class get: the one that containerd is told, or the first in its path. */
 async function runcFacts(effective: TomlTable): Promise<MachineFacts['runc']> {
-  const named = valueAt(defaultRuntime(effective), ['options', 'BinaryName']);
+  const named = valueAt(defaultRuntime(effective).table, ['options', 'BinaryName']);
   const program = typeof named === 'string' && named !== '' ? named : 'runc';
   try {
     const { stdout } = await run(program, ['--version'], { timeout: RUNC_TIMEOUT_MS });
