@@ -37,7 +37,7 @@ export interface LabContainerdOptions {
     readonly processorProgram: string;
     readonly stateDirectory: string;
   };
-  /** Of that agent; with `sweep` containerd keeps its own snapshotter. */
+  /** Of that agent: how containerd is set up for it. */
   readonly mode?: NodeMode;
   /** Decoders of a stock containerd, as its `stream_processors` table. */
   readonly streamProcessors?: TomlTable;
@@ -164,7 +164,7 @@ export class LabContainerd {
   }
 
   async #configuration(): Promise<TomlTable> {
-    const { directory, agent, mode, sandboxImage, streamProcessors } = this.#options;
+    const { directory, agent, mode = 'snapshotter', sandboxImage, streamProcessors } = this.#options;
     const base = labConfiguration({
       configurationVersion: configurationVersionOf(this.versionName),
       directory,
@@ -179,13 +179,13 @@ export class LabContainerd {
     }
     const configuration = withLatchkey(base, {
       containerdVersion: await this.version(),
+      mode,
       snapshotterSocket: agent.snapshotterSocket,
       processor: { path: agent.processorProgram, args: [] },
       snapshotterRoot: agent.stateDirectory,
       platform: `linux/${machineArchitecture()}`,
       ...(mode === 'runtime-class' ? { mode } : {}),
     });
-    if (mode === 'sweep') return { ...base, stream_processors: configuration['stream_processors'] };
     return this.#options.pullsOverTransfer === true ? pullingOverTransfer(configuration) : configuration;
   }
 
