@@ -25,6 +25,7 @@ import {
 import { applyPlan } from './apply-plan.ts';
 import { type InstallationRecord, readRecord } from './installation-record.ts';
 import { nextSteps } from './next-steps.ts';
+import { hookFilePath, ociHookFile } from './oci-hook.ts';
 import type { InstallRequest, Machine } from './machine.ts';
 import { nodeConfiguration } from './node-settings.ts';
 import { type FileChange, type PlannedFile, describeChange, readIfThere } from './planned-file.ts';
@@ -146,6 +147,8 @@ async function planInstallation(request: InstallRequest, machine: Machine): Prom
     const path = besides(request.config, 'runtime-class.yaml');
     files.push(await ownFile(path, runtimeClassManifest(runtimeClass)));
   }
+  if (mode === 'hook')
+    files.push(await ownFile(hookFilePath(machine.hooks), ociHookFile(agent.paths.hookProgram)));
   files.push(...(await unitFiles(request, machine, agent, containerd?.service)));
   const isOld = containerd !== undefined && /^v?1\.6\b/.test(containerd.version);
   return {

@@ -44,6 +44,8 @@ export interface Machine {
   readonly units: string;
   /** Where packages put theirs. */
   readonly packagedUnits: string;
+  /** Where podman and CRI-O look for hooks. */
+  readonly hooks: string;
   /** Program and arguments that run the agent, without its configuration. */
   readonly agentCommand: readonly string[];
   /** `linux/amd64` */

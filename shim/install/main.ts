@@ -15,6 +15,7 @@ import { doctorRequestSchema, examine } from './node-facts.ts';
 import { install } from './install.ts';
 import { type Machine, installRequestSchema, uninstallRequestSchema } from './machine.ts';
 import { runCommands } from './next-steps.ts';
+import { HOOKS_DIRECTORY } from './oci-hook.ts';
 import { listProcesses } from './processes.ts';
 import { uninstall } from './uninstall.ts';
 
@@ -86,6 +87,7 @@ async function thisMachine(): Promise<Machine> {
     hasSystemd: existsSync(SYSTEMD_RUNS),
     units: UNITS,
     packagedUnits: PACKAGED_UNITS,
+    hooks: HOOKS_DIRECTORY,
     agentCommand: programCommand('cli/latchkey.js', ['node', 'run']),
     platform: `linux/${process.arch === 'x64' ? 'amd64' : process.arch}`,
   };

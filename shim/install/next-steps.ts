@@ -51,6 +51,10 @@ async function notes(plan: InstallPlan, machine: Machine): Promise<string[]> {
     lines.push(
       'every pod of this node uses the latchkey snapshotter from now on: drain the node before containerd is restarted',
     );
+  if (mode === 'hook')
+    lines.push(
+      `CRI-O reads ${machine.hooks} by itself; podman needs hooks_dir = ["${machine.hooks}"] below [engine] in containers.conf`,
+    );
   if (!machine.hasSystemd)
     lines.push(
       'systemd does not run here: no service was written, the agent has to be started by other means',

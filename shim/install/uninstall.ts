@@ -218,6 +218,7 @@ async function removeLeftovers(
   const made = [
     recordPath(stateDirectory),
     ...[paths.processorProgram, paths.agentSocket, paths.snapshotterSocket, paths.processorSocket],
+    ...[paths.hookProgram, paths.hookSocket],
     ...[paths.identityDirectory, paths.diskDirectory, paths.memoryDirectory, paths.journalFile],
     paths.licensedImagesFile,
     ...['-wal', '-shm'].map((suffix) => `${paths.journalFile}${suffix}`),

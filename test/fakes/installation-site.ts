@@ -92,6 +92,7 @@ root = "${this.path('large-disk')}" # the large disk
       hasSystemd: false,
       units: this.path('units'),
       packagedUnits: this.path('packaged'),
+      hooks: this.path('hooks.d'),
       agentCommand: ['/opt/latchkey/bin/latchkey', 'node', 'run'],
       platform: 'linux/amd64',
       ...change,

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerTool } from '../../lab/peer-tools.ts';
-import { ociHookFile } from '../../shim/install/oci-hook.ts';
+import { install } from '../../shim/install/install.ts';
 import { CONTACT, SECRET, until } from '../e2e/gated-site.ts';
 import { ProviderSite, type ToolResult, providerSkipReason } from './provider-site.ts';
 
@@ -22,8 +22,7 @@ describe.skipIf(skipReason !== undefined)(`podman with the start hook ${skipReas
     site = await ProviderSite.start({ mode: 'hook' });
     hookProgram = site.gated.site.agent.paths.hookProgram;
     hooks = site.at('hooks.d');
-    await mkdir(hooks);
-    await writeFile(join(hooks, 'latchkey.json'), ociHookFile(hookProgram));
+    await installHook();
     licenseId = (await site.gated.activate()).license.id;
     for (const image of [site.gated.image, site.gated.site.reference('plain')]) {
       const key = ['--decryption-key', 'provider:latchkey'];
@@ -33,6 +32,17 @@ describe.skipIf(skipReason !== undefined)(`podman with the start hook ${skipReas
   afterAll(async () => {
     await site.stop();
   });
+
+  /** Over the settings that the site's agent runs with. */
+  async function installHook(): Promise<void> {
+    const request = { config: site.gated.site.agent.configPath, dryRun: false };
+    const { mode, files } = await install(request, {
+      ...{ processes: [], programs: ['podman'], hasSystemd: false, hooks, agentCommand: [] },
+      ...{ units: '', packagedUnits: '', platform: 'linux/amd64' },
+    });
+    expect(mode).toBe('hook');
+    expect(files.map(({ path }) => path)).toContain(join(hooks, 'latchkey.json'));
+  }
 
   async function podman(...args: string[]): Promise<ToolResult> {
     const storage = ['--root', site.at('storage/root'), '--runroot', site.at('storage/run')];

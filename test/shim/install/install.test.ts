@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { install } from '../../../shim/install/install.ts';
+import { ociHookFault } from '../../../shim/install/oci-hook.ts';
 import { InstallationSite, installationSkipReason } from '../../fakes/installation-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -128,5 +129,36 @@ describe.skipIf(skipReason !== undefined)(`an installation ${skipReason ?? ''}`,
       containerd: null,
     });
     expect(readFileSync(file, 'utf8')).toBe(site.operators);
+  });
+
+  test('in the mode hook shows the hook’s file, writes it, and takes it away again', async () => {
+    const path = site.path('hooks.d', 'latchkey.json');
+    const wanted = site.request('1.6', { mode: 'hook' });
+    const { files } = await install({ ...wanted, dryRun: true }, site.machine());
+    expect(files.find((file) => file.path === path)).toMatchObject({
+      change: 'created',
+      diff: expect.stringContaining(site.path('state', 'latchkey-hook')) as string,
+    });
+    expect(existsSync(path)).toBe(false);
+    const { notes } = await install(wanted, site.machine());
+    expect(notes.join('\n')).toContain(`hooks_dir = ["${site.path('hooks.d')}"]`);
+    expect(ociHookFault(readFileSync(path, 'utf8'), site.path('state', 'latchkey-hook'))).toBeUndefined();
+    expect(await install(site.repeated('1.6'), site.machine())).toMatchObject({ changed: false });
+    // What the agent has put there since.
+    writeFileSync(site.path('state', 'latchkey-hook'), '');
+    const taken = await site.takeBack({ purge: true });
+    expect(taken.files.find((file) => file.path === path)).toMatchObject({ change: 'removed' });
+    expect(existsSync(site.path('hooks.d'))).toBe(false);
+    expect(existsSync(site.path('state'))).toBe(false);
+  });
+
+  test('in the mode hook replaces a hook of that name, and gives it back', async () => {
+    mkdirSync(site.path('hooks.d'));
+    const path = site.path('hooks.d', 'latchkey.json');
+    writeFileSync(path, '{}');
+    await install(site.request('1.6', { mode: 'hook' }), site.machine());
+    expect(readFileSync(path, 'utf8')).toContain('createRuntime');
+    await site.takeBack();
+    expect(readFileSync(path, 'utf8')).toBe('{}');
   });
 });
