@@ -126,6 +126,7 @@ export class Agent {
       onRestored: () => {
         this.metrics.rederived();
       },
+      capacitySetting: store.capacitySetting,
       onRefusedLate: () => {
         this.#enforcement.trigger();
       },

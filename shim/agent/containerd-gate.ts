@@ -6,6 +6,7 @@ import type { Mount } from '#src/wire/generated/containerd/types.ts';
 import type { ContainerdConnection } from '../containerd/connection.ts';
 import { applyLayer, keepLayerBlob } from '../containerd/unpack.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
+import type { CapacitySetting } from '../snapshotter/plaintext-store.ts';
 import type { ExtractionOutcome, LayerIdentity, SnapshotGate } from '../snapshotter/gate.ts';
 import { type SnapshotGateRecord, type SnapshotLayer, parseKey } from '../snapshotter/snapshot.ts';
 import { BlobKeeper } from './blob-keeper.ts';
@@ -21,6 +22,8 @@ export interface ContainerdGateParts {
   readonly guard: ImageGuard;
   readonly containers: ContainerGuard;
   readonly ledger: ExtractionLedger;
+  /** Of the plaintext store. */
+  readonly capacitySetting: CapacitySetting;
   readonly onRefusedLate: () => void;
   /** A layer was made again from its blob. */
   readonly onRestored: () => void;
@@ -76,7 +79,7 @@ export class ContainerdGate implements SnapshotGate {
   }
 
   async apply(layer: SnapshotLayer, mounts: readonly Mount[]): Promise<void> {
-    await applyLayer(this.#parts.containerd, layer, mounts);
+    await applyLayer(this.#parts.containerd, layer, mounts, this.#parts.capacitySetting);
     this.#parts.onRestored();
   }
 

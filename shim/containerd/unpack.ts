@@ -20,12 +20,14 @@ export interface LayerBlob {
 
 /**
  * Diff.Apply of the layer onto the mounts, through the stream processor when it is encrypted.
+ * @param capacitySetting says how much fits where the mounts are, for the message when there is no room
  * @throws LatchkeyError STATE_NOT_FOUND when the blob is gone, INPUT_DIGEST_MISMATCH for other content
  */
 export async function applyLayer(
   containerd: ContainerdConnection,
   layer: LayerBlob,
   mounts: readonly Mount[],
+  capacitySetting: string,
 ): Promise<void> {
   if (!(await hasBlob(containerd, layer.namespace, layer.digest))) {
     throw new LatchkeyError(
@@ -47,7 +49,7 @@ export async function applyLayer(
   const { applied } = await containerd
     .call(diff.apply.bind(diff), request, layer.namespace, { deadline: Date.now() + APPLY_TIMEOUT_MS })
     .catch((error: unknown) => {
-      throw explainFailedApply(layer, toLatchkeyError(error));
+      throw explainFailedApply(layer, toLatchkeyError(error), capacitySetting);
     });
   if (applied?.digest !== layer.diffId) {
     throw new LatchkeyError(
@@ -57,11 +59,16 @@ export async function applyLayer(
   }
 }
 
-function explainFailedApply(layer: LayerBlob, error: LatchkeyError): LatchkeyError {
+/** Pure. */
+export function explainFailedApply(
+  layer: Pick<LayerBlob, 'digest'>,
+  error: LatchkeyError,
+  capacitySetting: string,
+): LatchkeyError {
   const text = error.cause instanceof Error ? error.cause.message : error.message;
   if (text.includes('no space left on device')) {
     return new LatchkeyError('STORAGE_FULL', `the plaintext store is too small for layer ${layer.digest}`, {
-      hint: 'raise plaintext_capacity in the configuration of the agent, or stop other containers',
+      hint: `raise ${capacitySetting} in the configuration of the agent, or stop other containers`,
       cause: error,
     });
   }

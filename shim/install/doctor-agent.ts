@@ -1,4 +1,5 @@
 /** What can be wrong between the agent and the key server, judged by what the agent says of itself. */
+import { type StoreFacts, storeFindings, storeProgramFindings } from './doctor-store.ts';
 import { type Finding, fault, ok } from './finding.ts';
 
 export interface AgentFacts {
@@ -22,9 +23,9 @@ export interface AgentCircumstances {
   readonly agentSocket: string;
   readonly hasSnapshotterSocket: boolean;
   readonly snapshotterSocket: string;
-  readonly needsSnapshotter: boolean;
   readonly needsContainerd: boolean;
-  readonly isStoreMounted: boolean;
+  /** Undefined in the modes that have none. */
+  readonly store: StoreFacts | undefined;
   /** Of the command that examines. */
   readonly commandVersion: string;
   readonly nowMs: number;
@@ -32,8 +33,6 @@ export interface AgentCircumstances {
   readonly keyServerReachable: boolean | undefined;
 }
 
-/** The plaintext store is called nearly full from here on. */
-const NEARLY_FULL = 0.9;
 const DAY_MS = 86_400_000;
 const CERTIFICATE_WARNING_MS = 14 * DAY_MS;
 /** Watching nodes hear from their key server every minute at least; longer says that it is away. */
@@ -42,12 +41,14 @@ const LONG_SILENCE_MS = 15 * 60_000;
 const CLOCK_TOLERANCE_MS = 5 * 60_000;
 
 export function agentFindings(facts: AgentCircumstances): Finding[] {
-  const { agent } = facts;
+  const { agent, store } = facts;
+  const programs = store === undefined ? [] : storeProgramFindings(store);
   if (agent === undefined) {
     const start =
       "start it: 'systemctl start latchkey-node', or 'latchkey node run' as root; why it does not start stands in its log";
     // What only the agent knows is not guessed at.
     return [
+      ...programs,
       fault('agent-not-running', 'bad', `the agent does not answer at ${facts.agentSocket}`, start),
       ...reachability(facts),
     ];
@@ -56,7 +57,8 @@ export function agentFindings(facts: AgentCircumstances): Finding[] {
     ok('agent-not-running', `the agent answers at ${facts.agentSocket}`),
     ...versionFindings(agent, facts.commandVersion),
     ...socketFindings(facts),
-    ...storeFindings(agent, facts),
+    ...programs,
+    ...(store === undefined ? [] : storeFindings(store, agent)),
     ...activationFindings(agent, facts.nowMs),
     ...clockFindings(agent, facts.nowMs),
     ...keyServerFindings(agent, facts),
@@ -78,7 +80,7 @@ function versionFindings(agent: AgentFacts, commandVersion: string): Finding[] {
 
 function socketFindings(facts: AgentCircumstances): Finding[] {
   const findings: Finding[] = [];
-  if (facts.needsSnapshotter && !facts.hasSnapshotterSocket)
+  if (facts.store !== undefined && !facts.hasSnapshotterSocket)
     findings.push(
       fault(
         'snapshotter-socket-missing',
@@ -97,35 +99,6 @@ function socketFindings(facts: AgentCircumstances): Finding[] {
       ),
     );
   return findings;
-}
-
-function storeFindings(
-  agent: AgentFacts,
-  { isStoreMounted, needsSnapshotter }: AgentCircumstances,
-): Finding[] {
-  if (!needsSnapshotter) return [];
-  if (!isStoreMounted) {
-    return [
-      fault(
-        'store-not-mounted',
-        'bad',
-        'the plaintext store is not mounted here, although the agent runs: it may have a mount namespace of its own',
-        'take PrivateTmp=, PrivateMounts=, ProtectSystem= and the like out of its service, then restart it',
-      ),
-    ];
-  }
-  const { plaintextBytes: used, plaintextCapacityBytes: capacity } = agent;
-  const detail = `${used} of ${capacity} bytes of the plaintext store are used`;
-  if (capacity > 0 && used >= capacity * NEARLY_FULL)
-    return [
-      fault(
-        'store-full',
-        'bad',
-        detail,
-        "raise plaintext_capacity in the agent’s configuration, or run 'latchkey node drop'",
-      ),
-    ];
-  return [ok('store-full', detail)];
 }
 
 function activationFindings({ nodeId, certificateExpiresAtMs }: AgentFacts, nowMs: number): Finding[] {

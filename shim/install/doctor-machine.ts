@@ -1,11 +1,12 @@
 /** What can be wrong with the machine itself: programs, files, kernel, memory. */
-import { type Finding, fault, ok } from './finding.ts';
+import { type FaultId, type Finding, fault, ok } from './finding.ts';
 
 export interface MachineFacts {
   readonly hasOverlay: boolean;
   readonly isSwapOn: boolean;
   /** Of the plaintext store; undefined while nothing is mounted. */
   readonly store: { readonly neverSwapped: boolean } | undefined;
+  /** The program of ours that is run: by containerd, or by podman and CRI-O in the mode `hook`. */
   readonly processor: ProgramFile;
   /** `x64`, as in process.arch */
   readonly architecture: string;
@@ -19,6 +20,7 @@ export interface MachineFacts {
 }
 
 export interface ProgramFile {
+  readonly purpose: 'stream processor' | 'start hook';
   readonly path: string;
   /** The first bytes; undefined when there is no file. */
   readonly head: Uint8Array | undefined;
@@ -80,20 +82,18 @@ function swapFinding({ isSwapOn, store }: MachineFacts): Finding {
 }
 
 function processorFindings({ processor, architecture }: MachineFacts): Finding[] {
-  const { path, head, isExecutable, isOnNoexecMount } = processor;
+  const { purpose, path, head, isExecutable, isOnNoexecMount } = processor;
   const restart = 'restart the agent, which writes it anew';
   if (head === undefined)
-    return [fault('processor-missing', 'bad', `the stream processor ${path} is not there`, restart)];
+    return [fault('processor-missing', 'bad', `the ${purpose} ${path} is not there`, restart)];
   if (!isExecutable)
-    return [
-      fault('processor-not-executable', 'bad', `the stream processor ${path} is not executable`, restart),
-    ];
+    return [fault('processor-not-executable', 'bad', `the ${purpose} ${path} is not executable`, restart)];
   if (isOnNoexecMount)
     return [
       fault(
         'processor-noexec',
         'bad',
-        `the stream processor ${path} is on a filesystem that is mounted noexec`,
+        `the ${purpose} ${path} is on a filesystem that is mounted noexec`,
         'mount it without noexec, or set state_directory to another one and run node install again',
       ),
     ];
@@ -101,12 +101,7 @@ function processorFindings({ processor, architecture }: MachineFacts): Finding[]
   const machine = (head[ELF_MACHINE_OFFSET] ?? 0) + (head[ELF_MACHINE_OFFSET + 1] ?? 0) * 256;
   if (isElf && machine !== ELF_MACHINES[architecture])
     return [
-      fault(
-        'processor-architecture',
-        'bad',
-        `the stream processor ${path} is not for ${architecture}`,
-        restart,
-      ),
+      fault('processor-architecture', 'bad', `the ${purpose} ${path} is not for ${architecture}`, restart),
     ];
   return [ok('processor', `${path} can be run`)];
 }
@@ -129,7 +124,7 @@ function runcFinding({ runc }: MachineFacts): Finding {
   return ok('runc', `${runc.program} is version ${runc.version}`);
 }
 
-function keyFileFindings(id: string, file: KeyFile | undefined, uid: number): Finding[] {
+function keyFileFindings(id: FaultId, file: KeyFile | undefined, uid: number): Finding[] {
   if (file === undefined) return [];
   const { path, mode } = file;
   if ((mode & OTHERS) !== 0)

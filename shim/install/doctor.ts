@@ -2,6 +2,7 @@
 import type { NodeMode } from '../agent/node-mode.ts';
 import { type AgentCircumstances, agentFindings } from './doctor-agent.ts';
 import { type ContainerdFacts, containerdFindings } from './doctor-containerd.ts';
+import { type HookFacts, hookFindings } from './doctor-hook.ts';
 import { type MachineFacts, machineFindings } from './doctor-machine.ts';
 import { type Finding, fault } from './finding.ts';
 
@@ -10,11 +11,13 @@ export interface NodeFacts {
   readonly agent: AgentCircumstances;
   /** Undefined in the mode `hook`; words when there is none. */
   readonly containerd: ContainerdFacts | string | undefined;
+  /** Undefined in the other modes. */
+  readonly hook: HookFacts | undefined;
   readonly machine: MachineFacts;
 }
 
 /** Every check with its finding, in the order in which they should be mended. */
-export function diagnose({ mode, agent, containerd, machine }: NodeFacts): Finding[] {
+export function diagnose({ mode, agent, containerd, hook, machine }: NodeFacts): Finding[] {
   return [
     ...machineFindings(machine),
     ...(typeof containerd === 'string'
@@ -29,6 +32,7 @@ export function diagnose({ mode, agent, containerd, machine }: NodeFacts): Findi
       : containerd === undefined
         ? []
         : containerdFindings(containerd, mode)),
+    ...(hook === undefined ? [] : hookFindings(hook)),
     ...agentFindings(agent),
   ];
 }

@@ -1,12 +1,15 @@
 /** The facts of the machine itself for the doctor. */
 import { execFile } from 'node:child_process';
-import { open, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { AgentConfig } from '../agent/agent-config.ts';
+import { mountAt } from '../snapshotter/mount-table.ts';
 import { hasSwap, plaintextStoreState } from '../snapshotter/plaintext-store.ts';
 import { defaultRuntime } from './containerd-effective.ts';
 import type { KeyFile, MachineFacts, ProgramFile } from './doctor-machine.ts';
+import { type StoreFacts, missingPrograms } from './doctor-store.ts';
 import { mountPoints, optionsOf } from './mounts.ts';
 import { readIfThere } from './planned-file.ts';
 import { type TomlTable, valueAt } from './toml-change.ts';
@@ -17,9 +20,11 @@ const PERMISSION_BITS = 0o777;
 /** Enough for the part of an ELF header that names the machine. */
 const HEAD_BYTES = 64;
 const RUNC_TIMEOUT_MS = 10_000;
+/** In the agent's search path under systemd, but not in every user's. */
+const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 
 export async function machineFacts(
-  { paths }: AgentConfig,
+  { mode, paths }: AgentConfig,
   { rootKey, effective }: { readonly rootKey: string | undefined; readonly effective: TomlTable },
 ): Promise<MachineFacts> {
   const mounts = mountPoints((await readIfThere('/proc/self/mounts')) ?? '');
@@ -28,7 +33,10 @@ export async function machineFacts(
     hasOverlay: /\boverlay$/m.test((await readIfThere('/proc/filesystems')) ?? ''),
     isSwapOn: await hasSwap(),
     store: isMounted ? await plaintextStoreState(paths.memoryDirectory).catch(() => undefined) : undefined,
-    processor: await programFile(paths.processorProgram, mounts),
+    processor: {
+      purpose: mode === 'hook' ? 'start hook' : 'stream processor',
+      ...(await programFile(mode === 'hook' ? paths.hookProgram : paths.processorProgram, mounts)),
+    },
     architecture: process.arch,
     runc: await runcFacts(effective),
     nodeKey: await keyFile(join(paths.identityDirectory, 'node-key.pem')),
@@ -37,10 +45,33 @@ export async function machineFacts(
   };
 }
 
+/** @param searchPath as in `PATH` */
+export async function storeFacts(
+  { kind, directory }: Pick<AgentConfig['store'], 'kind' | 'directory'>,
+  searchPath: string,
+): Promise<StoreFacts> {
+  const directories = [...searchPath.split(':'), ...SYSTEM_DIRECTORIES].filter((path) => path !== '');
+  const isThere = (name: string) => directories.some((path) => existsSync(join(path, name)));
+  return {
+    kind,
+    mount: await mountState(directory),
+    missingPrograms: missingPrograms(kind, isThere),
+  };
+}
+
+/** A file system whose program has died is still mounted. */
+async function mountState(directory: string): Promise<StoreFacts['mount']> {
+  if ((await mountAt(directory)) === undefined) return 'missing';
+  return readdir(directory).then(
+    () => 'answers',
+    () => 'dead',
+  );
+}
+
 async function programFile(
   path: string,
   mounts: ReadonlyMap<string, readonly string[]>,
-): Promise<ProgramFile> {
+): Promise<Omit<ProgramFile, 'purpose'>> {
   const status = await stat(path).catch(() => undefined);
   return {
     path,

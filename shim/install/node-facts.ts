@@ -7,13 +7,15 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { VERSION } from '#src/base/installation.ts';
 import { AgentConnection } from '#src/wire/agent-connection.ts';
 import { type AgentConfig, DEFAULT_CONFIG_PATH, parseAgentConfig } from '../agent/agent-config.ts';
+import { servesSnapshots } from '../agent/node-mode.ts';
 import { DEFAULT_SETTINGS } from './agent-presence.ts';
 import { containerdFacts } from './containerd-facts.ts';
 import { type Finding } from './finding.ts';
 import { diagnose } from './doctor.ts';
+import type { HookFacts } from './doctor-hook.ts';
 import { type InstallationRecord, readRecord } from './installation-record.ts';
-import { machineFacts } from './machine-facts.ts';
-import { mountPoints } from './mounts.ts';
+import { machineFacts, storeFacts } from './machine-facts.ts';
+import { HOOKS_DIRECTORY, hookFilePath } from './oci-hook.ts';
 import { readIfThere } from './planned-file.ts';
 import { listProcesses } from './processes.ts';
 
@@ -38,18 +40,17 @@ export async function examine(request: DoctorRequest): Promise<{ findings: Findi
   const config = await loadConfig(request.config);
   const { paths, mode } = config;
   const record = await readRecord(dirname(paths.journalFile)).catch(() => undefined);
-  const mounts = mountPoints((await readIfThere('/proc/self/mounts')) ?? '');
   const agent = await agentStatus(paths.agentSocket);
   const containerd =
     mode === 'hook'
       ? undefined
       : await containerdFacts(request, { config, record, processes: await listProcesses() });
   const isKnown = config.keyServerAddress !== 'none:1';
-  const needsSnapshotter = mode === 'snapshotter' || mode === 'runtime-class';
   return {
     findings: diagnose({
       mode,
       containerd,
+      hook: mode === 'hook' ? await hookFacts(config) : undefined,
       machine: await machineFacts(config, {
         rootKey: request.rootKey,
         effective:
@@ -60,9 +61,8 @@ export async function examine(request: DoctorRequest): Promise<{ findings: Findi
         agentSocket: paths.agentSocket,
         hasSnapshotterSocket: await isThere(paths.snapshotterSocket),
         snapshotterSocket: paths.snapshotterSocket,
-        needsSnapshotter,
         needsContainerd: mode !== 'hook',
-        isStoreMounted: mounts.has(paths.memoryDirectory),
+        store: servesSnapshots(mode) ? await storeFacts(config.store, process.env['PATH'] ?? '') : undefined,
         commandVersion: VERSION,
         nowMs: Date.now(),
         keyServerReachable:
@@ -80,6 +80,11 @@ async function loadConfig(path: string): Promise<AgentConfig> {
       hint: "write it with 'latchkey node install'",
     });
   return parseAgentConfig(text ?? DEFAULT_SETTINGS, path);
+}
+
+async function hookFacts({ paths }: AgentConfig): Promise<HookFacts> {
+  const path = hookFilePath(HOOKS_DIRECTORY);
+  return { path, text: await readIfThere(path), program: paths.hookProgram };
 }
 
 async function agentStatus(socket: string) {

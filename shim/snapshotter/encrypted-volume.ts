@@ -13,7 +13,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { mountMemoryStore } from './memory-store.ts';
 import { type MountEntry, mountAt, unmountAll } from './mount-table.ts';
 import { overlayCanWrite } from './overlay-probe.ts';
-import { type PlaintextStore, hasSwap, plaintextStoreState } from './plaintext-store.ts';
+import { CAPACITY_SETTINGS, type PlaintextStore, hasSwap, plaintextStoreState } from './plaintext-store.ts';
 import {
   DEVICE_KEY_BYTES,
   type VolumePlace,
@@ -51,7 +51,7 @@ export function encryptedVolume(options: VolumeOptions): PlaintextStore {
   return {
     kind: 'encrypted-volume',
     directory,
-    capacitySetting: 'volume_capacity',
+    capacitySetting: CAPACITY_SETTINGS['encrypted-volume'],
     packer: undefined,
     open: async () => {
       if (!(await isOpen(place))) await makeVolume(place, options.capacityBytes);

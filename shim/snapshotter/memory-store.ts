@@ -4,7 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { mountAt, unmountAll } from './mount-table.ts';
-import { type PlaintextStore, hasSwap, plaintextStoreState } from './plaintext-store.ts';
+import { CAPACITY_SETTINGS, type PlaintextStore, hasSwap, plaintextStoreState } from './plaintext-store.ts';
 
 const run = promisify(execFile);
 
@@ -13,7 +13,7 @@ export function memoryStore(directory: string, capacity: string): PlaintextStore
   return {
     kind: 'memory',
     directory,
-    capacitySetting: 'plaintext_capacity',
+    capacitySetting: CAPACITY_SETTINGS.memory,
     packer: undefined,
     open: async () => {
       await mountMemoryStore(directory, capacity);

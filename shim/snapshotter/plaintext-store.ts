@@ -7,6 +7,15 @@ export const PLAINTEXT_STORES = ['memory', 'compressed-memory', 'encrypted-volum
 
 export type PlaintextStoreKind = (typeof PLAINTEXT_STORES)[number];
 
+export type CapacitySetting = 'plaintext_capacity' | 'volume_capacity';
+
+/** The setting of the agent that says how much a store holds. */
+export const CAPACITY_SETTINGS: Readonly<Record<PlaintextStoreKind, CapacitySetting>> = {
+  memory: 'plaintext_capacity',
+  'compressed-memory': 'plaintext_capacity',
+  'encrypted-volume': 'volume_capacity',
+};
+
 export interface PlaintextStoreState {
   readonly usedBytes: number;
   readonly capacityBytes: number;
@@ -18,8 +27,7 @@ export interface PlaintextStore {
   readonly kind: PlaintextStoreKind;
   /** Where it is mounted; only root gets in. */
   readonly directory: string;
-  /** The setting of the agent that says how much it holds. */
-  readonly capacitySetting: 'plaintext_capacity' | 'volume_capacity';
+  readonly capacitySetting: CapacitySetting;
   /** Makes whole layers smaller, in the stores that do. */
   readonly packer: LayerPacker | undefined;
   /**

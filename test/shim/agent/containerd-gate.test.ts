@@ -67,6 +67,7 @@ beforeEach(async () => {
     guard,
     containers: new ContainerGuard(noContainers, guard, nodePlatform('x64')),
     ledger: new ExtractionLedger(),
+    capacitySetting: 'plaintext_capacity',
     onRefusedLate: () => undefined,
     onRestored: () => undefined,
     onKeepBlobFailed: () => undefined,

@@ -4,6 +4,8 @@ import {
   type AgentFacts,
   agentFindings,
 } from '../../../shim/install/doctor-agent.ts';
+import { type StoreFacts, missingPrograms } from '../../../shim/install/doctor-store.ts';
+import type { PlaintextStoreKind } from '../../../shim/snapshotter/plaintext-store.ts';
 
 const NOW = Date.parse('2026-11-30T12:00:00Z');
 const DAY_MS = 86_400_000;
@@ -21,14 +23,14 @@ const agent: AgentFacts = {
   licenses: [{ licenseId: 'lic_1', state: 'ACTIVE' }],
   leases: [{ state: 'VALID' }],
 };
+const store: StoreFacts = { kind: 'memory', mount: 'answers', missingPrograms: [] };
 const healthy: AgentCircumstances = {
   agent,
   agentSocket: '/run/latchkey/agent.sock',
   hasSnapshotterSocket: true,
   snapshotterSocket: '/run/latchkey/snapshotter.sock',
-  needsSnapshotter: true,
   needsContainerd: true,
-  isStoreMounted: true,
+  store,
   commandVersion: '0.1.0',
   nowMs: NOW,
   keyServerReachable: undefined,
@@ -71,7 +73,17 @@ describe('a finding', () => {
       { agent: { ...agent, containerdVersion: '' } },
       ['containerd-unreachable bad'],
     ],
-    ['that the store is not mounted', { isStoreMounted: false }, ['store-not-mounted bad']],
+    ['that the store is not mounted', { store: { ...store, mount: 'missing' } }, ['store-not-mounted bad']],
+    [
+      'that the program of the volume has died',
+      { store: { ...store, kind: 'encrypted-volume', mount: 'dead' } },
+      ['store-dead bad'],
+    ],
+    [
+      'that the store needs a program, whether the agent runs or not',
+      { agent: undefined, store: { ...store, missingPrograms: ['mkfs.erofs'] } },
+      ['store-program-missing bad', 'agent-not-running bad'],
+    ],
     ['that the store is nearly full', { agent: { ...agent, plaintextBytes: 90 } }, ['store-full bad']],
     ['that the node is not activated', { agent: { ...agent, nodeId: '' } }, ['not-activated bad']],
     [
@@ -112,6 +124,25 @@ describe('a finding', () => {
 });
 
 test('modes without the snapshotter need neither its socket nor its store', () => {
-  const change = { needsSnapshotter: false, hasSnapshotterSocket: false, isStoreMounted: false };
+  const change = { hasSnapshotterSocket: false, store: undefined };
   expect(failing(change)).toEqual([]);
+});
+
+test.each<[PlaintextStoreKind, string]>([
+  ['memory', 'plaintext_capacity'],
+  ['compressed-memory', 'plaintext_capacity'],
+  ['encrypted-volume', 'volume_capacity'],
+])('a full store of the kind %s says to raise %s', (kind, setting) => {
+  const full = { ...agent, plaintextBytes: 95 };
+  const findings = agentFindings({ ...healthy, agent: full, store: { ...store, kind } });
+  expect(findings.find(({ id }) => id === 'store-full')?.mend).toContain(`raise ${setting} `);
+});
+
+test('each store needs its own programs, and of two that do the same one is enough', () => {
+  const missing = (kind: PlaintextStoreKind, ...there: string[]) =>
+    missingPrograms(kind, (name) => there.includes(name));
+  expect(missing('memory')).toEqual([]);
+  expect(missing('compressed-memory')).toEqual(['mkfs.erofs']);
+  expect(missing('encrypted-volume')).toEqual(['mkfs.ext4', 'cryptsetup or gocryptfs']);
+  expect(missing('encrypted-volume', 'mkfs.ext4', 'gocryptfs')).toEqual([]);
 });
