@@ -1,12 +1,11 @@
 /** What the operator of a node sees: status, metrics and the log, over a whole life, and that none of it holds a secret. */
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
+import { once } from 'node:events';
+import { type IncomingMessage, get } from 'node:http';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { metricValue } from '../fakes/prometheus-text.ts';
 import { describeOnEachContainerd } from './each-containerd.ts';
 import { GatedSite, refusalOf, until } from './gated-site.ts';
-
-const run = promisify(execFile);
 
 describeOnEachContainerd('the operator', (containerd) => {
   let gated: GatedSite;
@@ -28,8 +27,10 @@ describeOnEachContainerd('the operator', (containerd) => {
 
   async function metrics(): Promise<string> {
     const { metricsSocket } = gated.site.agent.paths;
-    const { stdout } = await run('curl', ['-s', '--unix-socket', metricsSocket, 'http://agent/metrics']);
-    return stdout;
+    const [answer] = (await once(get({ socketPath: metricsSocket, path: '/metrics' }), 'response')) as [
+      IncomingMessage,
+    ];
+    return text(answer);
   }
 
   async function logged(message: string): Promise<Record<string, unknown>[]> {
