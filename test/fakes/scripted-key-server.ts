@@ -9,7 +9,7 @@ import {
   type sendUnaryData,
 } from '@grpc/grpc-js';
 import { SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
-import { NodesService } from '#src/wire/generated/latchkey/node.ts';
+import { NodesService, OpenSessionResponse } from '#src/wire/generated/latchkey/node.ts';
 
 const ECDSA_P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const HOUR_MS = 3_600_000;
@@ -23,8 +23,10 @@ export class ScriptedKeyServer {
   readonly #server: Server;
   /** The next answers, encoded; while there is none a call hangs. */
   readonly answers: Partial<Record<Exclude<Method, 'watchRevocations'>, Buffer>> = {};
-  /** Given every stream. */
-  onWatch: (stream: ServerWritableStream<Buffer, Buffer>) => void = () => undefined;
+  /** What a session is told; one that goes back counts as a key server that was restored. */
+  revision = 0;
+  readonly #streams = new Set<ServerWritableStream<Buffer, Buffer>>();
+  #onWatch: (stream: ServerWritableStream<Buffer, Buffer>) => void = () => undefined;
 
   private constructor(server: Server, port: number, authorityPem: string) {
     this.#server = server;
@@ -44,13 +46,30 @@ export class ScriptedKeyServer {
     });
     const scripted = new ScriptedKeyServer(server, port, certificatePem);
     server.addService(rawService(), {
+      openSession: (_call: unknown, answer: sendUnaryData<Buffer>) => {
+        const session = {
+          sequence: 1,
+          token: 'scripted',
+          serverTimeMs: Date.now(),
+          revision: scripted.revision,
+        };
+        answer(null, Buffer.from(OpenSessionResponse.encode(session).finish()));
+      },
       acquireLease: scripted.#unary('acquireLease'),
       renewLeases: scripted.#unary('renewLeases'),
       watchRevocations: (stream: ServerWritableStream<Buffer, Buffer>) => {
-        scripted.onWatch(stream);
+        scripted.#streams.add(stream);
+        stream.once('cancelled', () => scripted.#streams.delete(stream));
+        scripted.#onWatch(stream);
       },
     });
     return scripted;
+  }
+
+  /** Given every stream, those that are open already too. */
+  watch(onWatch: (stream: ServerWritableStream<Buffer, Buffer>) => void): void {
+    this.#onWatch = onWatch;
+    for (const stream of this.#streams) onWatch(stream);
   }
 
   close(): void {
@@ -74,9 +93,10 @@ function rawService() {
     responseSerialize: asIs,
     responseDeserialize: asIs,
   };
-  const { acquireLease, renewLeases, watchRevocations } = NodesService;
+  const { acquireLease, openSession, renewLeases, watchRevocations } = NodesService;
   return {
     acquireLease: { ...acquireLease, ...raw },
+    openSession: { ...openSession, ...raw },
     renewLeases: { ...renewLeases, ...raw },
     watchRevocations: { ...watchRevocations, ...raw },
   };
