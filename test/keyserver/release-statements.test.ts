@@ -165,7 +165,11 @@ describe('a database of before there were statements', () => {
     await first.stop();
     withDatabase(first.dataDirectory, (database) => {
       database.exec(`
-        DELETE FROM kysely_migration WHERE name = '0002-release-statements';
+        DELETE FROM kysely_migration WHERE name >= '0002-release-statements';
+        DROP TABLE plaintext_report;
+        DROP TABLE node_session;
+        DROP TABLE join_token;
+        ALTER TABLE node DROP COLUMN installation;
         ALTER TABLE organization DROP COLUMN release_public_jwk;
         ALTER TABLE organization DROP COLUMN wrapped_release_key;
         ALTER TABLE release DROP COLUMN statement;
