@@ -184,7 +184,6 @@ export class LabContainerd {
       processor: { path: agent.processorProgram, args: [] },
       snapshotterRoot: agent.stateDirectory,
       platform: `linux/${machineArchitecture()}`,
-      ...(mode === 'runtime-class' ? { mode } : {}),
     });
     return this.#options.pullsOverTransfer === true ? pullingOverTransfer(configuration) : configuration;
   }
