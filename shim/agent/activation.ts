@@ -1,6 +1,6 @@
 /** Trading a license key or a join token for a node certificate, and what follows from having one. */
 import 'reflect-metadata';
-import { type KeyObject, X509Certificate, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import { type KeyObject, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
@@ -8,7 +8,7 @@ import { openEnvelope } from '#src/crypto/envelope.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
 import { isJoinToken } from '#src/licensing/join-token.ts';
 import type { ActivateResponse } from '#src/wire/generated/latchkey/node.ts';
-import { certificateOf } from './certificate-rotation.ts';
+import { certificateOf, readCertificate } from './certificate-rotation.ts';
 import { type KeyServer, activateAt } from './key-server.ts';
 import type { LeaseAuthority } from './lease-keeper.ts';
 import { leaseVerificationKey, verifyLease } from './lease.ts';
@@ -50,7 +50,7 @@ export async function activate(
   const identity: NodeIdentity = {
     nodeId: response.nodeId,
     ...certificateOf(response),
-    authorityPem: new X509Certificate(response.authorityDer).toString(),
+    authorityPem: readCertificate(response.authorityDer),
     leaseVerificationJwk: response.leaseVerificationJwk,
     releaseVerificationJwk: response.releaseVerificationJwk,
     licenses: [...others, { licenseId, productCode, contact }],

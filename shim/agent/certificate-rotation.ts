@@ -1,6 +1,7 @@
 /** Gets the node's next certificate in time, and goes on with the one it has while that does not work. */
 import { X509Certificate } from 'node:crypto';
 import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
 import type { RotateCertificateResponse } from '#src/wire/generated/latchkey/node.ts';
 
 const TICK_MS = 1000;
@@ -19,11 +20,29 @@ export interface RotatingCertificate extends CertificateTimes {
   readonly certificatePem: string;
 }
 
-/** The certificate in an answer of the key server. */
+/**
+ * The certificate in an answer of the key server.
+ * @throws LatchkeyError INPUT_MALFORMED
+ */
 export function certificateOf(answer: Omit<RotateCertificateResponse, 'serverTimeMs'>): RotatingCertificate {
   const { certificateDer, certificateExpiresAtMs, certificateRenewAtMs } = answer;
-  const certificatePem = new X509Certificate(certificateDer).toString();
+  const certificatePem = readCertificate(certificateDer);
   return { certificatePem, certificateExpiresAtMs, certificateRenewAtMs };
+}
+
+/**
+ * A certificate that the key server has sent, as PEM.
+ * @throws LatchkeyError INPUT_MALFORMED
+ */
+export function readCertificate(der: Uint8Array): string {
+  try {
+    return new X509Certificate(der).toString();
+  } catch (error) {
+    throw new LatchkeyError('INPUT_MALFORMED', 'the key server has sent something else than a certificate', {
+      hint: 'it or something before it is at fault: tell the vendor',
+      cause: error,
+    });
+  }
 }
 
 export interface CertificateRotationParts {

@@ -48,14 +48,21 @@ const kubeconfigSchema = z.object({
   ),
 });
 
+type Kubeconfig = z.infer<typeof kubeconfigSchema>;
+
+interface CurrentContext {
+  readonly cluster: Kubeconfig['clusters'][number]['cluster'];
+  readonly user: Kubeconfig['users'][number]['user'];
+}
+
 /**
- * Reads the current context of a kubeconfig. Neither the file nor the parser's words about it are shown: it holds secrets.
- * @throws LatchkeyError CONFIG_INVALID; system errors for files that cannot be read
+ * Pure: the current context of a kubeconfig. Neither the text nor the parser's words about it are shown: it holds secrets.
+ * @param path where it came from, for messages
+ * @throws LatchkeyError CONFIG_INVALID
  */
-export async function readKubeconfig(path: string): Promise<ClusterAccess> {
+export function parseKubeconfig(text: string, path: string): CurrentContext {
   const refuse = (why: string) =>
     new LatchkeyError('CONFIG_INVALID', `the kubeconfig ${path} cannot be used: ${why}`);
-  const text = await readFile(path, 'utf8');
   let document: unknown;
   try {
     document = parse(text, { maxAliasCount: NO_ALIASES, logLevel: 'silent' });
@@ -69,6 +76,15 @@ export async function readKubeconfig(path: string): Promise<ClusterAccess> {
   const cluster = clusters.find(({ name }) => name === context?.cluster)?.cluster;
   const user = users.find(({ name }) => name === context?.user)?.user;
   if (cluster === undefined || user === undefined) throw refuse('its current context names nothing');
+  return { cluster, user };
+}
+
+/**
+ * Reads the current context of a kubeconfig, and the files that it names.
+ * @throws LatchkeyError CONFIG_INVALID; system errors for files that cannot be read
+ */
+export async function readKubeconfig(path: string): Promise<ClusterAccess> {
+  const { cluster, user } = parseKubeconfig(await readFile(path, 'utf8'), path);
   const contents = async (data: string | undefined, file: string | undefined) => {
     if (data !== undefined) return Buffer.from(data, 'base64').toString();
     return file === undefined ? undefined : readFile(resolve(dirname(path), file), 'utf8');

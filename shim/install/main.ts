@@ -64,7 +64,7 @@ async function answer(verb: string, request: unknown): Promise<unknown> {
 }
 
 /** @throws LatchkeyError USAGE_INVALID naming the option */
-function checked<Schema extends z.ZodType>(schema: Schema, request: unknown): z.infer<Schema> {
+export function checked<Schema extends z.ZodType>(schema: Schema, request: unknown): z.infer<Schema> {
   const parsed = schema.safeParse(request);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { IMAGE_PARSERS } from './image-parsers.ts';
 import { KEY_PARSERS } from './key-parsers.ts';
+import { NODE_PARSERS } from './node-parsers.ts';
 import { SITE_PARSERS } from './site-parsers.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -22,6 +23,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/tar-members.ts': 'test/store/hostile-archive.test.ts',
   'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
   'cli/image-key-file.ts': 'test/cli/key-provider-request.test.ts',
+  'shim/agent/installation-id.ts': 'test/node/installation.test.ts',
   'shim/agent/volume-claims.ts': 'test/shim/agent/volume-claims.test.ts',
   'shim/install/install.ts': 'test/shim/install/install.test.ts',
 };
@@ -40,10 +42,11 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/domain/acquire-lease.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/organization.ts': 'the own database',
   'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
-  'shim/agent/activation.ts': 'the answer of the key server, by its own authority',
+  'shim/agent/activation.ts': 'the own private key',
   'shim/agent/main.ts': 'the own package.json',
   'shim/containerd/containers.ts': 'what containerd itself has written down of a container',
   'shim/agent/node-identity.ts': 'the own state directory',
+  'shim/agent/size-setting.ts': 'text that the schema of the configuration has checked',
   'shim/snapshotter/journal.ts': 'the own state directory',
 };
 
@@ -52,7 +55,7 @@ const sources = FOLDERS.flatMap((folder) =>
     .filter((name) => name.endsWith('.ts') && !name.startsWith('wire/generated'))
     .map((name) => `${folder}/${name}`),
 );
-const parsers = [...IMAGE_PARSERS, ...KEY_PARSERS, ...SITE_PARSERS];
+const parsers = [...IMAGE_PARSERS, ...KEY_PARSERS, ...SITE_PARSERS, ...NODE_PARSERS];
 const inTables = new Set(parsers.map(({ file }) => file));
 
 function read(path: string): string {
