@@ -7,8 +7,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { executableName } from '../deploy/distribution.ts';
 import { LabContainerd } from '../lab/containerd.ts';
 import { CriClient } from '../lab/cri-client.ts';
+import { builtDistribution } from '../lab/distribution.ts';
 import type { BuiltLayer } from '../lab/layer-archive.ts';
 import { peerTool } from '../lab/peer-tools.ts';
 import { releaseImage } from '../lab/release.ts';
@@ -17,6 +19,7 @@ import { stopAll } from '../lab/stop-all.ts';
 
 const run = promisify(execFile);
 const PRODUCT = 'bench';
+const HOST = process.arch === 'arm64' ? 'arm64' : 'x64';
 
 export class NodeSite {
   readonly site: Site;
@@ -35,7 +38,9 @@ export class NodeSite {
 
   /** Everything started, the node activated. */
   static async start(): Promise<NodeSite> {
-    const site = await Site.start();
+    // As customers run it.
+    const program = join(await builtDistribution(HOST), executableName(HOST));
+    const site = await Site.start({ agentProgram: { command: [program, 'node', 'run', '--config'] } });
     const sandboxImage = site.reference('pause');
     const stock = new LabContainerd({ directory: `${site.directory}/s`, sandboxImage });
     const decoder = (type: string) => ({

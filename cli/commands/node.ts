@@ -1,5 +1,6 @@
 /** `latchkey node`: what the operator of a customer's machine does. */
 import type { Command } from 'commander';
+import { agentEnvironment } from '../agent-environment.ts';
 import type { CommandContext } from '../context.ts';
 import { nodeStatusText } from '../node-status-text.ts';
 import { outputOf } from '../output.ts';
@@ -31,8 +32,7 @@ function registerRun(node: Command, context: CommandContext): void {
     .option('--config <file>', "the agent's configuration", DEFAULT_CONFIG_PATH)
     .addHelpText('after', '\nExample:\n  latchkey node run --config /etc/latchkey/node.toml')
     .action((options: { config: string }) => {
-      // One malloc arena: with many, buffers of worker threads are faulted in again and again (measured, -28 % CPU).
-      becomeProgram('shim/agent/main.js', [options.config], { ...context.env, MALLOC_ARENA_MAX: '1' });
+      becomeProgram('shim/agent/main.js', [options.config], agentEnvironment(context.env));
     });
 }
 

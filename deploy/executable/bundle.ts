@@ -2,29 +2,39 @@
 import { basename, join } from 'node:path';
 import { type Metafile, build } from 'esbuild';
 import { bundledWorker } from '#src/base/installation.ts';
+import { PROGRAMS, programAsset } from './programs.ts';
 
 export const ROOT = join(import.meta.dirname, '..', '..');
 
 const MAIN = 'deploy/executable/main.ts';
+const MAIN_FILE = 'main.cjs';
 const WORKERS = ['src/image/hash-worker.ts', 'shim/agent/decrypt-worker.ts'];
 /** Native, so it is loaded from beside the executable (src/base/installation.ts). */
 const NATIVE_PACKAGES = ['graphene-pk11'];
 
+const EXTENSION = '.cjs';
+
 export interface ExecutableBundle {
   readonly main: Uint8Array;
-  /** Name of the asset -> its content. */
+  /** Programs and worker threads: name of the asset -> its content. */
   readonly assets: ReadonlyMap<string, Uint8Array>;
   /** Every file that is in it, from the project's root, sorted. */
   readonly inputs: readonly string[];
 }
 
 export async function bundleExecutable(): Promise<ExecutableBundle> {
+  const assets = new Map([
+    ...WORKERS.map((source) => [bundledWorker(source), source] as const),
+    ...Object.entries(PROGRAMS).map(([script, source]) => [programAsset(script), source] as const),
+  ]);
+  const sources = new Map([[MAIN_FILE, MAIN], ...assets]);
   const { outputFiles, metafile } = await build({
     absWorkingDir: ROOT,
-    entryPoints: [MAIN, ...WORKERS],
+    entryPoints: Object.fromEntries(
+      [...sources].map(([file, source]) => [file.slice(0, -EXTENSION.length), source]),
+    ),
     outdir: join(ROOT, 'dist', 'executable'),
-    outbase: ROOT,
-    outExtension: { '.js': '.cjs' },
+    outExtension: { '.js': EXTENSION },
     bundle: true,
     format: 'cjs',
     platform: 'node',
@@ -44,8 +54,8 @@ export async function bundleExecutable(): Promise<ExecutableBundle> {
     return bytes;
   };
   return {
-    main: content(bundledWorker(MAIN)),
-    assets: new Map(WORKERS.map((path) => [bundledWorker(path), content(bundledWorker(path))])),
+    main: content(MAIN_FILE),
+    assets: new Map([...assets.keys()].map((file) => [file, content(file)])),
     inputs: inputsOf(metafile),
   };
 }

@@ -7,8 +7,10 @@ import { copyFile, mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promise
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { Script } from 'node:vm';
 import type { ExecutableBundle } from './bundle.ts';
 import { type Architecture, nodeBinary } from './node-binary.ts';
+import { PROGRAMS, compiledAsset, programAsset, wrapProgram } from './programs.ts';
 
 /** Marks the place in Node's executable that says that there is an application in it (Node's documentation, sea). */
 const SENTINEL_FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
@@ -44,11 +46,12 @@ async function writeBlob(
   useCodeCache: boolean,
 ): Promise<string> {
   await writeFile(join(directory, MAIN_NAME), bundle.main);
-  for (const [name, content] of bundle.assets) await writeFile(join(directory, name), content);
+  const assets = new Map([...bundle.assets, ...(useCodeCache ? compiledPrograms(bundle) : [])]);
+  for (const [name, content] of assets) await writeFile(join(directory, name), content);
   const configuration = {
     main: MAIN_NAME,
     output: 'blob',
-    assets: Object.fromEntries([...bundle.assets.keys()].map((name) => [name, name])),
+    assets: Object.fromEntries([...assets.keys()].map((name) => [name, name])),
     // Compiled code is of use on the architecture only that has compiled it.
     useCodeCache,
     disableExperimentalSEAWarning: true,
@@ -56,6 +59,15 @@ async function writeBlob(
   await writeFile(join(directory, 'sea.json'), JSON.stringify(configuration));
   await run(process.execPath, ['--experimental-sea-config', 'sea.json'], { cwd: directory });
   return join(directory, configuration.output);
+}
+
+/** What V8 makes of the programs, so that it need not be made at each start. */
+function compiledPrograms({ assets }: ExecutableBundle): [string, Uint8Array][] {
+  return Object.keys(PROGRAMS).map((script) => {
+    const name = programAsset(script);
+    const source = Buffer.from(assets.get(name) ?? new Uint8Array()).toString();
+    return [compiledAsset(script), new Script(wrapProgram(source), { filename: name }).createCachedData()];
+  });
 }
 
 /** As a program: it takes half a gigabyte, which ends with it. */

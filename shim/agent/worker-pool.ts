@@ -7,7 +7,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import type { DecryptJob, DecryptResult } from './decrypt-job.ts';
 
 /** Ready at start: containerd unpacks the layers of one image one after another. */
-const WARM_WORKERS = 2;
+const WARM_WORKERS = 1;
 /** More layers at once than this wait: each holds a thread and its buffers. */
 const MAX_WORKERS = 32;
 
