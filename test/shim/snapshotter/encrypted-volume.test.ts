@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { storeFacts } from '../../../shim/install/machine-facts.ts';
 import { SnapshotDirectories } from '../../../shim/snapshotter/directories.ts';
 import { encryptedVolume, removeVolume } from '../../../shim/snapshotter/encrypted-volume.ts';
 import { mountAt } from '../../../shim/snapshotter/mount-table.ts';
@@ -80,7 +81,10 @@ describe.skipIf(skip !== undefined)(`an encrypted volume${skip === undefined ? '
       if (line.includes('gocryptfs') && line.includes(directory)) process.kill(Number(entry), 'SIGKILL');
     }
     while (existsSync(join(directory, '.'))) await new Promise((resolve) => setTimeout(resolve, 20));
+    // What the doctor sees.
+    expect((await storeFacts({ kind: store.kind, directory }, '')).mount).toBe('dead');
     await store.open();
+    expect((await storeFacts({ kind: store.kind, directory }, '')).mount).toBe('answers');
     write('layer');
     expect(readdirSync(directory)).toEqual(['layer']);
   });
