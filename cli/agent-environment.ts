@@ -10,6 +10,8 @@ export function agentEnvironment(env: Environment): Environment {
     MALLOC_ARENA_MAX: '1',
     // V8 otherwise lets short-lived objects of many small calls fill 16 MiB and more before it looks at them, and keeps
     // four threads for itself.
-    NODE_OPTIONS: [env['NODE_OPTIONS'], '--max-semi-space-size=1', '--v8-pool-size=1'].filter(Boolean).join(' '),
+    NODE_OPTIONS: [env['NODE_OPTIONS'], '--max-semi-space-size=1', '--v8-pool-size=1']
+      .filter(Boolean)
+      .join(' '),
   };
 }
