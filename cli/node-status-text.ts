@@ -56,6 +56,7 @@ function fields(status: StatusResponse, nowMs: number): string {
     ['does not', status.modeDoesNotProtect],
     ['containerd', status.containerdVersion === '' ? 'not reachable' : status.containerdVersion],
     ['certificate', isActivated ? `ends ${instant(status.certificateExpiresAtMs, nowMs)}` : undefined],
+    ['node key', status.nodeKey === 'file' ? 'in a file' : status.nodeKey],
     ['key server', `${status.keyServer} (${status.keyServerConnected ? 'connected' : 'not connected'})`],
     ['last contact', status.lastContactMs === 0 ? 'never' : instant(status.lastContactMs, nowMs)],
     ['plaintext', `${formatBytes(status.plaintextBytes)} of ${formatBytes(status.plaintextCapacityBytes)}`],

@@ -12,11 +12,8 @@ import {
   pkcs11ConfigurationPaths,
 } from '#src/keywrap/pkcs11-files.ts';
 import { findPkcs11Module, internalModulePolicy } from '#src/keywrap/pkcs11-module.ts';
-import {
-  type TokenKeyLocation,
-  createTokenDecryption,
-  readTokenPublicKey,
-} from '#src/keywrap/pkcs11-token.ts';
+import type { TokenKeyLocation } from '#src/keywrap/pkcs11-session.ts';
+import { createTokenDecryption, readTokenPublicKey } from '#src/keywrap/pkcs11-token.ts';
 import { type Pkcs11Uri, parsePkcs11Uri } from '#src/keywrap/pkcs11-uri.ts';
 import { createPkcs11Unwrapper } from '#src/keywrap/pkcs11.ts';
 import type { CommandContext } from './context.ts';

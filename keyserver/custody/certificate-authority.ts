@@ -1,6 +1,6 @@
 /**
  * The organization's certificate authority (X.509, P-256): one certificate for this server, one for each
- * node. Node certificates name the node in a URI (`latchkey:node:ID`), as SPIFFE does.
+ * node. Node certificates name the node in a URI, as SPIFFE does (node-uri.ts).
  */
 import 'reflect-metadata';
 import { type KeyObject, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
@@ -25,9 +25,9 @@ import {
   MAX_CLOCK_SKEW_MS,
   SERVER_CERTIFICATE_LIFETIME_MS,
 } from '#src/base/limits.ts';
+import { nodeUri } from './node-uri.ts';
 
 const SIGNING = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
-const NODE_URI_PREFIX = 'latchkey:node:';
 /** 16 random bytes, as the CA/Browser Forum asks for at least 64 bits. */
 const SERIAL_BYTES = 16;
 
@@ -91,18 +91,45 @@ export interface NodeCertificate {
   readonly expiresAtMs: number;
 }
 
-/** Makes the certificate of a node. */
-export async function issueNodeCertificate(
+export interface CertificateTerm {
+  readonly nowMs: number;
+  readonly lifetimeMs: number;
+}
+
+/** Makes the certificate of a node, for its node key. */
+export function issueNodeCertificate(
   authority: Authority,
   request: NodeRequest,
   nodeId: string,
-  term: { readonly nowMs: number; readonly lifetimeMs: number },
+  term: CertificateTerm,
+): Promise<NodeCertificate> {
+  return issueToNode(authority, request, { nodeId, uri: nodeUri({ nodeId }) }, term);
+}
+
+/**
+ * Makes a certificate for a key with which a node does TLS in place of its node key.
+ * @param keyThumbprint of the node key, to which alone image keys are sealed
+ */
+export function issueTlsCertificate(
+  authority: Authority,
+  request: NodeRequest,
+  node: { readonly nodeId: string; readonly keyThumbprint: string },
+  term: CertificateTerm,
+): Promise<NodeCertificate> {
+  return issueToNode(authority, request, { nodeId: node.nodeId, uri: nodeUri(node) }, term);
+}
+
+async function issueToNode(
+  authority: Authority,
+  request: NodeRequest,
+  { nodeId, uri }: { readonly nodeId: string; readonly uri: string },
+  term: CertificateTerm,
 ): Promise<NodeCertificate> {
   const certificate = await issue(authority, {
     publicKey: await toCryptoKey(request.publicKey),
     commonName: nodeId,
     usage: ExtendedKeyUsage.clientAuth,
-    alternatives: new SubjectAlternativeNameExtension([{ type: 'url', value: NODE_URI_PREFIX + nodeId }]),
+    alternatives: new SubjectAlternativeNameExtension([{ type: 'url', value: uri }]),
     ...term,
   });
   return {
@@ -136,12 +163,6 @@ export async function parseNodeRequest(der: Uint8Array): Promise<NodeRequest> {
   const proven = await request.verify().catch(() => false);
   if (!proven) throw refuse('is not signed by its own key');
   return { publicKey };
-}
-
-/** The node a certificate names; null for a certificate that names none. */
-export function nodeIdOfUri(subjectAlternativeName: string | undefined): string | null {
-  const match = /^URI:latchkey:node:([a-z0-9_-]+)$/.exec(subjectAlternativeName ?? '');
-  return match?.[1] ?? null;
 }
 
 interface Issue {

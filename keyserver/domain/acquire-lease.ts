@@ -21,7 +21,7 @@ import { loadNodeLicenses } from './license-facts.ts';
 /** Who a certificate says is calling; checked against the database by every operation. */
 export interface NodeIdentity {
   readonly nodeId: string;
-  /** RFC 7638, of the certificate's key. */
+  /** RFC 7638, of the node key. */
   readonly keyThumbprint: string;
 }
 

@@ -18,6 +18,16 @@ export async function loadNode(
   organizationId: string,
   identity: { readonly nodeId: string; readonly keyThumbprint: string },
 ): Promise<KnownNode | null> {
+  const node = await loadNodeById(reader, organizationId, identity.nodeId);
+  return node?.keyThumbprint === identity.keyThumbprint ? node : null;
+}
+
+/** A node that has yet to prove its key; null = unknown. */
+export async function loadNodeById(
+  reader: Reader,
+  organizationId: string,
+  nodeId: string,
+): Promise<KnownNode | null> {
   const row = await reader
     .selectFrom('node')
     .select([
@@ -28,8 +38,7 @@ export async function loadNode(
       'revision as node_revision',
     ])
     .where('organization_id', '=', organizationId)
-    .where('id', '=', identity.nodeId)
-    .where('key_thumbprint', '=', identity.keyThumbprint)
+    .where('id', '=', nodeId)
     .executeTakeFirst();
   return row === undefined ? null : toNode(row);
 }

@@ -6,7 +6,7 @@ import { X509Certificate, createHash } from 'node:crypto';
 import type { ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { type JWK, calculateJwkThumbprint } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { nodeIdOfUri } from '../custody/certificate-authority.ts';
+import { readNodeUri } from '../custody/node-uri.ts';
 import type { NodeIdentity } from '../domain/acquire-lease.ts';
 
 export interface CertifiedIdentity extends NodeIdentity {
@@ -38,12 +38,12 @@ export class PeerCertificates {
     const cached = this.#identities.get(fingerprint);
     if (cached !== undefined) return cached;
     const certificate = new X509Certificate(der);
-    const nodeId = nodeIdOfUri(certificate.subjectAltName);
-    if (nodeId === null) throw notActivated('came with a certificate that names no node');
+    const node = readNodeUri(certificate.subjectAltName);
+    if (node === null) throw notActivated('came with a certificate that names no node');
     const publicJwk = certificate.publicKey.export({ format: 'jwk' }) as JWK;
     const identity: CertifiedIdentity = {
-      nodeId,
-      keyThumbprint: await calculateJwkThumbprint(publicJwk),
+      nodeId: node.nodeId,
+      keyThumbprint: node.keyThumbprint ?? (await calculateJwkThumbprint(publicJwk)),
       expiresAtMs: certificate.validToDate.getTime(),
     };
     const [oldest] = this.#identities.keys();

@@ -1,21 +1,18 @@
 /** Trading a license key or a join token for a node certificate, and what follows from having one. */
-import 'reflect-metadata';
-import { type KeyObject, createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
-import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import type { Clock } from '#src/base/clock.ts';
-import { LatchkeyError } from '#src/base/errors.ts';
-import { openEnvelope } from '#src/crypto/envelope.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { openByAgreement } from '#src/crypto/open-agreed.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
 import { isJoinToken } from '#src/licensing/join-token.ts';
 import type { ActivateResponse } from '#src/wire/generated/latchkey/node.ts';
+import { certificateRequest } from './certificate-request.ts';
 import { certificateOf, readCertificate } from './certificate-rotation.ts';
 import { type KeyServer, activateAt } from './key-server.ts';
 import type { LeaseAuthority } from './lease-keeper.ts';
 import { leaseVerificationKey, verifyLease } from './lease.ts';
 import type { NodeIdentity } from './node-identity.ts';
+import type { KeyUse, NodeKey } from './node-key.ts';
 import { openLeaseStatement, releaseVerificationKey } from './lease-statement.ts';
-
-const ECDSA_P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 export interface ActivationRequest {
   readonly enrollmentAddress: string;
@@ -24,7 +21,7 @@ export interface ActivationRequest {
   readonly credential: string;
   readonly nodeName: string;
   readonly installation: string;
-  readonly privateKeyPem: string;
+  readonly key: NodeKey;
 }
 
 /**
@@ -40,7 +37,7 @@ export async function activate(
     ...(isJoinToken(request.credential)
       ? { licenseKey: '', joinToken: request.credential }
       : { licenseKey: request.credential, joinToken: '' }),
-    certificateRequestDer: await certificateRequest(request.privateKeyPem, request.nodeName),
+    certificateRequestDer: await certificateRequest(request.key, request.nodeName),
     nodeName: request.nodeName,
     installation: request.installation,
     nodeTimeMs: clock.nowMs(),
@@ -62,12 +59,11 @@ export async function activate(
 export function leaseAuthority(
   keyServer: KeyServer,
   identity: NodeIdentity,
-  privateKeyPem: string,
+  nodeKey: Pick<KeyUse, 'agree'>,
   refusal: () => LatchkeyError | undefined,
 ): LeaseAuthority {
   const verificationKey = leaseVerificationKey(identity.leaseVerificationJwk);
   const releaseKey = releaseVerificationKey(identity.releaseVerificationJwk);
-  const nodeKey = createPrivateKey(privateKeyPem);
   return {
     keyServer,
     refusal,
@@ -81,44 +77,22 @@ export function leaseAuthority(
   };
 }
 
-async function openImageKey(jwe: string, nodeKey: KeyObject): Promise<Buffer> {
+/** What a token has to say stays as it is: a token that is away is no denial. */
+async function openImageKey(jwe: string, nodeKey: Pick<KeyUse, 'agree'>): Promise<Buffer> {
   try {
-    const key = await openEnvelope(jwe, nodeKey, 'latchkey-image-key-lease');
-    if (key.length !== IMAGE_KEY_BYTES) throw new Error(`the key has ${key.length} bytes`);
-    return Buffer.from(key);
+    const key = await openByAgreement(
+      jwe,
+      (publicKey) => nodeKey.agree(publicKey),
+      'latchkey-image-key-lease',
+    );
+    if (key.length === IMAGE_KEY_BYTES) return key;
+    throw new LatchkeyError('INPUT_MALFORMED', `the image key has ${key.length} bytes`);
   } catch (error) {
+    if (toLatchkeyError(error).code.startsWith('KEY_')) throw error;
     throw new LatchkeyError(
       'DENIED_LEASE_INVALID',
       'the image key of the lease does not open with the node key',
       { cause: error },
     );
   }
-}
-
-/** PKCS#10 (RFC 2986): the node's public key and name, signed with its private key. */
-export async function certificateRequest(privateKeyPem: string, nodeName: string): Promise<Buffer> {
-  const privateKey = createPrivateKey(privateKeyPem);
-  const publicKey = createPublicKey(privateKey);
-  const keys = {
-    privateKey: await webcrypto.subtle.importKey(
-      'pkcs8',
-      privateKey.export({ type: 'pkcs8', format: 'der' }),
-      ECDSA_P256,
-      false,
-      ['sign'],
-    ),
-    publicKey: await webcrypto.subtle.importKey(
-      'spki',
-      publicKey.export({ type: 'spki', format: 'der' }),
-      ECDSA_P256,
-      true,
-      ['verify'],
-    ),
-  };
-  const request = await Pkcs10CertificateRequestGenerator.create({
-    name: [{ CN: [nodeName] }],
-    keys,
-    signingAlgorithm: ECDSA_P256,
-  });
-  return Buffer.from(request.rawData);
 }

@@ -7,7 +7,9 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { PLAINTEXT_STORES } from '../snapshotter/plaintext-store.ts';
 import type { StoreSettings } from '../snapshotter/store-choice.ts';
 import { parseSizeBytes } from './size-setting.ts';
+import { parseNodeKeySetting } from './node-key-setting.ts';
 import { DEFAULT_NODE_MODE, NODE_MODES, type NodeMode } from './node-mode.ts';
+import type { TokenKeyUri } from './token-key.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/latchkey/node.toml';
 export const DEFAULT_STATE_DIRECTORY = '/var/lib/latchkey/node';
@@ -42,6 +44,8 @@ const configSchema = z.strictObject({
   node_name: z.string().min(1).max(253).default(hostname()),
   /** What the vendor tells a customer's clusters apart by: the cluster's own id, or a name. */
   installation: z.string().min(1).max(128).default('auto'),
+  /** A `pkcs11:` URI of a key on a token; by default the node key is in a file. */
+  node_key: z.string().optional(),
   /** With which to ask the cluster who it is. */
   kubeconfig: z.string().optional(),
   /** Size of the memory-backed store, as tmpfs takes it: bytes with k, m, g, or a share of memory. */
@@ -99,6 +103,8 @@ export interface AgentConfig {
   /** `auto`, or a name. */
   readonly installation: string;
   readonly kubeconfig: string | undefined;
+  /** Undefined = in a file. */
+  readonly nodeKey: TokenKeyUri | undefined;
   readonly store: StoreSettings;
   readonly dropAtShutdown: boolean;
   readonly idleDropAfterMs: number;
@@ -180,6 +186,7 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     nodeName: file.node_name,
     installation: file.installation,
     kubeconfig: file.kubeconfig,
+    nodeKey: file.node_key === undefined ? undefined : parseNodeKeySetting(file.node_key, path),
     store: storeSettings(file, path),
     dropAtShutdown: file.drop_at_shutdown,
     idleDropAfterMs: file.idle_drop_seconds * 1000,

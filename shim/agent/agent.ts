@@ -86,6 +86,10 @@ export class Agent {
       clock,
       log,
       machine,
+      onUnavailable: (reason) => {
+        this.leases.setUnavailable(reason);
+        this.watch.failed(reason);
+      },
       onLine: (authority) => {
         this.leases.setAuthority(authority);
         this.watch.start(authority.keyServer);
@@ -208,6 +212,11 @@ export class Agent {
    */
   activate(credential: string): Promise<Activated> {
     return this.#membership.activate(credential);
+  }
+
+  /** Where the node key is, in words. */
+  get nodeKeyPlace(): string {
+    return this.#membership.keyPlace;
   }
 
   /** Undefined while the node is not activated. */

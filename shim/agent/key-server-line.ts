@@ -31,6 +31,8 @@ import { NodeSession } from './node-session.ts';
 
 export interface LineCredentials extends KeyServerCredentials {
   readonly certificateExpiresAtMs: number;
+  /** The node gets another one at any time; otherwise an expired certificate ends its membership. */
+  readonly isReplaceable: boolean;
 }
 
 type Stream = ClientReadableStream<WatchRevocationsResponse>;
@@ -49,6 +51,7 @@ export class KeyServerLine implements KeyServer {
   readonly #streams = new Set<Stream>();
   #channel: KeyServerChannel;
   #expiresAtMs: number;
+  readonly #isReplaceable: boolean;
 
   constructor(address: string, credentials: LineCredentials, { clock, machine, memory }: LineParts) {
     this.address = address;
@@ -56,6 +59,7 @@ export class KeyServerLine implements KeyServer {
     this.#memory = memory;
     this.#channel = connectKeyServer(address, credentials);
     this.#expiresAtMs = credentials.certificateExpiresAtMs;
+    this.#isReplaceable = credentials.isReplaceable;
     this.#session = new NodeSession({
       memory,
       machine,
@@ -172,6 +176,11 @@ export class KeyServerLine implements KeyServer {
   #usable(): KeyServerChannel {
     if (this.#clock.nowMs() < this.#expiresAtMs) return this.#channel;
     const since = new Date(this.#expiresAtMs).toISOString();
+    if (this.#isReplaceable) {
+      throw new LatchkeyError('NET_UNREACHABLE', `the TLS certificate of this node expired on ${since}`, {
+        hint: 'the agent gets another one when the key server answers and the token is there',
+      });
+    }
     throw new LatchkeyError('DENIED_NODE_NOT_ACTIVATED', `the certificate of this node expired on ${since}`, {
       hint: "run 'latchkey node activate' again, with the license key or a join token; it takes no second seat",
     });

@@ -7,6 +7,8 @@ import {
   type AcquireLeaseResponse,
   type ActivateRequest,
   type ActivateResponse,
+  type AuthenticateRequest,
+  type AuthenticateResponse,
   EnrollmentClient,
   type ListChangesRequest,
   type ListChangesResponse,
@@ -103,19 +105,53 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
 }
 
 /**
- * The one call a node makes without a certificate.
+ * Trades a license key or a join token for a certificate.
  * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*
  */
-export async function activateAt(
+export function activateAt(
   address: string,
   authorityPem: string,
   request: ActivateRequest,
 ): Promise<ActivateResponse> {
+  return enroll(address, authorityPem, (client, options) =>
+    callUnary(client.activate.bind(client), request, new Metadata(), options),
+  );
+}
+
+/**
+ * Gets something new to sign.
+ * @throws LatchkeyError LIMIT_EXCEEDED, NET_*
+ */
+export async function challengeAt(address: string, authorityPem: string): Promise<Buffer> {
+  const { nonce } = await enroll(address, authorityPem, (client, options) =>
+    callUnary(client.challenge.bind(client), {}, new Metadata(), options),
+  );
+  return nonce;
+}
+
+/**
+ * Trades proof of the node key for a certificate of another key.
+ * @throws LatchkeyError DENIED_NODE_*, STATE_CONFLICT, LIMIT_EXCEEDED, NET_*
+ */
+export function authenticateAt(
+  address: string,
+  authorityPem: string,
+  request: AuthenticateRequest,
+): Promise<AuthenticateResponse> {
+  return enroll(address, authorityPem, (client, options) =>
+    callUnary(client.authenticate.bind(client), request, new Metadata(), options),
+  );
+}
+
+/** A call that a node makes without a certificate. */
+async function enroll<Response>(
+  address: string,
+  authorityPem: string,
+  call: (client: EnrollmentClient, options: { readonly deadline: number }) => Promise<Response>,
+): Promise<Response> {
   const client = new EnrollmentClient(address, credentials.createSsl(Buffer.from(authorityPem)));
   try {
-    return await callUnary(client.activate.bind(client), request, new Metadata(), {
-      deadline: Date.now() + 2 * KEY_SERVER_CALL_TIMEOUT_MS,
-    });
+    return await call(client, { deadline: Date.now() + 2 * KEY_SERVER_CALL_TIMEOUT_MS });
   } catch (error) {
     throw fromGrpcError(error, `the key server at ${address}`);
   } finally {

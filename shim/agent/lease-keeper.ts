@@ -66,6 +66,11 @@ export class LeaseKeeper {
   /** The key server's newest no, where a start was refused that held no lease. */
   readonly #denials = new BoundedMap<string, LatchkeyError>(MAX_REMEMBERED_DENIALS);
   #authority: LeaseAuthority | undefined;
+  #withoutAuthority: LatchkeyError = new LatchkeyError(
+    'DENIED_NODE_NOT_ACTIVATED',
+    'no license: this node is not activated for this image',
+    { hint: "run 'latchkey node activate <license key>' on this node" },
+  );
 
   constructor(clock: Clock, events: LeaseKeeperEvents) {
     this.#clock = clock;
@@ -79,6 +84,11 @@ export class LeaseKeeper {
     for (const [key, lease] of this.#leases) {
       if (lease.denial !== undefined) this.#leases.delete(key);
     }
+  }
+
+  /** Why there is no authority, while there is none. */
+  setUnavailable(reason: LatchkeyError): void {
+    this.#withoutAuthority = reason;
   }
 
   all(): HeldLease[] {
@@ -115,13 +125,7 @@ export class LeaseKeeper {
   async require(subject: LeaseSubject, contact: string | undefined): Promise<HeldLease> {
     const good = this.findGood(subject);
     if (good !== undefined) return good;
-    if (this.#authority === undefined) {
-      throw new LatchkeyError(
-        'DENIED_NODE_NOT_ACTIVATED',
-        'no license: this node is not activated for this image',
-        { hint: "run 'latchkey node activate <license key>' on this node", contact },
-      );
-    }
+    if (this.#authority === undefined) throw explainRefusal(this.#withoutAuthority, undefined, contact);
     const held = this.#leases.get(subjectKey(subject));
     const refusal = this.#authority.refusal();
     if (refusal !== undefined) throw explainRefusal(refusal, held?.claims, contact);

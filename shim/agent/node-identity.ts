@@ -2,14 +2,14 @@
  * Who this node is: its private key, its certificate and the key server it belongs to, in a directory only
  * root can read. Written whole or not at all; the license key that bought it is not kept.
  */
-import { createPrivateKey, generateKeyPair } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 import { readPrivateFile, writePrivateFile } from './private-file.ts';
+import { makePrivateKeyPem } from './private-key.ts';
 
 const KEY_FILE = 'node-key.pem';
 const IDENTITY_FILE = 'identity.json';
@@ -49,9 +49,7 @@ export class IdentityStore {
   async #loadOrMakeKey(): Promise<string> {
     const existing = await readPrivateFile(this.#directory, KEY_FILE);
     if (existing !== undefined) return requirePrivateKey(existing, join(this.#directory, KEY_FILE));
-    // The asynchronous form: the synchronous one can deadlock with garbage collection on older Nodes.
-    const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
-    const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const pem = await makePrivateKeyPem();
     await writePrivateFile(this.#directory, KEY_FILE, pem);
     return pem;
   }

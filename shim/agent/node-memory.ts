@@ -2,20 +2,14 @@
  * What a node must not forget over a restart: the newest that its key server has said (its time, its revision), and its
  * own place in the chain (src/licensing/node-chain.ts). In a file beside the identity, with a MAC under the node key.
  */
-import {
-  createHmac,
-  createPrivateKey,
-  createPublicKey,
-  diffieHellman,
-  hkdfSync,
-  timingSafeEqual,
-} from 'node:crypto';
+import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 import * as z from 'zod';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 import { type TimeReading, clockRollbackMs, raiseMark } from '#src/licensing/node-time.ts';
+import type { KeyUse } from './node-key.ts';
 import { readPrivateFile, writePrivateFile } from './private-file.ts';
 
 const FILE = 'node-state.json';
@@ -60,9 +54,10 @@ export class NodeMemory {
   /**
    * Reads what an earlier run has left. A file that is missing or was changed counts as empty: the key server then finds a
    * node that has forgotten where it stood.
+   * @throws what the key throws
    */
   static async open(parts: MemoryParts): Promise<NodeMemory> {
-    const macKey = macKeyOf(parts.privateKeyPem);
+    const macKey = await macKeyOf(parts.key);
     const text = await readPrivateFile(parts.directory, FILE);
     return new NodeMemory(parts, macKey, readState(text, macKey) ?? EMPTY);
   }
@@ -119,7 +114,7 @@ export class NodeMemory {
 
 export interface MemoryParts {
   readonly directory: string;
-  readonly privateKeyPem: string;
+  readonly key: Pick<KeyUse, 'publicKey' | 'agree'>;
   readonly clock: Clock;
   /** Fingerprint of this boot. */
   readonly boot: string;
@@ -129,9 +124,8 @@ export interface MemoryParts {
 const EMPTY: NodeState = { revision: 0, place: { sequence: 0, token: '' } };
 
 /** Agreed between the node key and itself, which every key can do that can also open image keys. */
-function macKeyOf(privateKeyPem: string): Buffer {
-  const privateKey = createPrivateKey(privateKeyPem);
-  const secret = diffieHellman({ privateKey, publicKey: createPublicKey(privateKey) });
+async function macKeyOf(key: MemoryParts['key']): Promise<Buffer> {
+  const secret = await key.agree(await key.publicKey());
   return Buffer.from(hkdfSync('sha256', secret, '', 'latchkey node state', MAC_KEY_BYTES));
 }
 

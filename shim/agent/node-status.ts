@@ -31,6 +31,7 @@ export async function nodeStatus(parts: AgentServiceParts): Promise<StatusRespon
     version,
     nodeId: agent.identity?.nodeId ?? '',
     certificateExpiresAtMs: agent.identity?.certificateExpiresAtMs ?? 0,
+    nodeKey: agent.nodeKeyPlace,
     keyServer: config.keyServerAddress,
     keyServerConnected: connected,
     lastContactMs,

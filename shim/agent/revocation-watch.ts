@@ -94,7 +94,7 @@ export class RevocationWatch {
     try {
       stream = await keyServer.watchRevocations(this.#state.revision);
     } catch (error) {
-      this.#failed(toLatchkeyError(error));
+      this.failed(toLatchkeyError(error));
       return false;
     }
     return new Promise((resolve) => {
@@ -124,7 +124,7 @@ export class RevocationWatch {
       });
       // 'error' is followed by 'close'.
       stream.on('error', (error) => {
-        if (!isOver(signal)) this.#failed(keyServer.explain(error));
+        if (!isOver(signal)) this.failed(keyServer.explain(error));
       });
       stream.once('close', () => {
         clearTimeout(timer);
@@ -150,7 +150,7 @@ export class RevocationWatch {
       } catch (error) {
         if (isOver(signal)) return;
         if (this.#state.by === 'poll') this.#lost();
-        this.#failed(toLatchkeyError(error));
+        this.failed(toLatchkeyError(error));
         waitMs = Math.min(WATCH_POLL_MAX_MS, waitMs * 2);
       }
     }
@@ -171,7 +171,8 @@ export class RevocationWatch {
     this.#state = { ...this.#state, connected: false, by: 'nothing' };
   }
 
-  #failed(error: LatchkeyError): void {
+  /** A question to the key server came to nothing; it may have refused the node. */
+  failed(error: LatchkeyError): void {
     if (NODE_REFUSALS.has(error.code)) this.#events.onRefused(error);
   }
 }

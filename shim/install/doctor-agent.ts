@@ -11,6 +11,8 @@ export interface AgentFacts {
   /** 0 = never. */
   readonly lastContactMs: number;
   readonly certificateExpiresAtMs: number;
+  /** `file`, or in words which key on which token. */
+  readonly nodeKey: string;
   readonly containerdVersion: string;
   readonly plaintextBytes: number;
   readonly plaintextCapacityBytes: number;
@@ -101,7 +103,10 @@ function socketFindings(facts: AgentCircumstances): Finding[] {
   return findings;
 }
 
-function activationFindings({ nodeId, certificateExpiresAtMs }: AgentFacts, nowMs: number): Finding[] {
+function activationFindings(
+  { nodeId, certificateExpiresAtMs, nodeKey }: AgentFacts,
+  nowMs: number,
+): Finding[] {
   if (nodeId === '')
     return [
       fault(
@@ -115,9 +120,10 @@ function activationFindings({ nodeId, certificateExpiresAtMs }: AgentFacts, nowM
   const mend = 'see that the key server can be reached: the agent renews it by itself; or activate again';
   if (certificateExpiresAtMs <= nowMs)
     return [fault('certificate-ends', 'bad', `the node certificate ended at ${until}`, mend)];
-  if (certificateExpiresAtMs - nowMs < CERTIFICATE_WARNING_MS)
+  // Behind a key on a token is a certificate of a day, which the agent renews by itself.
+  if (nodeKey === 'file' && certificateExpiresAtMs - nowMs < CERTIFICATE_WARNING_MS)
     return [fault('certificate-ends', 'warning', `the node certificate ends at ${until}`, mend)];
-  return [ok('not-activated', `activated as ${nodeId}, certificate until ${until}`)];
+  return [ok('not-activated', `activated as ${nodeId}, certificate until ${until}, node key: ${nodeKey}`)];
 }
 
 /** The agent is told when its time is not that of the key server; without an agent nothing is asked. */

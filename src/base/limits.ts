@@ -251,6 +251,12 @@ export const ACTIVATIONS_BURST = 60;
 export const ACTIVATIONS_PER_SECOND = 5;
 /** Addresses whose activations are counted; each costs some hundred bytes. */
 export const MAX_COUNTED_PEERS = 10_000;
+/** How long a node has to sign a challenge: one call and one signature by a slow token. */
+export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
+/** Challenges that wait for their answer; beyond it, the oldest is forgotten. */
+export const MAX_OPEN_CHALLENGES = 10_000;
+/** Longest life of a certificate for a TLS key, which lies in the memory of a node whose node key is on a token. */
+export const TLS_CERTIFICATE_LIFETIME_MS = 24 * HOUR_MS;
 /** A message from a node: a certificate request is the largest, about one kibibyte. */
 export const MAX_NODE_MESSAGE_BYTES = 64 * KIBIBYTE;
 /** Audit events in one answer. */

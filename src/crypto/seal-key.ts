@@ -3,14 +3,11 @@
  * (RFC 7516; RFC 7518, 4.6 and appendix C), P-256 only. Written over node:crypto because it seals a key per
  * start and WebCrypto costs four times as much (measured).
  */
-import { createCipheriv, createECDH, createHash, createSecretKey, randomBytes } from 'node:crypto';
+import { createCipheriv, createECDH, createSecretKey, randomBytes } from 'node:crypto';
+import { AGREEMENT_ALGORITHM, KEY_BYTES, KEY_WRAP_INITIAL_VALUE, deriveWrappingKey } from './agreed-key.ts';
 import type { EnvelopePurpose } from './envelope.ts';
 
-const ALGORITHM = 'ECDH-ES+A256KW';
-const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
-/** RFC 3394, 2.2.3.1: the initial value of AES key wrap. */
-const KEY_WRAP_INITIAL_VALUE = Buffer.alloc(8, 0xa6);
 
 /** Coordinates of a P-256 public key, base64url, as a JWK has them. */
 export interface PublicPoint {
@@ -37,7 +34,7 @@ export function sealKey(recipient: PublicPoint, key: Uint8Array, purpose: Envelo
   const encryptedKey = Buffer.concat([wrapper.update(contentKey), wrapper.final()]);
   const header = base64url(
     JSON.stringify({
-      alg: ALGORITHM,
+      alg: AGREEMENT_ALGORITHM,
       enc: 'A256GCM',
       typ: purpose,
       epk: {
@@ -59,26 +56,6 @@ export function sealKey(recipient: PublicPoint, key: Uint8Array, purpose: Envelo
 /** SEC 1, 2.3.3: 4, x, y. */
 function uncompressed({ x, y }: PublicPoint): Buffer {
   return Buffer.concat([Uint8Array.of(4), Buffer.from(x, 'base64url'), Buffer.from(y, 'base64url')]);
-}
-
-/** Concat KDF, one round of SHA-256 (RFC 7518, 4.6.2), without party information. */
-function deriveWrappingKey(secret: Uint8Array): Buffer {
-  const algorithm = Buffer.from(ALGORITHM);
-  return createHash('sha256')
-    .update(uint32(1))
-    .update(secret)
-    .update(uint32(algorithm.length))
-    .update(algorithm)
-    .update(uint32(0))
-    .update(uint32(0))
-    .update(uint32(KEY_BYTES * 8))
-    .digest();
-}
-
-function uint32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
 }
 
 function base64url(bytes: Uint8Array | string): string {

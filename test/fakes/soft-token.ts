@@ -33,7 +33,10 @@ export function softTokenSkipReason(): string {
   }
 }
 
-export async function createSoftToken(directory: string): Promise<SoftToken> {
+/** A token without a key: makes one, and its configuration. */
+export async function createEmptyToken(
+  directory: string,
+): Promise<Pick<SoftToken, 'slotId' | 'modulePath' | 'moduleEnvironment'>> {
   const configuration = join(directory, 'softhsm2.conf');
   const moduleEnvironment = { SOFTHSM2_CONF: configuration };
   const env = { ...process.env, ...moduleEnvironment };
@@ -42,6 +45,12 @@ export async function createSoftToken(directory: string): Promise<SoftToken> {
   const pins = ['--pin', TOKEN_PIN, '--so-pin', TOKEN_PIN];
   const made = await run(UTILITY, ['--init-token', '--free', '--label', 'acme', ...pins], { env });
   const slotId = Number(/reassigned to slot (\d+)/.exec(made.stdout)?.[1]);
+  return { slotId, modulePath: '/usr/lib/softhsm/libsofthsm2.so', moduleEnvironment };
+}
+
+export async function createSoftToken(directory: string): Promise<SoftToken> {
+  const token = await createEmptyToken(directory);
+  const env = { ...process.env, ...token.moduleEnvironment };
   const pkcs8 = join(directory, 'token.pkcs8');
   await run('openssl', ['pkcs8', '-topk8', '-nocrypt', '-in', vectorKeyPath('token.pem'), '-out', pkcs8]);
   const key = ['--import', pkcs8, '--token', 'acme', '--label', 'layers', '--id', 'a1'];
@@ -55,9 +64,9 @@ export async function createSoftToken(directory: string): Promise<SoftToken> {
       `  uri: ${path}?pin-value=${TOKEN_PIN}&module-name=softhsm2`,
       'module:',
       '  env:',
-      `    SOFTHSM2_CONF: ${configuration}`,
+      `    SOFTHSM2_CONF: ${token.moduleEnvironment['SOFTHSM2_CONF']}`,
       '',
     ].join('\n'),
   );
-  return { slotId, modulePath: '/usr/lib/softhsm/libsofthsm2.so', moduleEnvironment, path, keyFile };
+  return { ...token, path, keyFile };
 }

@@ -31,6 +31,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
 /** Files whose input is our own: written by us, in a place only we can write to, or no input at all. */
 const OWN_INPUT: Readonly<Record<string, string>> = {
   'src/image/push-staging.ts': 'a file that an earlier push has left in the own cache',
+  'src/keywrap/pkcs11-ec-key.ts': 'the public half of a key whose private half the token is trusted with',
   'src/keywrap/pkcs11-token.ts': 'the public key of a token that is trusted with the private one',
   'src/store/tar-writer.ts': 'writes only',
   'cli/admin-client.ts': 'answers of the key server that the user has named and logs in to',
@@ -40,12 +41,14 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/audit/list-events.ts': 'the own database',
   'keyserver/custody/organization-keys.ts': 'keys from the own database, under the root key',
   'keyserver/domain/acquire-lease.ts': 'a key that was checked when its node was activated',
+  'keyserver/domain/authenticate.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/organization.ts': 'the own database',
   'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
-  'shim/agent/activation.ts': 'the own private key',
+  'shim/agent/authentication.ts': 'the certificate in the own state directory',
   'shim/agent/main.ts': 'the own package.json',
   'shim/containerd/containers.ts': 'what containerd itself has written down of a container',
   'shim/agent/node-identity.ts': 'the own state directory',
+  'shim/agent/software-key.ts': 'the own private key',
   'shim/agent/size-setting.ts': 'text that the schema of the configuration has checked',
   'shim/snapshotter/journal.ts': 'the own state directory',
 };

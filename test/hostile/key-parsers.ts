@@ -1,6 +1,6 @@
 /** Parsers of keys, envelopes and what key providers say. */
 import { execFileSync } from 'node:child_process';
-import { generateKeyPairSync } from 'node:crypto';
+import { diffieHellman, generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +8,7 @@ import { generateKey } from 'openpgp';
 import { openEnvelope, sealEnvelope } from '#src/crypto/envelope.ts';
 import { keyFileContents } from '#src/crypto/key-file-contents.ts';
 import { jwkAlgorithm, parseCertificates, parsePrivateKey, parsePublicKey } from '#src/crypto/key-file.ts';
+import { openByAgreement } from '#src/crypto/open-agreed.ts';
 import { parseSigningKey, parseVerificationKey } from '#src/crypto/signing-key.ts';
 import { parsePgpPrivateKeys, parsePgpPublicKeys } from '#src/keywrap/pgp-keys.ts';
 import { createPgpUnwrapper, createPgpWrapper } from '#src/keywrap/pgp.ts';
@@ -120,6 +121,13 @@ export const KEY_PARSERS: readonly HostileParser[] = [
   ),
   textParser('src/crypto/envelope.ts', 'openEnvelope', [envelope], (text) =>
     openEnvelope(text, ec.privateKey, 'latchkey-image-key-lease'),
+  ),
+  textParser('src/crypto/open-agreed.ts', 'openByAgreement', [envelope], (text) =>
+    openByAgreement(
+      text,
+      (publicKey) => Promise.resolve(diffieHellman({ privateKey: ec.privateKey, publicKey })),
+      'latchkey-image-key-lease',
+    ),
   ),
   bytesParser('src/keywrap/pkcs7-enveloped-data.ts', 'parseEnvelopedData', [pkcs7], parseEnvelopedData),
   bytesParser(

@@ -9,6 +9,7 @@ import { certificateOf } from '../../shim/agent/certificate-rotation.ts';
 import { parseKubeconfig } from '../../shim/agent/cluster-access.ts';
 import { LicensedImages } from '../../shim/agent/licensed-images.ts';
 import { NodeMemory } from '../../shim/agent/node-memory.ts';
+import { SoftwareKey } from '../../shim/agent/software-key.ts';
 import { type InstallationRecord, readRecord } from '../../shim/install/installation-record.ts';
 import { installRequestSchema } from '../../shim/install/machine.ts';
 import { checked } from '../../shim/install/main.ts';
@@ -67,6 +68,7 @@ const privateKeyPem = generateKeyPairSync('ec', { namedCurve: 'P-256' }).private
   type: 'pkcs8',
   format: 'pem',
 }) as string;
+const key = new SoftwareKey(privateKeyPem, true);
 
 /** Files are read from where they always are, so each input gets a directory of its own. */
 async function inDirectory<Result>(use: (directory: string) => Result | Promise<Result>): Promise<Result> {
@@ -82,7 +84,7 @@ function openMemory(directory: string): Promise<NodeMemory> {
   const failed = (error: unknown): never => {
     throw error;
   };
-  const parts = { directory, privateKeyPem, clock: manualClock(), boot: 'boot', onWriteFailed: failed };
+  const parts = { directory, key, clock: manualClock(), boot: 'boot', onWriteFailed: failed };
   return NodeMemory.open(parts);
 }
 

@@ -21,11 +21,13 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { parseName, parseProductCode } from '../../cli/name-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseNodeCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
-import { nodeIdOfUri, parseNodeRequest } from '../../keyserver/custody/certificate-authority.ts';
+import { parseNodeRequest } from '../../keyserver/custody/certificate-authority.ts';
+import { readNodeUri } from '../../keyserver/custody/node-uri.ts';
 import { parseAgentConfig } from '../../shim/agent/agent-config.ts';
 import { imageLayers, parseImageManifest } from '../../shim/agent/encrypted-image.ts';
 import { releaseVerificationKey } from '../../shim/agent/lease-statement.ts';
 import { leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
+import { parseNodeKeySetting } from '../../shim/agent/node-key-setting.ts';
 import { parseHookState } from '../../shim/agent/stored-image.ts';
 import { payloadLayerDigest } from '../../shim/agent/processor-payload.ts';
 import { parseContainerdVersion } from '../../shim/install/containerd-config.ts';
@@ -151,16 +153,22 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     parseNodeRequest,
   ),
   textParser(
-    'keyserver/custody/certificate-authority.ts',
-    'nodeIdOfUri',
-    ['URI:latchkey:node:node_1'],
-    nodeIdOfUri,
+    'keyserver/custody/node-uri.ts',
+    'readNodeUri',
+    ['URI:latchkey:node:node_1', `URI:latchkey:node-tls:node_1:${'t'.repeat(43)}`],
+    readNodeUri,
   ),
   textParser(
     'shim/agent/agent-config.ts',
     'parseAgentConfig',
     ['key_server = "a:1"\nenrollment = "a:2"\nauthority_file = "x"\n'],
     (text) => parseAgentConfig(text, 'agent.toml'),
+  ),
+  textParser(
+    'shim/agent/node-key-setting.ts',
+    'parseNodeKeySetting',
+    ['pkcs11:token=t;object=k?module-name=softhsm2&pin-source=file:/etc/pin'],
+    (text) => parseNodeKeySetting(text, 'agent.toml'),
   ),
   bytesParser('shim/agent/encrypted-image.ts', 'parseImageManifest', [image.manifestBytes], (bytes) => {
     const manifest = parseImageManifest(bytes);

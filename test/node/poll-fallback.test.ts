@@ -7,6 +7,7 @@ import { KeyServerLine } from '../../shim/agent/key-server-line.ts';
 import { readMachine } from '../../shim/agent/machine.ts';
 import { IdentityStore } from '../../shim/agent/node-identity.ts';
 import { NodeMemory } from '../../shim/agent/node-memory.ts';
+import { SoftwareKey } from '../../shim/agent/software-key.ts';
 import { RevocationWatch } from '../../shim/agent/revocation-watch.ts';
 import { AgentNode } from '../fakes/agent-node.ts';
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
@@ -34,7 +35,7 @@ async function activatedNode() {
   node.stop();
   const identityDirectory = join(directory(), 'state', 'identity');
   const privateKeyPem = await new IdentityStore(identityDirectory).privateKeyPem();
-  return { credentials: { ...identity, privateKeyPem }, identityDirectory, license };
+  return { credentials: { ...identity, privateKeyPem, isReplaceable: false }, identityDirectory, license };
 }
 
 test('a revocation arrives through a proxy that cuts streams, and by a stream once it does not', async () => {
@@ -43,7 +44,7 @@ test('a revocation arrives through a proxy that cuts streams, and by a stream on
   const machine = readMachine();
   const memory = await NodeMemory.open({
     directory: identityDirectory,
-    privateKeyPem: credentials.privateKeyPem,
+    key: new SoftwareKey(credentials.privateKeyPem, true),
     clock: systemClock,
     boot: machine.boot,
     onWriteFailed: () => undefined,

@@ -67,6 +67,38 @@ test('every setting is taken', () => {
   expect(config.paths).toEqual(agentPaths('/data/latchkey', '/run/other'));
 });
 
+describe('the node key', () => {
+  const uri = 'pkcs11:token=t;object=k?module-name=softhsm2&pin-source=file:/etc/latchkey/pin';
+
+  test('is in a file unless a token is named', () => {
+    expect(parseAgentConfig(document({}), 'node.toml').nodeKey).toBeUndefined();
+    expect(parseAgentConfig(document({ node_key: JSON.stringify(uri) }), 'node.toml').nodeKey).toMatchObject({
+      ...{ token: 't', object: 'k', moduleName: 'softhsm2', pinSource: '/etc/latchkey/pin' },
+    });
+  });
+
+  test.each([
+    ['file', 'does not start with pkcs11:'],
+    ['pkcs11:token=t;object=k?pin-source=/pin', 'names no module'],
+    ['pkcs11:token=t;id=%01?module-name=m&pin-source=/pin', 'needs object= and pin-source='],
+    ['pkcs11:token=t;object=k?module-name=m', 'needs object= and pin-source='],
+    ['pkcs11:token=t;object=k?module-name=m&pin-source=/pin&pin-value=1234', 'and no PIN'],
+  ])('is not %j', (wrong, reason) => {
+    let error: unknown;
+    try {
+      parseAgentConfig(document({ node_key: JSON.stringify(wrong) }), 'node.toml');
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringMatching(/^node\.toml: node_key/u) as string,
+    });
+    expect(String(error)).toContain(reason);
+    expect(String(error)).not.toContain('1234');
+  });
+});
+
 describe('addresses', () => {
   test.each(['localhost:1', '127.0.0.1:8443', '[::1]:8443', 'key-server:65535'])('%s is one', (address) => {
     const text = document({ key_server: `"${address}"`, enrollment: `"${address}"` });

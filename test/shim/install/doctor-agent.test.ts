@@ -12,6 +12,7 @@ const DAY_MS = 86_400_000;
 
 const agent: AgentFacts = {
   version: '0.1.0',
+  nodeKey: 'file',
   nodeId: 'node_1',
   keyServer: 'keys:7443',
   keyServerConnected: true,

@@ -68,6 +68,8 @@ export interface StatusResponse {
   /** What the mode is worth, in words for people. */
   modeProtects: string;
   modeDoesNotProtect: string;
+  /** `file`, or in words which key on which PKCS#11 token. */
+  nodeKey: string;
 }
 
 export interface LicenseStatus {
@@ -359,6 +361,7 @@ function createBaseStatusResponse(): StatusResponse {
     gatedSnapshotCount: 0,
     modeProtects: "",
     modeDoesNotProtect: "",
+    nodeKey: "",
   };
 }
 
@@ -426,6 +429,9 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     }
     if (message.modeDoesNotProtect !== "") {
       writer.uint32(250).string(message.modeDoesNotProtect);
+    }
+    if (message.nodeKey !== "") {
+      writer.uint32(258).string(message.nodeKey);
     }
     return writer;
   },
@@ -611,6 +617,14 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.modeDoesNotProtect = reader.string();
             continue;
           }
+          case 32: {
+            if (tag !== 258) {
+              break;
+            }
+
+            message.nodeKey = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -649,6 +663,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.gatedSnapshotCount = object.gatedSnapshotCount ?? 0;
     message.modeProtects = object.modeProtects ?? "";
     message.modeDoesNotProtect = object.modeDoesNotProtect ?? "";
+    message.nodeKey = object.nodeKey ?? "";
     return message;
   },
 };

@@ -64,6 +64,30 @@ export interface ActivateResponse {
   certificateRenewAtMs: number;
 }
 
+export interface ChallengeRequest {
+}
+
+export interface ChallengeResponse {
+  /** Random; good once, for a minute. */
+  nonce: Buffer;
+}
+
+export interface AuthenticateRequest {
+  nodeId: string;
+  /** PKCS#10, DER, P-256, signed with the key that is to do TLS. */
+  certificateRequestDer: Buffer;
+  nonce: Buffer;
+  /** Of the statement in src/licensing/node-proof.ts, by the node key: ECDSA with SHA-256, r and s of 32 bytes each. */
+  signature: Buffer;
+}
+
+export interface AuthenticateResponse {
+  certificateDer: Buffer;
+  certificateExpiresAtMs: number;
+  certificateRenewAtMs: number;
+  serverTimeMs: number;
+}
+
 export interface RotateCertificateRequest {
   /** PKCS#10, DER, signed with the node key. */
   certificateRequestDer: Buffer;
@@ -136,7 +160,7 @@ export interface AcquireLeaseRequest {
 export interface AcquireLeaseResponse {
   /** Compact JWS with the claims of src/licensing/lease-claims.ts. */
   lease: string;
-  /** Compact JWE (ECDH-ES+A256KW, A256GCM) of the 32-byte image key, to the node's certificate key. */
+  /** Compact JWE (ECDH-ES+A256KW, A256GCM) of the 32-byte image key, to the node key. */
   imageKeyJwe: string;
   serverTimeMs: number;
   revision: number;
@@ -507,6 +531,286 @@ export const ActivateResponse: MessageFns<ActivateResponse> = {
     message.leaseVerificationJwk = object.leaseVerificationJwk ?? "";
     message.releaseVerificationJwk = object.releaseVerificationJwk ?? "";
     message.certificateRenewAtMs = object.certificateRenewAtMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseChallengeRequest(): ChallengeRequest {
+  return {};
+}
+
+export const ChallengeRequest: MessageFns<ChallengeRequest> = {
+  encode(_: ChallengeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChallengeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChallengeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChallengeRequest>): ChallengeRequest {
+    return ChallengeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ChallengeRequest>): ChallengeRequest {
+    const message = createBaseChallengeRequest();
+    return message;
+  },
+};
+
+function createBaseChallengeResponse(): ChallengeResponse {
+  return { nonce: Buffer.alloc(0) };
+}
+
+export const ChallengeResponse: MessageFns<ChallengeResponse> = {
+  encode(message: ChallengeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nonce.length !== 0) {
+      writer.uint32(10).bytes(message.nonce);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ChallengeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseChallengeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nonce = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ChallengeResponse>): ChallengeResponse {
+    return ChallengeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ChallengeResponse>): ChallengeResponse {
+    const message = createBaseChallengeResponse();
+    message.nonce = object.nonce ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseAuthenticateRequest(): AuthenticateRequest {
+  return { nodeId: "", certificateRequestDer: Buffer.alloc(0), nonce: Buffer.alloc(0), signature: Buffer.alloc(0) };
+}
+
+export const AuthenticateRequest: MessageFns<AuthenticateRequest> = {
+  encode(message: AuthenticateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.certificateRequestDer.length !== 0) {
+      writer.uint32(18).bytes(message.certificateRequestDer);
+    }
+    if (message.nonce.length !== 0) {
+      writer.uint32(26).bytes(message.nonce);
+    }
+    if (message.signature.length !== 0) {
+      writer.uint32(34).bytes(message.signature);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuthenticateRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuthenticateRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificateRequestDer = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.nonce = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.signature = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AuthenticateRequest>): AuthenticateRequest {
+    return AuthenticateRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AuthenticateRequest>): AuthenticateRequest {
+    const message = createBaseAuthenticateRequest();
+    message.nodeId = object.nodeId ?? "";
+    message.certificateRequestDer = object.certificateRequestDer ?? Buffer.alloc(0);
+    message.nonce = object.nonce ?? Buffer.alloc(0);
+    message.signature = object.signature ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseAuthenticateResponse(): AuthenticateResponse {
+  return { certificateDer: Buffer.alloc(0), certificateExpiresAtMs: 0, certificateRenewAtMs: 0, serverTimeMs: 0 };
+}
+
+export const AuthenticateResponse: MessageFns<AuthenticateResponse> = {
+  encode(message: AuthenticateResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificateDer.length !== 0) {
+      writer.uint32(10).bytes(message.certificateDer);
+    }
+    if (message.certificateExpiresAtMs !== 0) {
+      writer.uint32(16).int64(message.certificateExpiresAtMs);
+    }
+    if (message.certificateRenewAtMs !== 0) {
+      writer.uint32(24).int64(message.certificateRenewAtMs);
+    }
+    if (message.serverTimeMs !== 0) {
+      writer.uint32(32).int64(message.serverTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AuthenticateResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAuthenticateResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificateDer = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.certificateExpiresAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.certificateRenewAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.serverTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AuthenticateResponse>): AuthenticateResponse {
+    return AuthenticateResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AuthenticateResponse>): AuthenticateResponse {
+    const message = createBaseAuthenticateResponse();
+    message.certificateDer = object.certificateDer ?? Buffer.alloc(0);
+    message.certificateExpiresAtMs = object.certificateExpiresAtMs ?? 0;
+    message.certificateRenewAtMs = object.certificateRenewAtMs ?? 0;
+    message.serverTimeMs = object.serverTimeMs ?? 0;
     return message;
   },
 };
@@ -2201,11 +2505,42 @@ export const EnrollmentService = {
     responseSerialize: (value: ActivateResponse): Buffer => Buffer.from(ActivateResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ActivateResponse => ActivateResponse.decode(value),
   },
+  /** For nodes whose key cannot do TLS because it is on a PKCS#11 token: something new to sign, for Authenticate. */
+  challenge: {
+    path: "/latchkey.node.v1.Enrollment/Challenge" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ChallengeRequest): Buffer => Buffer.from(ChallengeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ChallengeRequest => ChallengeRequest.decode(value),
+    responseSerialize: (value: ChallengeResponse): Buffer => Buffer.from(ChallengeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ChallengeResponse => ChallengeResponse.decode(value),
+  },
+  /**
+   * A certificate of short life for another key, which does TLS, for proof of the node key. An unknown node and a wrong
+   * signature get the same answer.
+   */
+  authenticate: {
+    path: "/latchkey.node.v1.Enrollment/Authenticate" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AuthenticateRequest): Buffer => Buffer.from(AuthenticateRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AuthenticateRequest => AuthenticateRequest.decode(value),
+    responseSerialize: (value: AuthenticateResponse): Buffer =>
+      Buffer.from(AuthenticateResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AuthenticateResponse => AuthenticateResponse.decode(value),
+  },
 } as const;
 
 export interface EnrollmentServer extends UntypedServiceImplementation {
   /** Trades a license key or a join token, used this once, for a node certificate. */
   activate: handleUnaryCall<ActivateRequest, ActivateResponse>;
+  /** For nodes whose key cannot do TLS because it is on a PKCS#11 token: something new to sign, for Authenticate. */
+  challenge: handleUnaryCall<ChallengeRequest, ChallengeResponse>;
+  /**
+   * A certificate of short life for another key, which does TLS, for proof of the node key. An unknown node and a wrong
+   * signature get the same answer.
+   */
+  authenticate: handleUnaryCall<AuthenticateRequest, AuthenticateResponse>;
 }
 
 export interface EnrollmentClient extends Client {
@@ -2224,6 +2559,41 @@ export interface EnrollmentClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ActivateResponse) => void,
+  ): ClientUnaryCall;
+  /** For nodes whose key cannot do TLS because it is on a PKCS#11 token: something new to sign, for Authenticate. */
+  challenge(
+    request: ChallengeRequest,
+    callback: (error: ServiceError | null, response: ChallengeResponse) => void,
+  ): ClientUnaryCall;
+  challenge(
+    request: ChallengeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ChallengeResponse) => void,
+  ): ClientUnaryCall;
+  challenge(
+    request: ChallengeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ChallengeResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * A certificate of short life for another key, which does TLS, for proof of the node key. An unknown node and a wrong
+   * signature get the same answer.
+   */
+  authenticate(
+    request: AuthenticateRequest,
+    callback: (error: ServiceError | null, response: AuthenticateResponse) => void,
+  ): ClientUnaryCall;
+  authenticate(
+    request: AuthenticateRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AuthenticateResponse) => void,
+  ): ClientUnaryCall;
+  authenticate(
+    request: AuthenticateRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AuthenticateResponse) => void,
   ): ClientUnaryCall;
 }
 
