@@ -216,3 +216,14 @@ export async function refusalOf(call: Promise<unknown>): Promise<string> {
 export async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
+
+/**
+ * What a client is told. While containerd collects what an attempt before has left, a base layer that was there can be gone
+ * the next moment; that has nothing to do with us, and clients try again.
+ */
+export async function toldOnce(attempt: () => Promise<string>): Promise<string> {
+  for (;;) {
+    const told = await attempt();
+    if (!/does not exist: not found|parent snapshot \S+ does not exist/.test(told)) return told;
+  }
+}
