@@ -171,6 +171,9 @@ describeOnEachContainerd('running containers of a refused license', (version) =>
     await gated.site.api.changeLicense(license.id, 'revoke');
     await gated.site.agent.start();
     await untilNothingRuns();
+    // containerd dials again in its own time.
+    const list = ['snapshots', '--snapshotter', 'latchkey', 'list'];
+    await until(async () => (await gated.ctr(...list)).status === 0);
   });
 
   test('a license that ends stops it as well', async () => {
