@@ -8,7 +8,7 @@ import type { LabAgentOptions } from '../../lab/node-agent.ts';
 import { filesContaining } from '../../lab/site.ts';
 import type { PlaintextStoreKind } from '../../shim/snapshotter/plaintext-store.ts';
 import { hasDeviceMapper, storeSkipReason } from '../fakes/store-skip-reason.ts';
-import { GatedSite, SECRET, releaseSecretImage, siteSkipReason } from './gated-site.ts';
+import { GatedSite, SECRET, releaseSecretImage, siteSkipReason, until } from './gated-site.ts';
 
 const READ_SECRET = ['/bin/busybox', 'head', '-c', String(SECRET.length), '/app/large.txt'];
 
@@ -197,7 +197,14 @@ describe.each(CASES)('the end of an agent that drops at shutdown, with $kind', (
         ]);
         expect(output).toContain(SECRET);
         await gated.site.agent.start();
+        // containerd dials again in its own time.
+        await until(
+          async () => (await gated.ctr('snapshots', '--snapshotter', 'latchkey', 'list')).status === 0,
+        );
+        // The start gets a lease again; without one, what nobody uses any more would go at once.
+        const next = await gated.site.cri.runPod('next', gated.image);
         await gated.site.cri.removePod(pod.sandboxId);
+        await gated.site.cri.removePod(next.sandboxId);
         expect(await filesContaining([memoryDirectory], SECRET, 'mounts')).not.toEqual([]);
         await gated.site.agent.stop();
         expect(await filesContaining([gated.site.directory], SECRET, 'mounts')).toEqual([]);
