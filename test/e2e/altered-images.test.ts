@@ -102,11 +102,9 @@ describeOnEachContainerd('altered images', (containerd) => {
   ])('%s: refused, and nothing of it is opened', async (name, reason) => {
     const image = gated.site.reference(name);
     for (const refusal of [
-      await toldOnce(() => refusalOf(gated.site.cri.pullImage(image))),
-      await toldOnce(async () => (await gated.pullWithCtr('latchkey', image)).output),
+      await toldBecause(reason, () => refusalOf(gated.site.cri.pullImage(image))),
+      await toldBecause(reason, async () => (await gated.pullWithCtr('latchkey', image)).output),
     ]) {
-      expect(refusal).toContain('DENIED_IMAGE_ALTERED');
-      expect(refusal).toMatch(reason);
       expect(refusal).toContain(licenseId);
       expect(refusal).toContain(CONTACT);
     }
@@ -170,6 +168,15 @@ describeOnEachContainerd('altered images', (containerd) => {
     expect(output).toContain('DENIED_IMAGE_ALTERED');
     expect(output).not.toContain(SECRET);
   });
+
+  /** While the one before is being collected, the reason for that can be told: they share layers. */
+  async function toldBecause(reason: RegExp, attempt: () => Promise<string>): Promise<string> {
+    for (;;) {
+      const told = await toldOnce(attempt);
+      expect(told).toContain('DENIED_IMAGE_ALTERED');
+      if (reason.test(told)) return told;
+    }
+  }
 
   async function material(name: string): Promise<Material> {
     const layout = openLayout(gated.site.layout(name));

@@ -56,9 +56,10 @@ describeOnEachContainerd('doors beside a container', (containerd) => {
       .split('\n')
       .filter((line) => line.includes('Committed'));
     const view = await snapshots('view', key, gated.topChainId(committed));
-    if (view.output.includes('does not exist: not found')) return mountImage(key);
     if (view.status !== 0) return view;
-    const { output } = await snapshots('mounts', mountPoint, key);
+    const { status, output } = await snapshots('mounts', mountPoint, key);
+    // A collection that was under way has taken it again.
+    if (status !== 0) return mountImage(key);
     await run('/bin/sh', ['-c', output]);
     return view;
   }
