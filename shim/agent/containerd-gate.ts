@@ -43,7 +43,8 @@ export class ContainerdGate implements SnapshotGate {
     });
   }
 
-  identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined> {
+  async identify(namespace: string, chainId: Digest): Promise<LayerIdentity | undefined> {
+    await this.#parts.containerd.untilReachable();
     return this.#parts.index.identify(namespace, chainId);
   }
 
@@ -61,7 +62,8 @@ export class ContainerdGate implements SnapshotGate {
     return this.#parts.guard.requireReleasedChain(namespace, topChainId, records);
   }
 
-  admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean> {
+  async admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean> {
+    await this.#parts.containerd.untilReachable();
     const { namespace, name } = parseKey(snapshotKey);
     return this.#parts.containers.admit({ namespace, snapshotKey: name, topChainId, wasAdmitted });
   }

@@ -23,6 +23,9 @@ const CALL_TIMEOUT_MS = 10_000;
  */
 const RECONNECT = { 'grpc.initial_reconnect_backoff_ms': 50, 'grpc.max_reconnect_backoff_ms': 250 };
 
+/** Several looks at the socket. */
+const REACHABLE_TIMEOUT_MS = 2000;
+
 const CLIENTS = {
   containers: ContainersClient,
   content: ContentClient,
@@ -95,6 +98,18 @@ export class ContainerdConnection {
     const { namespaces } = this.clients;
     const answer = await this.call(namespaces.list.bind(namespaces), { filter: '' }, '');
     return answer.namespaces.map(({ name }) => name);
+  }
+
+  /**
+   * Waits a moment for the line to containerd: who has just been asked something by it knows that it is there, although gRPC
+   * may not have looked yet. Never fails; what is called next says what is wrong.
+   */
+  untilReachable(): Promise<void> {
+    return new Promise((resolve) => {
+      this.clients.content.waitForReady(Date.now() + REACHABLE_TIMEOUT_MS, () => {
+        resolve();
+      });
+    });
   }
 
   close(): void {

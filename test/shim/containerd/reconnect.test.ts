@@ -36,3 +36,29 @@ test('a containerd that comes long after the agent is found at once', async () =
     server.forceShutdown();
   }
 });
+
+test('one that has just come is waited for', async () => {
+  const address = join(directory(), 'c.sock');
+  const connection = new ContainerdConnection(address);
+  const server = new Server();
+  server.addService(VersionService, {
+    version: (_call: unknown, answer: (error: null, value: object) => void) => {
+      answer(null, { version: '1.6.20', revision: '' });
+    },
+  });
+  try {
+    for (let asked = 0; asked < 10; asked += 1) {
+      await expect(connection.version()).rejects.toMatchObject({ code: 'NET_UNREACHABLE' });
+    }
+    await new Promise<void>((resolve) => {
+      server.bindAsync(`unix://${address}`, ServerCredentials.createInsecure(), () => {
+        resolve();
+      });
+    });
+    await connection.untilReachable();
+    expect(await connection.version()).toBe('1.6.20');
+  } finally {
+    connection.close();
+    server.forceShutdown();
+  }
+});
