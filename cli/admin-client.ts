@@ -6,48 +6,47 @@ import * as z from 'zod';
 import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
 import {
   type ApiToken,
-  type CreatedJoinToken,
-  type CreatedLicense,
   type CreatedToken,
-  type Customer,
-  type CustomerInput,
+  type TokenInput,
+  apiTokenSchema,
+  createdTokenSchema,
+} from '#src/wire/admin/api-token.ts';
+import { auditPageSchema } from '#src/wire/admin/audit.ts';
+import { type Customer, type CustomerInput, customerSchema } from '#src/wire/admin/customer.ts';
+import {
   type ElementsInput,
+  type MintedImageKey,
+  type WrappedElements,
+  mintedImageKeySchema,
+  wrappedElementsSchema,
+} from '#src/wire/admin/image-key.ts';
+import {
+  type CreatedJoinToken,
   type JoinToken,
   type JoinTokenRequest,
-  type Lease,
+  createdJoinTokenSchema,
+  joinTokenSchema,
+} from '#src/wire/admin/join-token.ts';
+import { type Lease, leaseSchema } from '#src/wire/admin/lease.ts';
+import {
+  type CreatedLicense,
   type License,
-  type LicenseNode,
   type LicenseRequest,
-  type MintedImageKey,
-  type Node,
-  type Organization,
-  type Product,
-  type ProductInput,
+  createdLicenseSchema,
+  licenseSchema,
+} from '#src/wire/admin/license.ts';
+import { type LicenseNode, type Node, licenseNodeSchema, nodeSchema } from '#src/wire/admin/node.ts';
+import { type Organization, organizationSchema } from '#src/wire/admin/organization.ts';
+import { pageSchema } from '#src/wire/admin/page.ts';
+import { problemSchema } from '#src/wire/admin/problem.ts';
+import { type Product, type ProductInput, productSchema } from '#src/wire/admin/product.ts';
+import {
   type Release,
   type ReleaseInput,
   type SignedRelease,
-  type TokenInput,
-  type WrappedElements,
-  apiTokenSchema,
-  auditPageSchema,
-  createdJoinTokenSchema,
-  createdLicenseSchema,
-  createdTokenSchema,
-  customerSchema,
-  joinTokenSchema,
-  leaseSchema,
-  licenseNodeSchema,
-  licenseSchema,
-  mintedImageKeySchema,
-  nodeSchema,
-  organizationSchema,
-  pageSchema,
-  problemSchema,
-  productSchema,
   releaseSchema,
   signedReleaseSchema,
-  wrappedElementsSchema,
-} from '#src/wire/admin-api.ts';
+} from '#src/wire/admin/release.ts';
 import type { NodeAction } from '#src/licensing/node-state.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { networkError } from '#src/registry/network-error.ts';

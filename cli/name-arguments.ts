@@ -1,6 +1,7 @@
 /** Names, codes and ids as people write them on a command line; checked here, so that the message fits the command. */
 import { InvalidArgumentError } from 'commander';
-import { customerInputSchema, productInputSchema } from '#src/wire/admin-api.ts';
+import { customerInputSchema } from '#src/wire/admin/customer.ts';
+import { productInputSchema } from '#src/wire/admin/product.ts';
 
 /** Reads the name of something; for commander's argument parsers. */
 export function parseName(text: string): string {

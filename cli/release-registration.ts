@@ -10,7 +10,7 @@ import { createLatchkeyUnwrapper } from '#src/keywrap/latchkey.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { isEncrypted } from '#src/oci/media-types.ts';
 import type { BlobDestination, BlobSource } from '#src/store/blob-store.ts';
-import type { SignedRelease } from '#src/wire/admin-api.ts';
+import type { SignedRelease } from '#src/wire/admin/release.ts';
 import type { AdminClient } from './admin-client.ts';
 import { type ImageKeyFile, readImageKeyFile } from './image-key-file.ts';
 

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { NODE_CERTIFICATE_LIFETIME_MS } from '#src/base/limits.ts';
+import { NODE_CERTIFICATE_LIFETIME_MS } from './limits.ts';
 
 export interface ServeOptions {
   /** Directory of the database and of what belongs to it. */

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
-import { SHUTDOWN_GRACE_MS } from '#src/base/limits.ts';
+import { SHUTDOWN_GRACE_MS } from './limits.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { type ServeOptions, parseListen } from './arguments.ts';
 import { openOrganizationKeys } from './custody/organization-keys.ts';

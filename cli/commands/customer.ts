@@ -1,6 +1,6 @@
 /** `latchkey customer`: who holds licenses. */
 import type { Command } from 'commander';
-import type { Customer } from '#src/wire/admin-api.ts';
+import type { Customer } from '#src/wire/admin/customer.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { parseName } from '../name-arguments.ts';

@@ -1,6 +1,6 @@
 /** `latchkey license join-token` and its kin: let machines in without the license key. */
 import type { Command } from 'commander';
-import type { CreatedJoinToken, JoinToken } from '#src/wire/admin-api.ts';
+import type { CreatedJoinToken, JoinToken } from '#src/wire/admin/join-token.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser } from '../name-arguments.ts';

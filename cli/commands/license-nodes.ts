@@ -1,6 +1,7 @@
 /** `latchkey license nodes`: where a license is, and what is left of it there after a refusal. */
 import type { Command } from 'commander';
-import type { License, LicenseNode } from '#src/wire/admin-api.ts';
+import type { License } from '#src/wire/admin/license.ts';
+import type { LicenseNode } from '#src/wire/admin/node.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser } from '../name-arguments.ts';

@@ -1,7 +1,7 @@
 /** `latchkey license`: sell, look at, suspend, reinstate, revoke. */
 import { type Command, Option } from 'commander';
 import { ON_REVOKE, type OnRevoke } from '#src/licensing/license-state.ts';
-import type { CreatedLicense, License } from '#src/wire/admin-api.ts';
+import type { CreatedLicense, License } from '#src/wire/admin/license.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';

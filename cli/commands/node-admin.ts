@@ -1,7 +1,7 @@
 /** The part of `latchkey node` that speaks to the key server: which nodes there are, and shutting one out. */
 import type { Command } from 'commander';
 import { NODE_ACTIONS, type NodeAction } from '#src/licensing/node-state.ts';
-import type { Node } from '#src/wire/admin-api.ts';
+import type { Node } from '#src/wire/admin/node.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser } from '../name-arguments.ts';

@@ -1,6 +1,6 @@
 /** `latchkey product`: what licenses are sold for. */
 import type { Command } from 'commander';
-import type { Product } from '#src/wire/admin-api.ts';
+import type { Product } from '#src/wire/admin/product.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { parseName, parseProductCode } from '../name-arguments.ts';

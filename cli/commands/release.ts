@@ -1,6 +1,6 @@
 /** `latchkey release`: what has been encrypted and registered. */
 import type { Command } from 'commander';
-import type { Release } from '#src/wire/admin-api.ts';
+import type { Release } from '#src/wire/admin/release.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage, repositoryName } from '../image-location.ts';

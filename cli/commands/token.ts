@@ -1,6 +1,6 @@
 /** `latchkey token`: API tokens for people and for CI. */
 import { type Command, Option } from 'commander';
-import { TOKEN_SCOPES, type ApiToken, type TokenScope } from '#src/wire/admin-api.ts';
+import { TOKEN_SCOPES, type ApiToken, type TokenScope } from '#src/wire/admin/api-token.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser, parseName } from '../name-arguments.ts';

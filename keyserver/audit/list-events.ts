@@ -1,6 +1,6 @@
 /** Reads the audit log. */
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
-import type { AuditQuery } from '#src/wire/admin-api.ts';
+import type { AuditQuery } from '#src/wire/admin/audit.ts';
 import type { Reader } from '../db/store.ts';
 
 /** Gives events after a sequence number, oldest first. */

@@ -20,11 +20,8 @@ import {
   X509CertificateGenerator,
 } from '@peculiar/x509';
 import { LatchkeyError } from '#src/base/errors.ts';
-import {
-  AUTHORITY_LIFETIME_MS,
-  MAX_CLOCK_SKEW_MS,
-  SERVER_CERTIFICATE_LIFETIME_MS,
-} from '#src/base/limits.ts';
+import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
+import { AUTHORITY_LIFETIME_MS, SERVER_CERTIFICATE_LIFETIME_MS } from '../limits.ts';
 import { nodeUri } from './node-uri.ts';
 
 const SIGNING = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;

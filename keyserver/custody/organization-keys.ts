@@ -12,7 +12,7 @@ import {
 import { promisify } from 'node:util';
 import type { JWK } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { OrganizationTable } from '../db/schema.ts';
+import type { OrganizationTable } from '../db/tables/organization.ts';
 import { createAuthority } from './certificate-authority.ts';
 import type { Custody } from './custody.ts';
 import { WRAPPING_KEY_BYTES, unwrapKey, wrapKey } from './wrapped-key.ts';

@@ -5,7 +5,7 @@
 import { statSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import type { SqliteDatabase, SqliteStatement } from 'kysely';
-import { DATABASE_LOCK_TIMEOUT_MS, MAX_START_CHECK_BYTES } from '#src/base/limits.ts';
+import { DATABASE_LOCK_TIMEOUT_MS, MAX_START_CHECK_BYTES } from '../limits.ts';
 import { databaseDamaged, fromSqliteError } from './sqlite-error.ts';
 
 /**

@@ -5,7 +5,7 @@
  */
 import { setImmediate } from 'node:timers';
 import { CompiledQuery, Kysely, SqliteDialect, type Transaction } from 'kysely';
-import { MAX_COMMIT_GROUP } from '#src/base/limits.ts';
+import { MAX_COMMIT_GROUP } from '../limits.ts';
 import { migrate } from './migrate.ts';
 import type { Database } from './schema.ts';
 import { openSqlite } from './sqlite-database.ts';

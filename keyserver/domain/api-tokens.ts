@@ -2,9 +2,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { ApiToken, CreatedToken, Page, PageQuery, TokenInput, TokenScope } from '#src/wire/admin-api.ts';
+import type { ApiToken, CreatedToken, TokenInput, TokenScope } from '#src/wire/admin/api-token.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
-import type { ApiTokenTable } from '../db/schema.ts';
+import type { ApiTokenTable } from '../db/tables/api-token.ts';
 import type { Writer } from '../db/store.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';

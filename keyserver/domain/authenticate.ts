@@ -5,7 +5,7 @@
 import { createPublicKey, generateKeyPairSync, verify } from 'node:crypto';
 import type { JWK } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { TLS_CERTIFICATE_LIFETIME_MS } from '#src/base/limits.ts';
+import { TLS_CERTIFICATE_LIFETIME_MS } from '../limits.ts';
 import { nodeDenial } from '#src/licensing/decide.ts';
 import { NODE_PROOF_BYTES, type NodeProof, nodeProofStatement } from '#src/licensing/node-proof.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';

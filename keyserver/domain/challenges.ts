@@ -1,7 +1,7 @@
 /** Challenges that nodes have to sign: random, in memory, good once and for a short time. */
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '#src/base/clock.ts';
-import { CHALLENGE_LIFETIME_MS, MAX_OPEN_CHALLENGES } from '#src/base/limits.ts';
+import { CHALLENGE_LIFETIME_MS, MAX_OPEN_CHALLENGES } from '../limits.ts';
 import { CHALLENGE_NONCE_BYTES } from '#src/licensing/node-proof.ts';
 
 export class Challenges {

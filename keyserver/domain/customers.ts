@@ -1,9 +1,10 @@
 /** Customers: who holds licenses. Blocking one stops all of them at once. */
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { Customer, CustomerInput, Page, PageQuery } from '#src/wire/admin-api.ts';
+import type { Customer, CustomerInput } from '#src/wire/admin/customer.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
-import type { CustomerTable } from '../db/schema.ts';
+import type { CustomerTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';

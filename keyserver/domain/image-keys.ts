@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { PENDING_IMAGE_KEY_AGE_MS } from '#src/base/limits.ts';
+import { PENDING_IMAGE_KEY_AGE_MS } from '../limits.ts';
 import { openEnvelope } from '#src/crypto/envelope.ts';
 import { parsePrivateOptions } from '#src/crypto/layer-options.ts';
 import {
@@ -20,7 +20,7 @@ import type {
   MintedImageKey,
   MintedImageKeyInput,
   WrappedElements,
-} from '#src/wire/admin-api.ts';
+} from '#src/wire/admin/image-key.ts';
 import { type Actor, type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
 import type { Reader } from '../db/store.ts';
 import { type Change, runChange } from './change.ts';

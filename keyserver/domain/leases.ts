@@ -1,5 +1,6 @@
 /** Leases as an administrator sees them. */
-import type { Lease, Page, PageQuery } from '#src/wire/admin-api.ts';
+import type { Lease } from '#src/wire/admin/lease.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { KeyServer } from './key-server.ts';
 import { toPage } from './page.ts';
 

@@ -10,9 +10,10 @@ import {
 } from '#src/licensing/license-key.ts';
 import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
 import { SEATED_STATES } from '#src/licensing/node-state.ts';
-import type { CreatedLicense, License, LicenseInput, Page, PageQuery } from '#src/wire/admin-api.ts';
+import type { CreatedLicense, License, LicenseInput } from '#src/wire/admin/license.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
-import type { LicenseTable } from '../db/schema.ts';
+import type { LicenseTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import { requireCustomer } from './customers.ts';

@@ -2,9 +2,10 @@
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type NodeAction, nextNodeState } from '#src/licensing/node-state.ts';
-import type { Node, Page, PageQuery } from '#src/wire/admin-api.ts';
+import type { Node } from '#src/wire/admin/node.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
-import type { NodeTable } from '../db/schema.ts';
+import type { NodeTable } from '../db/tables/node.ts';
 import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import type { KeyServer } from './key-server.ts';

@@ -1,7 +1,7 @@
 /** The organization: made at the first start, opened at every start. */
 import { X509Certificate } from 'node:crypto';
 import type { Selectable } from 'kysely';
-import type { Organization } from '#src/wire/admin-api.ts';
+import type { Organization } from '#src/wire/admin/organization.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { Custody } from '../custody/custody.ts';
 import {
@@ -9,7 +9,7 @@ import {
   createOrganizationKeys,
   createReleaseKey,
 } from '../custody/organization-keys.ts';
-import type { OrganizationTable } from '../db/schema.ts';
+import type { OrganizationTable } from '../db/tables/organization.ts';
 import type { Store } from '../db/store.ts';
 import { insertToken } from './api-tokens.ts';
 import { newId } from './ids.ts';

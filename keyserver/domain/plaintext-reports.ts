@@ -1,9 +1,10 @@
 /** What nodes say about a license they refuse starts under: that they do, what still runs, and when nothing is left. */
 import { LatchkeyError, isDeniedCode, isErrorCode } from '#src/base/errors.ts';
 import { nodeDenial } from '#src/licensing/decide.ts';
-import type { LicenseNode, Page, PageQuery } from '#src/wire/admin-api.ts';
+import type { LicenseNode } from '#src/wire/admin/node.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
-import type { PlaintextReportTable } from '../db/schema.ts';
+import type { PlaintextReportTable } from '../db/tables/node.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
 import { loadNode, loadOrganization } from './decision-facts.ts';

@@ -1,9 +1,10 @@
 /** Products: what licenses are sold for and releases belong to. */
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { Page, PageQuery, Product, ProductInput } from '#src/wire/admin-api.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type { Product, ProductInput } from '#src/wire/admin/product.ts';
 import type { Actor } from '../audit/append-event.ts';
-import type { ProductTable } from '../db/schema.ts';
+import type { ProductTable } from '../db/tables/catalog.ts';
 import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';

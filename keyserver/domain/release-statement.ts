@@ -1,7 +1,7 @@
 /** The statement of a release: it must fit what is registered, then this server vouches for it with its own signature. */
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type ReleaseStatement, readStatement, signStatement } from '#src/image/statement.ts';
-import type { ReleaseInput, SignedRelease } from '#src/wire/admin-api.ts';
+import type { ReleaseInput, SignedRelease } from '#src/wire/admin/release.ts';
 import type { Change } from './change.ts';
 import type { KeyServer } from './key-server.ts';
 

@@ -1,10 +1,11 @@
 /** Releases: which images belong to a product, and the image key that opens them. */
 import { LatchkeyError } from '#src/base/errors.ts';
 import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
-import type { Page, PageQuery, Release, ReleaseInput, SignedRelease } from '#src/wire/admin-api.ts';
+import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type { Release, ReleaseInput, SignedRelease } from '#src/wire/admin/release.ts';
 import { openEnvelope } from '#src/crypto/envelope.ts';
 import type { Actor } from '../audit/append-event.ts';
-import type { ImageKeyTable } from '../db/schema.ts';
+import type { ImageKeyTable } from '../db/tables/catalog.ts';
 import type { Reader } from '../db/store.ts';
 import { type Change, runChange } from './change.ts';
 import { newId } from './ids.ts';

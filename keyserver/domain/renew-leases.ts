@@ -5,7 +5,7 @@ import { decide } from '#src/licensing/decide.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
-import type { LeaseTable } from '../db/schema.ts';
+import type { LeaseTable } from '../db/tables/lease.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
 import {

@@ -1,6 +1,6 @@
 /** The Enrollment service of node.proto. */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { ACTIVATIONS_BURST, ACTIVATIONS_PER_SECOND, MAX_COUNTED_PEERS } from '#src/base/limits.ts';
+import { ACTIVATIONS_BURST, ACTIVATIONS_PER_SECOND, MAX_COUNTED_PEERS } from '../limits.ts';
 import { unaryHandler } from '#src/wire/unary.ts';
 import type {
   ActivateRequest,

@@ -3,7 +3,7 @@ import { generateKeyPair as generateKeyPairCallback } from 'node:crypto';
 import { promisify } from 'node:util';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_NODE_MESSAGE_BYTES, SHUTDOWN_GRACE_MS } from '#src/base/limits.ts';
+import { MAX_NODE_MESSAGE_BYTES, SHUTDOWN_GRACE_MS } from '../limits.ts';
 import { EnrollmentService, NodesService } from '#src/wire/generated/latchkey/node.ts';
 import { issueServerCertificate } from '../custody/certificate-authority.ts';
 import type { KeyServer } from '../domain/key-server.ts';

@@ -4,7 +4,7 @@
  */
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { WATCH_HEARTBEAT_MS } from '#src/base/limits.ts';
+import { WATCH_HEARTBEAT_MS } from '../limits.ts';
 import { toGrpcStatus } from '#src/wire/status.ts';
 import type {
   LicenseChange as LicenseChangeMessage,

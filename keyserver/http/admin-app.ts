@@ -15,7 +15,7 @@ import {
 } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '#src/base/limits.ts';
+import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import type { AdminTls } from './admin-tls.ts';
 import { requireToken } from './authentication.ts';

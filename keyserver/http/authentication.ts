@@ -1,7 +1,7 @@
 /** Bearer API tokens (RFC 6750): every route says which scopes may use it. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { TokenScope } from '#src/wire/admin-api.ts';
+import type { TokenScope } from '#src/wire/admin/api-token.ts';
 import { type Actor, appendAuditEvent } from '../audit/append-event.ts';
 import { authenticate } from '../domain/api-tokens.ts';
 import type { KeyServer } from '../domain/key-server.ts';

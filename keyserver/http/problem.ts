@@ -1,6 +1,6 @@
 /** Errors as problem details (RFC 9457). */
 import { ERROR_TABLE, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import type { Problem } from '#src/wire/admin-api.ts';
+import type { Problem } from '#src/wire/admin/problem.ts';
 
 export const PROBLEM_MEDIA_TYPE = 'application/problem+json';
 

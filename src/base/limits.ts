@@ -1,10 +1,5 @@
-/** Every bound Latchkey sets, with its reason. A bound that only one file needs still lives here. */
-
-const KIBIBYTE = 1024;
-const MEBIBYTE = 1024 * KIBIBYTE;
-const SECOND_MS = 1000;
-const MINUTE_MS = 60 * SECOND_MS;
-const HOUR_MS = 60 * MINUTE_MS;
+/** Every bound Latchkey sets, with its reason; those of the key server alone are in keyserver/limits.ts. */
+import { HOUR_MS, KIBIBYTE, MEBIBYTE, MINUTE_MS, SECOND_MS } from './units.ts';
 
 /** Registries refuse manifests above 4 MiB (distribution spec); a larger one is an attack on memory. */
 export const MAX_MANIFEST_BYTES = 4 * MEBIBYTE;
@@ -142,9 +137,6 @@ export const MAX_ATTACHED_STATEMENTS = 32;
 
 /** Ciphertext that waits for a failed push to be repeated is removed after this. */
 export const STAGED_PUSH_AGE_MS = 7 * 24 * HOUR_MS;
-/** An image key made for a release that never came; longer than the ciphertext waits that needs it. */
-export const PENDING_IMAGE_KEY_AGE_MS = 2 * STAGED_PUSH_AGE_MS;
-
 /** The head of a layer by which the agent knows it when containerd sends no payload. */
 export const LAYER_HEAD_BYTES = 4096;
 /** A pipe read never returns more than the pipe's 64 KiB buffer (measured: larger buffers only wait). */
@@ -194,8 +186,6 @@ export const MAX_LEASE_DURATION_MS = 30 * 24 * HOUR_MS;
 export const LEASE_RENEW_FRACTION = 1 / 3;
 /** ... give or take this part of it, so that nodes do not come all at once. */
 export const LEASE_RENEW_JITTER = 0.1;
-/** The revocation stream says it is alive this often ... */
-export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
 /** ... and a node reconnects when it has heard nothing for this long. */
 export const WATCH_DEAD_AFTER_MS = 45 * SECOND_MS;
 /** Without a stream a node asks for changes this often: as soon as a connected one would hear of them ... */
@@ -215,8 +205,6 @@ export const PROCESSOR_HELLO_TIMEOUT_MS = 20 * SECOND_MS;
 export const PROCESSOR_EXIT_TIMEOUT_MS = 20 * SECOND_MS;
 /** Licenses of one node whose last change it remembers: a node has a few; a stream without end must not fill memory. */
 export const MAX_REMEMBERED_LICENSES = 1000;
-/** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */
-export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
 /** A node asks for the next certificate after this part of its life: a third is left for key servers that are away ... */
 export const CERTIFICATE_RENEW_FRACTION = 2 / 3;
 /** ... give or take this part, so that nodes that were set up together do not come all at once. */
@@ -233,46 +221,9 @@ export const MAX_LICENSE_KEY_TEXT = 256;
 export const DEFAULT_MAX_NODES = 3;
 /** Nodes one license may allow; more is a typing mistake. */
 export const MAX_NODES_PER_LICENSE = 1_000_000;
-/** Body of an admin request: the largest is a release with its platform digests. */
-export const MAX_ADMIN_BODY_BYTES = 256 * KIBIBYTE;
-/** Body of a release's registration: its statement, whose every quote JSON escapes, and the rest of an admin request. */
-export const MAX_RELEASE_BODY_BYTES = 2 * MAX_STATEMENT_ENVELOPE_BYTES + MAX_ADMIN_BODY_BYTES;
 /** Layer keys wrapped in one admin request: with the next bound they fit into its body. */
 export const MAX_ELEMENTS_PER_REQUEST = 64;
 /** One wrapped or sealed layer key in base64; ours have less than 2,000 characters. */
 export const MAX_ELEMENT_CHARACTERS = 3072;
-/** An admin request that has not arrived whole by then is cut off; the largest takes a second on a slow line. */
-export const ADMIN_REQUEST_TIMEOUT_MS = 30 * SECOND_MS;
-/** A name in the path of an admin request: the longest customer name, percent-encoded, fits in a URL like this. */
-export const MAX_PATH_PARAMETER = 1024;
-/** Activations one address may ask for: a site behind one address sets up a cluster at once, guessing gains nothing. */
-export const ACTIVATIONS_BURST = 60;
-/** ... and these after that, each of which writes to the database. */
-export const ACTIVATIONS_PER_SECOND = 5;
-/** Addresses whose activations are counted; each costs some hundred bytes. */
-export const MAX_COUNTED_PEERS = 10_000;
-/** How long a node has to sign a challenge: one call and one signature by a slow token. */
-export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
-/** Challenges that wait for their answer; beyond it, the oldest is forgotten. */
-export const MAX_OPEN_CHALLENGES = 10_000;
-/** Longest life of a certificate for a TLS key, which lies in the memory of a node whose node key is on a token. */
-export const TLS_CERTIFICATE_LIFETIME_MS = 24 * HOUR_MS;
-/** A message from a node: a certificate request is the largest, about one kibibyte. */
-export const MAX_NODE_MESSAGE_BYTES = 64 * KIBIBYTE;
 /** Audit events in one answer. */
 export const MAX_AUDIT_PAGE = 1000;
-/**
- * Requests committed together. Eight share an fsync well; larger groups make client and server take turns
- * instead of working side by side (measured).
- */
-export const MAX_COMMIT_GROUP = 8;
-/** How long a second key server waits for the database of the first before it gives up. */
-export const DATABASE_LOCK_TIMEOUT_MS = 2 * SECOND_MS;
-/** A database up to this size is checked page by page at start; a larger one would delay it by seconds. */
-export const MAX_START_CHECK_BYTES = 512 * MEBIBYTE;
-/** How long a stopping server waits for calls that are under way. */
-export const SHUTDOWN_GRACE_MS = 5 * SECOND_MS;
-/** The key server makes a new certificate for itself at every start; this is for those that never restart. */
-export const SERVER_CERTIFICATE_LIFETIME_MS = 397 * 24 * HOUR_MS;
-/** Life of the organization's certificate authority. */
-export const AUTHORITY_LIFETIME_MS = 3650 * 24 * HOUR_MS;

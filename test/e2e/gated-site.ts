@@ -8,7 +8,7 @@ import { digestOf } from '#src/oci/digest.ts';
 import type { Compression } from '#src/oci/media-types.ts';
 import { copyBlobs } from '#src/store/copy.ts';
 import type { AgentConnection } from '#src/wire/agent-connection.ts';
-import type { CreatedLicense, LicenseRequest } from '#src/wire/admin-api.ts';
+import type { CreatedLicense, LicenseRequest } from '#src/wire/admin/license.ts';
 import { readImageGraph } from '#src/image/image-graph.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { SLEEP_COMMAND, Site, type SiteOptions } from '../../lab/site.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { filesContaining } from '../../lab/site.ts';
-import type { LicenseNode } from '#src/wire/admin-api.ts';
+import type { LicenseNode } from '#src/wire/admin/node.ts';
 import { ContainerState } from '#src/wire/generated/cri/runtime.ts';
 import { ContainerdConnection } from '../../shim/containerd/connection.ts';
 import { runningWorkloads } from '../../shim/containerd/workloads.ts';

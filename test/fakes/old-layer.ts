@@ -4,7 +4,7 @@ import { generateLayerKey } from '#src/crypto/layer-cipher.ts';
 import { formatPrivateOptions } from '#src/crypto/layer-options.ts';
 import { sealElement } from '#src/keywrap/latchkey-element.ts';
 import type { Digest } from '#src/oci/digest.ts';
-import type { ElementsInput } from '#src/wire/admin-api.ts';
+import type { ElementsInput } from '#src/wire/admin/image-key.ts';
 import type { AdminClient } from '../../cli/admin-client.ts';
 import { type RegisteredImage, randomDigest } from './sold-product.ts';
 

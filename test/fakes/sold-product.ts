@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { sealEnvelope } from '#src/crypto/envelope.ts';
-import type { License, LicenseRequest } from '#src/wire/admin-api.ts';
+import type { License, LicenseRequest } from '#src/wire/admin/license.ts';
 import { type Digest, parseDigest } from '#src/oci/digest.ts';
 import { AdminClient } from '../../cli/admin-client.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';

@@ -1,6 +1,6 @@
 import { sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CHALLENGE_LIFETIME_MS, MAX_OPEN_CHALLENGES } from '#src/base/limits.ts';
+import { CHALLENGE_LIFETIME_MS, MAX_OPEN_CHALLENGES } from '../../keyserver/limits.ts';
 import { nodeProofStatement } from '#src/licensing/node-proof.ts';
 import { Challenges } from '../../keyserver/domain/challenges.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ACTIVATIONS_BURST } from '#src/base/limits.ts';
+import { ACTIVATIONS_BURST } from '../../keyserver/limits.ts';
 import { LICENSE_KEY_BYTES, formatLicenseKey } from '#src/licensing/license-key.ts';
 import { RateLimit } from '../../keyserver/grpc/rate-limit.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';

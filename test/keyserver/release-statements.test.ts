@@ -8,7 +8,7 @@ import {
   signStatement,
   statementEnvelope,
 } from '#src/image/statement.ts';
-import type { ReleaseInput } from '#src/wire/admin-api.ts';
+import type { ReleaseInput } from '#src/wire/admin/release.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { activateNode } from '../fakes/licensed-node.ts';
 import { randomImage, signingKeyPair, statementOf } from '../fakes/release-statement.ts';

@@ -1,14 +1,8 @@
 /** The audit log and API tokens. */
 import * as z from 'zod';
-import {
-  apiTokenSchema,
-  auditPageSchema,
-  auditQuerySchema,
-  createdTokenSchema,
-  pageQuerySchema,
-  pageSchema,
-  tokenInputSchema,
-} from '#src/wire/admin-api.ts';
+import { apiTokenSchema, createdTokenSchema, tokenInputSchema } from '#src/wire/admin/api-token.ts';
+import { auditPageSchema, auditQuerySchema } from '#src/wire/admin/audit.ts';
+import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import { listAuditEvents } from '../../audit/list-events.ts';
 import { createToken, listTokens, revokeToken } from '../../domain/api-tokens.ts';
 import type { KeyServer } from '../../domain/key-server.ts';

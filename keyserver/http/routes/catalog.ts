@@ -1,16 +1,10 @@
 /** The organization, its products and its releases: the part of the API that CI uses too. */
 import * as z from 'zod';
-import {
-  organizationSchema,
-  pageQuerySchema,
-  pageSchema,
-  productInputSchema,
-  productSchema,
-  releaseInputSchema,
-  releaseSchema,
-  signedReleaseSchema,
-} from '#src/wire/admin-api.ts';
-import { MAX_RELEASE_BODY_BYTES } from '#src/base/limits.ts';
+import { organizationSchema } from '#src/wire/admin/organization.ts';
+import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
+import { productInputSchema, productSchema } from '#src/wire/admin/product.ts';
+import { releaseInputSchema, releaseSchema, signedReleaseSchema } from '#src/wire/admin/release.ts';
+import { MAX_RELEASE_BODY_BYTES } from '../../limits.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { getOrganization } from '../../domain/organization.ts';
 import { createProduct, getProduct, listProducts } from '../../domain/products.ts';

@@ -1,6 +1,7 @@
 /** Customers. */
 import * as z from 'zod';
-import { customerInputSchema, customerSchema, pageQuerySchema, pageSchema } from '#src/wire/admin-api.ts';
+import { customerInputSchema, customerSchema } from '#src/wire/admin/customer.ts';
+import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import { createCustomer, listCustomers, setCustomerState } from '../../domain/customers.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';

@@ -5,7 +5,7 @@ import {
   mintedImageKeyInputSchema,
   mintedImageKeySchema,
   wrappedElementsSchema,
-} from '#src/wire/admin-api.ts';
+} from '#src/wire/admin/image-key.ts';
 import { mintImageKey, wrapElements } from '../../domain/image-keys.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';

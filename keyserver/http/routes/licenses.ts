@@ -1,18 +1,15 @@
 /** Licenses and the leases cut from them. */
 import * as z from 'zod';
+import { createdJoinTokenSchema, joinTokenInputSchema, joinTokenSchema } from '#src/wire/admin/join-token.ts';
+import { leaseSchema } from '#src/wire/admin/lease.ts';
 import {
-  createdJoinTokenSchema,
   createdLicenseSchema,
-  joinTokenInputSchema,
-  joinTokenSchema,
-  leaseSchema,
   licenseChangeInputSchema,
   licenseInputSchema,
-  licenseNodeSchema,
   licenseSchema,
-  pageQuerySchema,
-  pageSchema,
-} from '#src/wire/admin-api.ts';
+} from '#src/wire/admin/license.ts';
+import { licenseNodeSchema } from '#src/wire/admin/node.ts';
+import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { createJoinToken, listJoinTokens, revokeJoinToken } from '../../domain/join-tokens.ts';
 import { listLeases } from '../../domain/leases.ts';

@@ -1,7 +1,8 @@
 /** Nodes. */
 import * as z from 'zod';
 import { NODE_ACTIONS, type NodeAction } from '#src/licensing/node-state.ts';
-import { nodeSchema, pageQuerySchema, pageSchema } from '#src/wire/admin-api.ts';
+import { nodeSchema } from '#src/wire/admin/node.ts';
+import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { changeNode, listNodes } from '../../domain/nodes.ts';
 import type { AdminApp } from '../admin-app.ts';

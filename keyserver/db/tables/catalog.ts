@@ -1,0 +1,32 @@
+/** Products, their releases and the image keys of those. */
+import type { Row } from './row.ts';
+
+export interface ProductTable extends Row {
+  readonly code: string;
+  name: string;
+  contact: string | null;
+}
+
+export interface ReleaseTable extends Row {
+  readonly product_id: string;
+  readonly repository: string;
+  readonly version: string;
+  readonly image_key_id: string;
+  state: 'PUBLISHED' | 'YANKED';
+  /** Signed envelope (DSSE, JSON) that says what the release is; null for one registered before there were any. */
+  statement: string | null;
+}
+
+/** One row per manifest of a release: index and platforms. */
+export interface ReleaseImageTable {
+  readonly organization_id: string;
+  readonly image_digest: string;
+  readonly release_id: string;
+}
+
+export interface ImageKeyTable extends Row {
+  readonly product_id: string;
+  wrapped_key: Uint8Array;
+  /** PENDING: made here for a release that is not registered yet; it opens nothing. */
+  state: 'PENDING' | 'ACTIVE' | 'DESTROYED';
+}

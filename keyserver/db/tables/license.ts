@@ -1,0 +1,46 @@
+/** Customers and their licenses. */
+import type { OnRevoke, StoredLicenseState } from '#src/licensing/license-state.ts';
+import type { Row } from './row.ts';
+
+export interface CustomerTable extends Row {
+  name: string;
+  external_id: string | null;
+  state: 'ACTIVE' | 'BLOCKED';
+}
+
+export interface LicenseTable extends Row {
+  readonly key_digest: string;
+  readonly key_last4: string;
+  readonly customer_id: string;
+  readonly product_id: string;
+  plan: string | null;
+  state: StoredLicenseState;
+  /** Counts the changes of this license; leases of an older epoch are void. */
+  epoch: number;
+  reason: string | null;
+  starts_at_ms: number | null;
+  expires_at_ms: number | null;
+  max_nodes: number;
+  lease_duration_ms: number;
+  on_revoke: OnRevoke;
+  contact: string | null;
+}
+
+/** A seat: this node was activated with this license. */
+export interface LicenseNodeTable {
+  readonly license_id: string;
+  readonly node_id: string;
+  readonly created_at_ms: number;
+}
+
+/** Lets machines be enrolled under a license without its key. */
+export interface JoinTokenTable extends Row {
+  readonly license_id: string;
+  /** SHA-256 of the token. */
+  readonly token_digest: string;
+  uses_left: number;
+  readonly expires_at_ms: number;
+  revoked_at_ms: number | null;
+  /** The node that used it last may repeat that. */
+  last_node_id: string | null;
+}

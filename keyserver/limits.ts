@@ -1,0 +1,47 @@
+/** Limits of the key server alone; each says why it is what it is. */
+import { MAX_STATEMENT_ENVELOPE_BYTES, STAGED_PUSH_AGE_MS } from '#src/base/limits.ts';
+import { HOUR_MS, KIBIBYTE, MEBIBYTE, MINUTE_MS, SECOND_MS } from '#src/base/units.ts';
+
+/** An image key made for a release that never came; longer than the ciphertext waits that needs it. */
+export const PENDING_IMAGE_KEY_AGE_MS = 2 * STAGED_PUSH_AGE_MS;
+/** The revocation stream says it is alive this often ... */
+export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
+/** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */
+export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
+/** Body of an admin request: the largest is a release with its platform digests. */
+export const MAX_ADMIN_BODY_BYTES = 256 * KIBIBYTE;
+/** Body of a release's registration: its statement, whose every quote JSON escapes, and the rest of an admin request. */
+export const MAX_RELEASE_BODY_BYTES = 2 * MAX_STATEMENT_ENVELOPE_BYTES + MAX_ADMIN_BODY_BYTES;
+/** An admin request that has not arrived whole by then is cut off; the largest takes a second on a slow line. */
+export const ADMIN_REQUEST_TIMEOUT_MS = 30 * SECOND_MS;
+/** A name in the path of an admin request: the longest customer name, percent-encoded, fits in a URL like this. */
+export const MAX_PATH_PARAMETER = 1024;
+/** Activations one address may ask for: a site behind one address sets up a cluster at once, guessing gains nothing. */
+export const ACTIVATIONS_BURST = 60;
+/** ... and these after that, each of which writes to the database. */
+export const ACTIVATIONS_PER_SECOND = 5;
+/** Addresses whose activations are counted; each costs some hundred bytes. */
+export const MAX_COUNTED_PEERS = 10_000;
+/** How long a node has to sign a challenge: one call and one signature by a slow token. */
+export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
+/** Challenges that wait for their answer; beyond it, the oldest is forgotten. */
+export const MAX_OPEN_CHALLENGES = 10_000;
+/** Longest life of a certificate for a TLS key, which lies in the memory of a node whose node key is on a token. */
+export const TLS_CERTIFICATE_LIFETIME_MS = 24 * HOUR_MS;
+/** A message from a node: a certificate request is the largest, about one kibibyte. */
+export const MAX_NODE_MESSAGE_BYTES = 64 * KIBIBYTE;
+/**
+ * Requests committed together. Eight share an fsync well; larger groups make client and server take turns
+ * instead of working side by side (measured).
+ */
+export const MAX_COMMIT_GROUP = 8;
+/** How long a second key server waits for the database of the first before it gives up. */
+export const DATABASE_LOCK_TIMEOUT_MS = 2 * SECOND_MS;
+/** A database up to this size is checked page by page at start; a larger one would delay it by seconds. */
+export const MAX_START_CHECK_BYTES = 512 * MEBIBYTE;
+/** How long a stopping server waits for calls that are under way. */
+export const SHUTDOWN_GRACE_MS = 5 * SECOND_MS;
+/** The key server makes a new certificate for itself at every start; this is for those that never restart. */
+export const SERVER_CERTIFICATE_LIFETIME_MS = 397 * 24 * HOUR_MS;
+/** Life of the organization's certificate authority. */
+export const AUTHORITY_LIFETIME_MS = 3650 * 24 * HOUR_MS;

@@ -1,0 +1,14 @@
+/** Audit events in the admin API. */
+import * as z from 'zod';
+import { auditEventSchema } from '#src/crypto/audit-chain.ts';
+import { limit } from './page.ts';
+
+/** Events after a sequence number, oldest first. */
+export const auditQuerySchema = z.strictObject({
+  after: z.coerce.number().int().nonnegative().default(0),
+  limit,
+});
+
+export type AuditQuery = z.infer<typeof auditQuerySchema>;
+
+export const auditPageSchema = z.object({ items: z.array(auditEventSchema) });

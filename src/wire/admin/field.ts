@@ -1,0 +1,26 @@
+/** Fields that several resources of the admin API share. Times are epoch milliseconds. */
+import * as z from 'zod';
+import { isDigest } from '#src/oci/digest.ts';
+
+export const name = z.string().trim().min(1).max(200);
+
+export const contact = z.string().trim().max(256);
+
+/** Up to the last moment that a Date can hold. */
+export const timeMs = z.int().nonnegative().max(8.64e15);
+
+export const common = { id: z.string(), revision: z.int(), createdAtMs: timeMs, updatedAtMs: timeMs };
+
+/** Product codes appear in commands and annotations, so they are short and plain. */
+export const productCode = z
+  .string()
+  .regex(
+    /^[a-z0-9][a-z0-9._-]{0,62}$/,
+    'lower-case letters, digits, dots, dashes and underscores, at most 63',
+  );
+
+export const imageKeyId = z
+  .string()
+  .regex(/^[A-Za-z0-9._:-]{1,128}$/, 'letters, digits and . _ : -, at most 128');
+
+export const digest = z.string().refine(isDigest, 'not a sha256 digest');

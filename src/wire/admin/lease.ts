@@ -1,0 +1,18 @@
+/** Leases in the admin API. */
+import * as z from 'zod';
+import { timeMs } from './field.ts';
+
+export const leaseSchema = z.object({
+  id: z.string(),
+  licenseId: z.string(),
+  epoch: z.int(),
+  nodeId: z.string(),
+  imageDigest: z.string(),
+  imageKeyId: z.string(),
+  previousLeaseId: z.string().nullable(),
+  issuedAtMs: timeMs,
+  renewAtMs: timeMs,
+  expiresAtMs: timeMs,
+});
+
+export type Lease = z.infer<typeof leaseSchema>;

@@ -1,0 +1,36 @@
+/** Releases in the admin API. */
+import * as z from 'zod';
+import { MAX_INDEX_ENTRIES, MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base/limits.ts';
+import { common, digest, imageKeyId, name } from './field.ts';
+
+export const releaseInputSchema = z.strictObject({
+  productCode: name,
+  repository: z.string().trim().min(1).max(512),
+  version: z.string().trim().min(1).max(256),
+  /** The image's index and every manifest in it. */
+  imageDigests: z.array(digest).min(1).max(MAX_INDEX_ENTRIES),
+  imageKeyId,
+  /** Compact JWE of the 32-byte image key, to the organization's import public key; none for one made here. */
+  sealedImageKey: z.string().max(4096).optional(),
+  /** DSSE envelope (JSON) of the release statement; the vendor may have signed it, the key server adds its signature. */
+  statement: z.string().max(MAX_STATEMENT_ENVELOPE_BYTES).optional(),
+});
+
+export type ReleaseInput = z.input<typeof releaseInputSchema>;
+
+export const releaseSchema = z.object({
+  ...common,
+  productCode: z.string(),
+  repository: z.string(),
+  version: z.string(),
+  imageKeyId: z.string(),
+  state: z.enum(['PUBLISHED', 'YANKED']),
+  imageDigests: z.array(z.string()),
+});
+
+export type Release = z.infer<typeof releaseSchema>;
+
+/** A release with its statement, signed; null for one that was registered without. */
+export const signedReleaseSchema = releaseSchema.extend({ statement: z.string().nullable() });
+
+export type SignedRelease = z.infer<typeof signedReleaseSchema>;
