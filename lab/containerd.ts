@@ -20,6 +20,7 @@ import {
   configurationVersionOf,
   containerdDirectory,
 } from './containerd-versions.ts';
+import { CriClient } from './cri-client.ts';
 import { machineArchitecture } from './image-builder.ts';
 
 const run = promisify(execFile);
@@ -191,6 +192,7 @@ export class LabContainerd {
   async #untilReady(configPath: string): Promise<void> {
     const deadline = Date.now() + START_TIMEOUT_MS;
     const connection = new ContainerdConnection(this.address);
+    const cri = new CriClient(this.address);
     try {
       for (;;) {
         if (this.#process?.exitCode !== null || Date.now() > deadline) {
@@ -199,10 +201,12 @@ export class LabContainerd {
             hint: log.split('\n').slice(-5).join(' | '),
           });
         }
-        if (await connection.version().then(Boolean, () => false)) return;
+        // CRI comes up after the rest, and says until then that it is not initialized.
+        if ((await connection.version().then(Boolean, () => false)) && (await cri.isReady())) return;
         await sleep(POLL_MS);
       }
     } finally {
+      cri.close();
       connection.close();
     }
   }

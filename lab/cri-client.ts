@@ -1,5 +1,5 @@
 /** What a kubelet does to a container runtime, in the few calls the demo and the tests need. */
-import { Metadata, credentials } from '@grpc/grpc-js';
+import { Metadata, type ServiceError, credentials, status } from '@grpc/grpc-js';
 import {
   type ContainerStatus,
   ImageServiceClient,
@@ -29,6 +29,14 @@ export class CriClient {
     const options = { 'grpc.default_authority': 'localhost' };
     this.#images = new ImageServiceClient(`unix://${address}`, credentials.createInsecure(), options);
     this.#runtime = new RuntimeServiceClient(`unix://${address}`, credentials.createInsecure(), options);
+  }
+
+  /** True once the runtime takes calls. */
+  isReady(): Promise<boolean> {
+    return this.containerStatus('none').then(
+      () => true,
+      (error: unknown) => (error as Partial<ServiceError>).code === status.NOT_FOUND,
+    );
   }
 
   /** @param runtimeClass of the pod that it is for */
@@ -106,8 +114,8 @@ export class CriClient {
   }
 
   async containerStatus(containerId: string): Promise<ContainerStatus | undefined> {
-    const { status } = await this.#call(this.#runtime.containerStatus.bind(this.#runtime), { containerId });
-    return status;
+    const answer = await this.#call(this.#runtime.containerStatus.bind(this.#runtime), { containerId });
+    return answer.status;
   }
 
   /** Sandbox, container, start: what a kubelet does for a pod of one container. */
