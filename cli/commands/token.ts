@@ -1,6 +1,7 @@
 /** `latchkey token`: API tokens for people and for CI. */
 import { type Command, Option } from 'commander';
-import { TOKEN_SCOPES, type ApiToken, type TokenScope } from '#src/wire/admin/api-token.ts';
+import type { ApiToken } from '#src/wire/admin/api-token.ts';
+import { PERMISSION_SET_NAMES, type PermissionSet } from '#src/wire/admin/permission.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser, parseName } from '../name-arguments.ts';
@@ -13,14 +14,14 @@ export function registerToken(program: Command, context: CommandContext): void {
     .description('create a token and print it, once')
     .argument('<name>', 'who or what uses it', parseName)
     .addOption(
-      new Option('--scope <scope>', 'admin: everything; release: CI, which may only register releases')
-        .choices(TOKEN_SCOPES)
+      new Option('--permission-set <name>', 'what the token may do; release is for CI')
+        .choices(PERMISSION_SET_NAMES)
         .makeOptionMandatory(),
     )
-    .addHelpText('after', '\nExample:\n  latchkey token create ci --scope release > ci.token')
-    .action(async (name: string, options: { scope: TokenScope }, command: Command) => {
+    .addHelpText('after', '\nExample:\n  latchkey token create ci --permission-set release > ci.token')
+    .action(async (name: string, options: { permissionSet: PermissionSet }, command: Command) => {
       const client = await adminClientOf(context, command);
-      const created = await client.createToken({ name, scope: options.scope });
+      const created = await client.createToken({ name, permissionSet: options.permissionSet });
       outputOf(context, command).result(created, () => created.token);
     });
   withAdminOptions(token.command('list'))
@@ -42,7 +43,12 @@ export function registerToken(program: Command, context: CommandContext): void {
 
 function tokenTable(tokens: readonly ApiToken[]): string {
   return formatTable(
-    ['ID', 'NAME', 'SCOPE', 'CREATED'],
-    tokens.map(({ id, name, scope, createdAtMs }) => [id, name, scope, formatInstant(createdAtMs)]),
+    ['ID', 'NAME', 'PERMISSION SET', 'CREATED'],
+    tokens.map(({ id, name, permissionSet, createdAtMs }) => [
+      id,
+      name,
+      permissionSet,
+      formatInstant(createdAtMs),
+    ]),
   );
 }

@@ -2,7 +2,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { ApiToken, CreatedToken, TokenInput, TokenScope } from '#src/wire/admin/api-token.ts';
+import type { ApiToken, CreatedToken, TokenInput } from '#src/wire/admin/api-token.ts';
+import type { PermissionSet } from '#src/wire/admin/permission.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { ApiTokenTable } from '../db/tables/api-token.ts';
@@ -29,10 +30,10 @@ export function createToken(server: KeyServer, actor: Actor, input: TokenInput):
       revision: await change.nextRevision(),
       nowMs: change.nowMs,
       name: input.name,
-      scope: input.scope,
+      permissionSet: input.permissionSet,
       token,
     });
-    await change.audit({ action: 'token.create', target: row.id, detail: { scope: row.scope } });
+    await change.audit({ action: 'token.create', target: row.id, detail: { permissionSet: row.scope } });
     return { apiToken: toApiToken(row), token };
   });
 }
@@ -65,7 +66,7 @@ export async function revokeToken(server: KeyServer, actor: Actor, tokenId: stri
     }
     if (!tokens.some((token) => token.scope === 'admin' && token.id !== tokenId)) {
       throw new LatchkeyError('STATE_PRECONDITION', 'this is the last admin token', {
-        hint: 'create another one first: latchkey token create NAME --scope admin',
+        hint: 'create another one first: latchkey token create NAME --permission-set admin',
       });
     }
     await change.nextRevision();
@@ -76,7 +77,7 @@ export async function revokeToken(server: KeyServer, actor: Actor, tokenId: stri
 
 export interface AuthenticatedToken {
   readonly tokenId: string;
-  readonly scope: TokenScope;
+  readonly permissionSet: PermissionSet;
 }
 
 /** Gives who holds a token; null = nobody. */
@@ -87,7 +88,7 @@ export async function authenticate(server: KeyServer, token: string): Promise<Au
     .where('organization_id', '=', server.organizationId)
     .where('token_digest', '=', tokenDigest(token))
     .executeTakeFirst();
-  return row === undefined ? null : { tokenId: row.id, scope: row.scope };
+  return row === undefined ? null : { tokenId: row.id, permissionSet: row.scope };
 }
 
 export interface NewToken {
@@ -95,7 +96,7 @@ export interface NewToken {
   readonly revision: number;
   readonly nowMs: number;
   readonly name: string;
-  readonly scope: TokenScope;
+  readonly permissionSet: PermissionSet;
   readonly token: string;
 }
 
@@ -108,7 +109,7 @@ export async function insertToken(writer: Writer, token: NewToken): Promise<Sele
     created_at_ms: token.nowMs,
     updated_at_ms: token.nowMs,
     name: token.name,
-    scope: token.scope,
+    scope: token.permissionSet,
     token_digest: tokenDigest(token.token),
   };
   await writer.insertInto('api_token').values(row).execute();
@@ -126,6 +127,6 @@ function toApiToken(row: Selectable<ApiTokenTable>): ApiToken {
     createdAtMs: row.created_at_ms,
     updatedAtMs: row.updated_at_ms,
     name: row.name,
-    scope: row.scope,
+    permissionSet: row.scope,
   };
 }

@@ -53,7 +53,7 @@ export async function createOrganization(
       revision: 1,
       nowMs,
       name: 'first admin',
-      scope: 'admin',
+      permissionSet: 'admin',
       token: adminToken,
     });
     await appendAuditEvent(writer, id, nowMs, {

@@ -1,7 +1,7 @@
-/** Bearer API tokens (RFC 6750): every route says which scopes may use it. */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+/** Bearer API tokens (RFC 6750): every route names the permission it takes. */
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { TokenScope } from '#src/wire/admin/api-token.ts';
+import { type Permission, PERMISSION_SETS, type PermissionSet } from '#src/wire/admin/permission.ts';
 import { type Actor, appendAuditEvent } from '../audit/append-event.ts';
 import { authenticate } from '../domain/api-tokens.ts';
 import type { KeyServer } from '../domain/key-server.ts';
@@ -12,17 +12,18 @@ declare module 'fastify' {
     actor: Actor;
   }
   interface FastifyContextConfig {
-    /** Open to all scopes that are named; without it a route is for admins. */
-    scopes?: readonly TokenScope[];
+    /** What the caller must hold. A route that names none is refused when it is registered. */
+    permission?: Permission;
   }
 }
 
-/** The scopes of routes that CI uses. */
-export const ALSO_FOR_RELEASE = { scopes: ['admin', 'release'] } as const;
-
-/** Checks the token of every request of this (encapsulated) instance. */
+/**
+ * The one authorization point of the admin API: checks the token of every request of this (encapsulated) instance, and
+ * that its permission set holds what the route asks for.
+ */
 export function requireToken(app: FastifyInstance, server: KeyServer): void {
   app.decorateRequest('actor', 'system');
+  app.addHook('onRoute', refuseUnguarded);
   app.addHook('onRequest', async (request) => {
     const token = bearerToken(request);
     const holder = token === undefined ? null : await authenticate(server, token);
@@ -32,14 +33,27 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
       });
     }
     request.actor = `token:${holder.tokenId}`;
-    const scopes: readonly TokenScope[] = request.routeOptions.config.scopes ?? ['admin'];
-    if (!scopes.includes(holder.scope)) {
+    const { permission } = request.routeOptions.config;
+    if (!isPermitted(holder.permissionSet, permission)) {
       await recordForbidden(server, request);
-      throw new LatchkeyError('AUTH_FORBIDDEN', `a token of scope ${holder.scope} may not do this`, {
-        hint: 'use an admin token',
-      });
+      throw new LatchkeyError(
+        'AUTH_FORBIDDEN',
+        `a token with the permission set ${holder.permissionSet} may not do this`,
+        { hint: `use a token whose permission set holds ${permission ?? 'it'}` },
+      );
     }
   });
+}
+
+/** A path that nothing serves names no permission, and nobody may use it but to learn so. */
+function isPermitted(permissionSet: PermissionSet, permission: Permission | undefined): boolean {
+  return permission !== undefined && PERMISSION_SETS[permissionSet].includes(permission);
+}
+
+/** @throws TypeError for a route that does not say who may use it: a defect, found at start */
+function refuseUnguarded(route: RouteOptions): void {
+  if (route.config?.permission !== undefined) return;
+  throw new TypeError(`the route ${String(route.method)} ${route.url} names no permission`);
 }
 
 /** A token that is used for what it is not for may be in the wrong hands. */

@@ -126,7 +126,7 @@ describe('latchkey serve and the commands that talk to it', () => {
   });
 
   it('make and revoke tokens', async () => {
-    const made = await json(['token', 'create', 'ci', '--scope', 'release']);
+    const made = await json(['token', 'create', 'ci', '--permission-set', 'release']);
     const env = { LATCHKEY_TOKEN_FILE: undefined, LATCHKEY_TOKEN: made['token'] as string };
     expect((await latchkey(['product', 'list'], env)).status).toBe(0);
     const refused = await latchkey(['license', 'list'], env);

@@ -29,7 +29,7 @@ beforeAll(async () => {
   [server, registry] = await Promise.all([startKeyServer(), startFakeRegistry()]);
   const admin = adminClient(server);
   await admin.createProduct({ code: 'acme', name: 'Acme' });
-  ({ token } = await admin.createToken({ name: 'ci', scope: 'release' }));
+  ({ token } = await admin.createToken({ name: 'ci', permissionSet: 'release' }));
   await storeRealImage(openLayout(join(directory, 'source')), [await realLayer(MEDIA_TYPE.ociLayer)], {
     tag: 'v1',
   });

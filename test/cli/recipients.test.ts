@@ -64,7 +64,7 @@ beforeAll(async () => {
   const admin = adminClient(server);
   await admin.createProduct({ code: 'acme', name: 'Acme' });
   await admin.createProduct({ code: 'other', name: 'Other' });
-  ({ token } = await admin.createToken({ name: 'ci', scope: 'release' }));
+  ({ token } = await admin.createToken({ name: 'ci', permissionSet: 'release' }));
   const source = openLayout(join(directory, 'source'));
   const layers = [await realLayer(MEDIA_TYPE.ociLayerGzip), await realLayer(MEDIA_TYPE.ociLayer)];
   await storeRealImage(source, layers, { tag: 'v1' });

@@ -29,7 +29,7 @@ beforeAll(async () => {
   server = await startKeyServer();
   const admin = adminClient(server);
   await admin.createProduct({ code: 'acme', name: 'Acme' });
-  ({ token } = await admin.createToken({ name: 'ci', scope: 'release' }));
+  ({ token } = await admin.createToken({ name: 'ci', permissionSet: 'release' }));
   const layers = [await realLayer(MEDIA_TYPE.ociLayerGzip)];
   await storeRealImage(openLayout(join(directory, 'source')), layers, { tag: 'v1' });
   const cmd = { path: process.execPath, args: [LATCHKEY, 'keyprovider'] };

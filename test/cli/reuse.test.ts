@@ -63,7 +63,7 @@ beforeAll(async () => {
   const admin = adminClient(server);
   await admin.createProduct({ code: 'acme', name: 'Acme' });
   await admin.createProduct({ code: 'other', name: 'Other' });
-  ({ token } = await admin.createToken({ name: 'ci', scope: 'release' }));
+  ({ token } = await admin.createToken({ name: 'ci', permissionSet: 'release' }));
   layers = {
     base: await realLayer(MEDIA_TYPE.ociLayerGzip),
     old: await realLayer(MEDIA_TYPE.ociLayerGzip),

@@ -25,7 +25,7 @@ describeOnEachContainerd('a release that reuses', (containerd) => {
   beforeAll(async () => {
     gated = await GatedSite.start({ containerd });
     const { site } = gated;
-    ({ token } = await site.api.createToken({ name: 'ci', scope: 'release' }));
+    ({ token } = await site.api.createToken({ name: 'ci', permissionSet: 'release' }));
     const layers = [site.baseLayer, await secretLayer('one'), await secretLayer('three')];
     await writeImage(openLayout(site.layout('acme2-plain')), '1', { layers, command: SLEEP_COMMAND });
     oldDigests = await layerDigests(gated.image);

@@ -200,8 +200,8 @@ describe('releases', () => {
 });
 
 describe('API tokens', () => {
-  it('of scope release may register releases and nothing else', async () => {
-    const { token } = await client.createToken({ name: 'ci', scope: 'release' });
+  it('with the permission set release may register releases and nothing else', async () => {
+    const { token } = await client.createToken({ name: 'ci', permissionSet: 'release' });
     const ci = adminClient(server, token);
     expect((await ci.organization()).name).toBe('Acme');
     expect((await ci.product(sold.productCode)).code).toBe(sold.productCode);
@@ -218,22 +218,22 @@ describe('API tokens', () => {
     await expect(ci.releases()).rejects.toMatchObject(forbidden);
     await expect(ci.createProduct({ code: 'x', name: 'x' })).rejects.toMatchObject(forbidden);
     await expect(auditLog(ci)).rejects.toMatchObject(forbidden);
-    await expect(ci.createToken({ name: 'x', scope: 'admin' })).rejects.toMatchObject(forbidden);
+    await expect(ci.createToken({ name: 'x', permissionSet: 'admin' })).rejects.toMatchObject(forbidden);
   });
 
   it('end at once when revoked, except the last admin', async () => {
-    const { apiToken, token } = await client.createToken({ name: 'temp', scope: 'admin' });
+    const { apiToken, token } = await client.createToken({ name: 'temp', permissionSet: 'admin' });
     const temporary = adminClient(server, token);
     await temporary.products();
     await client.revokeToken(apiToken.id);
     await expect(temporary.products()).rejects.toMatchObject({ code: 'AUTH_REQUIRED' });
-    const admins = (await client.tokens()).filter(({ scope }) => scope === 'admin');
+    const admins = (await client.tokens()).filter(({ permissionSet }) => permissionSet === 'admin');
     expect(admins).toHaveLength(1);
     await expect(client.revokeToken(admins[0]!.id)).rejects.toMatchObject({ code: 'STATE_PRECONDITION' });
   });
 
   it('never appear in the audit log or the server log', async () => {
-    const { token } = await client.createToken({ name: 'secret', scope: 'release' });
+    const { token } = await client.createToken({ name: 'secret', permissionSet: 'release' });
     const log = JSON.stringify(await auditLog(client));
     for (const secret of [token, server.adminToken]) {
       expect(log).not.toContain(secret);

@@ -77,7 +77,7 @@ describe('a node', () => {
 });
 
 it('a token that may not do what it asks for is in the audit log', async () => {
-  const { apiToken, token } = await sold.client.createToken({ name: 'ci', scope: 'release' });
+  const { apiToken, token } = await sold.client.createToken({ name: 'ci', permissionSet: 'release' });
   await expect(adminClient(server, token).changeLicense('lic_x', 'revoke')).rejects.toMatchObject({
     code: 'AUTH_FORBIDDEN',
   });

@@ -34,7 +34,7 @@ beforeAll(async () => {
   sold = await createSoldProduct(server);
   other = await createSoldProduct(server);
   foreign = await createSoldProduct(foreignServer);
-  ({ token: pipelineToken } = await sold.client.createToken({ name: 'ci', scope: 'release' }));
+  ({ token: pipelineToken } = await sold.client.createToken({ name: 'ci', permissionSet: 'release' }));
   pipeline = adminClient(server, pipelineToken);
 });
 

@@ -28,7 +28,7 @@ beforeAll(async () => {
   server = await startKeyServer();
   sold = await createSoldProduct(server);
   other = await createSoldProduct(server);
-  ({ token: pipelineToken } = await sold.client.createToken({ name: 'ci', scope: 'release' }));
+  ({ token: pipelineToken } = await sold.client.createToken({ name: 'ci', permissionSet: 'release' }));
   pipeline = adminClient(server, pipelineToken);
 });
 

@@ -68,7 +68,7 @@ describe('withdrawing a release', () => {
   });
 
   it('is not for release tokens', async () => {
-    const { token } = await sold.client.createToken({ name: 'ci', scope: 'release' });
+    const { token } = await sold.client.createToken({ name: 'ci', permissionSet: 'release' });
     const [release] = await sold.client.releases();
     await expect(adminClient(server, token).yankRelease(release?.id ?? '')).rejects.toMatchObject({
       code: 'AUTH_FORBIDDEN',

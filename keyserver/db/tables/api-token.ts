@@ -1,9 +1,11 @@
 /** Tokens for the admin API. */
+import type { PermissionSet } from '#src/wire/admin/permission.ts';
 import type { Row } from './row.ts';
 
 export interface ApiTokenTable extends Row {
   readonly name: string;
-  readonly scope: 'admin' | 'release';
+  /** The permission set; the column is older than the word. */
+  readonly scope: PermissionSet;
   /** SHA-256 of the token: 256 random bits need no slow hash. */
   readonly token_digest: string;
 }

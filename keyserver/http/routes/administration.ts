@@ -12,6 +12,7 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/audit-events',
     {
+      config: { permission: 'audit.read' },
       schema: {
         summary: 'Audit events after a sequence number',
         querystring: auditQuerySchema,
@@ -23,6 +24,7 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/api-tokens',
     {
+      config: { permission: 'token.write' },
       schema: {
         summary: 'Create an API token; the answer holds it, once',
         body: tokenInputSchema,
@@ -34,6 +36,7 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/api-tokens',
     {
+      config: { permission: 'token.read' },
       schema: {
         summary: 'List API tokens',
         querystring: pageQuerySchema,
@@ -45,6 +48,7 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
   app.delete(
     '/v1/api-tokens/:id',
     {
+      config: { permission: 'token.write' },
       schema: {
         summary: 'Revoke an API token',
         params: z.object({ id: z.string() }),

@@ -9,14 +9,13 @@ import type { KeyServer } from '../../domain/key-server.ts';
 import { getOrganization } from '../../domain/organization.ts';
 import { createProduct, getProduct, listProducts } from '../../domain/products.ts';
 import { getRelease, listReleases, registerRelease, yankRelease } from '../../domain/releases.ts';
-import { ALSO_FOR_RELEASE } from '../authentication.ts';
 import type { AdminApp } from '../admin-app.ts';
 
 export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/organization',
     {
-      config: ALSO_FOR_RELEASE,
+      config: { permission: 'organization.read' },
       schema: { summary: 'The organization and its public keys', response: { 200: organizationSchema } },
     },
     () => getOrganization(server),
@@ -24,6 +23,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/products',
     {
+      config: { permission: 'product.write' },
       schema: {
         summary: 'Create a product',
         body: productInputSchema,
@@ -35,7 +35,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/products',
     {
-      config: ALSO_FOR_RELEASE,
+      config: { permission: 'product.read' },
       schema: {
         summary: 'List products',
         querystring: pageQuerySchema,
@@ -47,7 +47,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/products/:code',
     {
-      config: ALSO_FOR_RELEASE,
+      config: { permission: 'product.read' },
       schema: {
         summary: 'Show a product',
         params: z.object({ code: z.string() }),
@@ -59,7 +59,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/releases',
     {
-      config: ALSO_FOR_RELEASE,
+      config: { permission: 'release.register' },
       bodyLimit: MAX_RELEASE_BODY_BYTES,
       schema: {
         summary:
@@ -76,6 +76,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/releases',
     {
+      config: { permission: 'release.list' },
       schema: {
         summary: 'List releases',
         querystring: pageQuerySchema,
@@ -87,7 +88,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/releases/:id',
     {
-      config: ALSO_FOR_RELEASE,
+      config: { permission: 'release.read' },
       schema: {
         summary: 'Show a release with its signed statement',
         params: z.object({ id: z.string() }),
@@ -99,6 +100,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/releases/:id([^:]+)::yank',
     {
+      config: { permission: 'release.yank' },
       schema: {
         summary: 'Withdraw a release: no new lease for its images',
         params: z.object({ id: z.string() }),

@@ -12,6 +12,7 @@ export function customerRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/customers',
     {
+      config: { permission: 'customer.write' },
       schema: {
         summary: 'Create a customer',
         body: customerInputSchema,
@@ -23,6 +24,7 @@ export function customerRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/customers',
     {
+      config: { permission: 'customer.read' },
       schema: {
         summary: 'List customers',
         querystring: pageQuerySchema,
@@ -36,6 +38,7 @@ export function customerRoutes(app: AdminApp, server: KeyServer): void {
       // Names may hold anything, colons too.
       `/v1/customers/:customer([^]+)::${verb}`,
       {
+        config: { permission: 'customer.block' },
         schema: {
           summary: `${verb === 'block' ? 'Block' : 'Unblock'} a customer with all its licenses`,
           params: z.object({ customer: z.string() }),

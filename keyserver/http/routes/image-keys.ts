@@ -9,13 +9,12 @@ import {
 import { mintImageKey, wrapElements } from '../../domain/image-keys.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
-import { ALSO_FOR_RELEASE } from '../authentication.ts';
 
 export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/image-keys',
     {
-      config: ALSO_FOR_RELEASE,
+      config: { permission: 'image-key.mint' },
       schema: {
         summary: 'Make an image key that stays in the key server; it opens nothing until a release has it',
         body: mintedImageKeyInputSchema,
@@ -27,7 +26,7 @@ export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/image-keys/:id/elements',
     {
-      config: ALSO_FOR_RELEASE,
+      config: { permission: 'image-key.mint' },
       schema: {
         summary: 'Wrap layer keys under an image key that has no release yet; none of them is shown',
         params: z.object({ id: z.string() }),

@@ -23,6 +23,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/licenses',
     {
+      config: { permission: 'license.write' },
       schema: {
         summary: 'Create a license; the answer holds its key, once',
         body: licenseInputSchema,
@@ -34,6 +35,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/licenses',
     {
+      config: { permission: 'license.read' },
       schema: {
         summary: 'List licenses',
         querystring: pageQuerySchema,
@@ -44,12 +46,16 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   );
   app.get(
     '/v1/licenses/:id',
-    { schema: { summary: 'Show a license', params: licenseParams, response: { 200: licenseSchema } } },
+    {
+      config: { permission: 'license.read' },
+      schema: { summary: 'Show a license', params: licenseParams, response: { 200: licenseSchema } },
+    },
     (request) => getLicense(server, request.params.id),
   );
   app.get(
     '/v1/licenses/:id/nodes',
     {
+      config: { permission: 'node.read' },
       schema: {
         summary: 'List the nodes of a license, with what each reports about its plaintext',
         params: licenseParams,
@@ -63,6 +69,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
     app.post(
       `/v1/licenses/:id([^:]+)::${verb}`,
       {
+        config: { permission: 'license.write' },
         schema: {
           summary: `${verb[0]?.toUpperCase() ?? ''}${verb.slice(1)} a license; once answered, it is in force`,
           params: licenseParams,
@@ -77,6 +84,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/licenses/:id/join-tokens',
     {
+      config: { permission: 'join-token.write' },
       schema: {
         summary: 'Create a join token for a license; the answer holds it, once',
         params: licenseParams,
@@ -90,6 +98,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/join-tokens',
     {
+      config: { permission: 'join-token.read' },
       schema: {
         summary: 'List join tokens',
         querystring: pageQuerySchema,
@@ -101,6 +110,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/join-tokens/:id([^:]+)::revoke',
     {
+      config: { permission: 'join-token.write' },
       schema: { summary: 'Revoke a join token', params: licenseParams, response: { 200: joinTokenSchema } },
     },
     (request) => revokeJoinToken(server, request.actor, request.params.id),
@@ -108,6 +118,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/leases',
     {
+      config: { permission: 'lease.read' },
       schema: {
         summary: 'List leases',
         querystring: pageQuerySchema,

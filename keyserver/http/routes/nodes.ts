@@ -18,6 +18,7 @@ export function nodeRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/nodes',
     {
+      config: { permission: 'node.read' },
       schema: {
         summary: 'List nodes',
         querystring: pageQuerySchema,
@@ -30,6 +31,7 @@ export function nodeRoutes(app: AdminApp, server: KeyServer): void {
     app.post(
       `/v1/nodes/:id([^:]+)::${verb}`,
       {
+        config: { permission: 'node.write' },
         schema: {
           summary: SUMMARIES[verb],
           params: z.object({ id: z.string() }),

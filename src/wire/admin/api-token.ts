@@ -1,20 +1,15 @@
 /** API tokens in the admin API. */
 import * as z from 'zod';
 import { common, name } from './field.ts';
+import { PERMISSION_SET_NAMES } from './permission.ts';
 
-export const TOKEN_SCOPES = ['admin', 'release'] as const;
+const permissionSet = z.enum(PERMISSION_SET_NAMES);
 
-/**
- * `release` (for CI): read the organization and its products, register releases, and have layer keys wrapped under image
- * keys that the key server makes; nothing else, and no key is ever shown to it.
- */
-export type TokenScope = (typeof TOKEN_SCOPES)[number];
-
-export const tokenInputSchema = z.strictObject({ name, scope: z.enum(TOKEN_SCOPES) });
+export const tokenInputSchema = z.strictObject({ name, permissionSet });
 
 export type TokenInput = z.infer<typeof tokenInputSchema>;
 
-export const apiTokenSchema = z.object({ ...common, name: z.string(), scope: z.enum(TOKEN_SCOPES) });
+export const apiTokenSchema = z.object({ ...common, name: z.string(), permissionSet });
 
 export type ApiToken = z.infer<typeof apiTokenSchema>;
 

@@ -1,0 +1,91 @@
+/** What a caller of the admin API may do: single permissions, and the named sets of them that tokens hold. */
+
+/** One for each kind of thing and what is done to it. A route names exactly one. */
+export const PERMISSIONS = [
+  'organization.read',
+  'product.read',
+  'product.write',
+  'release.read',
+  'release.list',
+  'release.register',
+  'release.yank',
+  'image-key.mint',
+  'image-key.schedule',
+  'customer.read',
+  'customer.write',
+  'customer.block',
+  'policy.read',
+  'policy.write',
+  'license.read',
+  'license.write',
+  'license.preflight',
+  'license.check-out',
+  'join-token.read',
+  'join-token.write',
+  'lease.read',
+  'node.read',
+  'node.write',
+  'usage.read',
+  'usage.write',
+  'audit.read',
+  'token.read',
+  'token.write',
+  'webhook.read',
+  'webhook.write',
+  'custody.read',
+  'custody.write',
+  'metrics.read',
+] as const;
+
+export type Permission = (typeof PERMISSIONS)[number];
+
+export const PERMISSION_SET_NAMES = [
+  'admin',
+  'license-admin',
+  'release',
+  'customer-support',
+  'auditor',
+  'metrics',
+] as const;
+
+export type PermissionSet = (typeof PERMISSION_SET_NAMES)[number];
+
+/** Reads that change nothing and show no secret; nothing shows one after it was made. */
+const READS = PERMISSIONS.filter((permission) => /\.(?:read|list|preflight)$/.test(permission));
+
+/** Support looks things up; tokens, custody and webhooks are none of its business. */
+const SUPPORT = [
+  'organization.read',
+  'product.read',
+  'release.read',
+  'release.list',
+  'customer.read',
+  'policy.read',
+  'license.read',
+  'license.preflight',
+  'join-token.read',
+  'lease.read',
+  'node.read',
+  'usage.read',
+] as const;
+
+/** What each set holds; what is not named is refused. */
+export const PERMISSION_SETS: Readonly<Record<PermissionSet, readonly Permission[]>> = {
+  admin: PERMISSIONS,
+  'license-admin': [
+    ...SUPPORT,
+    'customer.write',
+    'customer.block',
+    'policy.write',
+    'license.write',
+    'license.check-out',
+    'join-token.write',
+    'node.write',
+    'usage.write',
+  ],
+  // For CI: no key is ever shown to it.
+  release: ['organization.read', 'product.read', 'release.read', 'release.register', 'image-key.mint'],
+  'customer-support': SUPPORT,
+  auditor: READS,
+  metrics: ['metrics.read'],
+};
