@@ -3,7 +3,7 @@
  * meant, and a server that cannot be reached says so in one line.
  */
 import * as z from 'zod';
-import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
+import { LatchkeyError } from '#src/base/errors.ts';
 import {
   type ApiToken,
   type CreatedToken,
@@ -38,7 +38,6 @@ import {
 import { type LicenseNode, type Node, licenseNodeSchema, nodeSchema } from '#src/wire/admin/node.ts';
 import { type Organization, organizationSchema } from '#src/wire/admin/organization.ts';
 import { pageSchema } from '#src/wire/admin/page.ts';
-import { problemSchema } from '#src/wire/admin/problem.ts';
 import { type Product, type ProductInput, productSchema } from '#src/wire/admin/product.ts';
 import {
   type Release,
@@ -49,15 +48,8 @@ import {
 } from '#src/wire/admin/release.ts';
 import type { NodeAction } from '#src/licensing/node-state.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
-import { networkError } from '#src/registry/network-error.ts';
 import { MAX_AUDIT_PAGE } from '#src/base/limits.ts';
-
-export interface AdminClientOptions {
-  /** `http://127.0.0.1:7440` */
-  readonly serverUrl: string;
-  readonly token: string;
-  readonly signal?: AbortSignal | undefined;
-}
+import { type AdminClientOptions, requestAdminApi } from './admin-request.ts';
 
 /** Every method @throws LatchkeyError: the server's own, NET_UNREACHABLE, or INPUT_MALFORMED for a strange answer. */
 export class AdminClient {
@@ -177,7 +169,7 @@ export class AdminClient {
   }
 
   async revokeToken(id: string): Promise<void> {
-    await this.#request('DELETE', `api-tokens/${encodeURIComponent(id)}`, undefined);
+    await requestAdminApi(this.#options, 'DELETE', `api-tokens/${encodeURIComponent(id)}`, undefined);
   }
 
   /** All events after a sequence number, oldest first, read page by page. */
@@ -207,7 +199,7 @@ export class AdminClient {
   }
 
   async #get<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.infer<Schema>> {
-    return checked(await this.#request('GET', path, undefined), schema);
+    return checked(await requestAdminApi(this.#options, 'GET', path, undefined), schema);
   }
 
   async #post<Schema extends z.ZodType>(
@@ -215,55 +207,7 @@ export class AdminClient {
     body: unknown,
     schema: Schema,
   ): Promise<z.infer<Schema>> {
-    return checked(await this.#request('POST', path, body), schema);
-  }
-
-  async #request(method: string, path: string, body: unknown): Promise<unknown> {
-    const { serverUrl, token, signal } = this.#options;
-    let response: Response;
-    let text: string;
-    try {
-      response = await fetch(new URL(`/v1/${path}`, serverUrl), {
-        method,
-        headers: {
-          authorization: `Bearer ${token}`,
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
-        body: body === undefined ? null : JSON.stringify(body),
-        // The token goes to the server that was named and to no other.
-        redirect: 'error',
-        signal: signal ?? null,
-      });
-      text = await response.text();
-    } catch (error) {
-      if (signal?.aborted === true) throw error;
-      const { code, message } = networkError(error, new URL(serverUrl));
-      if (code === 'NET_TLS') {
-        throw new LatchkeyError(code, message, {
-          hint: 'NODE_EXTRA_CA_CERTS=FILE adds the authority of its certificate; --server http:// is for plain HTTP',
-          cause: error,
-        });
-      }
-      throw new LatchkeyError('NET_UNREACHABLE', `the key server at ${serverUrl} does not answer`, {
-        hint: 'is it running? name another one with --server URL',
-        cause: error,
-      });
-    }
-    const answer = parseAnswer(text, serverUrl);
-    if (!response.ok) throw fromProblem(answer, response.status, serverUrl);
-    return answer;
-  }
-}
-
-function parseAnswer(text: string, serverUrl: string): unknown {
-  if (text === '') return null;
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new LatchkeyError('INPUT_MALFORMED', `${serverUrl} is not a Latchkey key server`, {
-      hint: 'check --server',
-      cause: error,
-    });
+    return checked(await requestAdminApi(this.#options, 'POST', path, body), schema);
   }
 }
 
@@ -278,14 +222,4 @@ function checked<Schema extends z.ZodType>(answer: unknown, schema: Schema): z.i
       cause: parsed.error,
     },
   );
-}
-
-function fromProblem(answer: unknown, status: number, serverUrl: string): LatchkeyError {
-  const problem = problemSchema.safeParse(answer);
-  if (problem.success && isErrorCode(problem.data.code)) {
-    return new LatchkeyError(problem.data.code, problem.data.detail, { hint: problem.data.hint });
-  }
-  return new LatchkeyError('INPUT_MALFORMED', `${serverUrl} answered with status ${status}`, {
-    hint: 'check --server',
-  });
 }

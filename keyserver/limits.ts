@@ -45,3 +45,5 @@ export const SHUTDOWN_GRACE_MS = 5 * SECOND_MS;
 export const SERVER_CERTIFICATE_LIFETIME_MS = 397 * 24 * HOUR_MS;
 /** Life of the organization's certificate authority. */
 export const AUTHORITY_LIFETIME_MS = 3650 * 24 * HOUR_MS;
+/** Answers are kept this long for repeats: a day covers a CI job that is started again. */
+export const IDEMPOTENT_ANSWER_AGE_MS = 24 * HOUR_MS;

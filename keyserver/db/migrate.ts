@@ -6,6 +6,7 @@ import * as initial from './migrations/0001-initial.ts';
 import * as releaseStatements from './migrations/0002-release-statements.ts';
 import * as nodeLife from './migrations/0003-node-life.ts';
 import * as plaintextReports from './migrations/0004-plaintext-reports.ts';
+import * as idempotencyKeys from './migrations/0045-idempotency-keys.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -14,6 +15,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0002-release-statements': releaseStatements,
   '0003-node-life': nodeLife,
   '0004-plaintext-reports': plaintextReports,
+  '0045-idempotency-keys': idempotencyKeys,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

@@ -5,6 +5,7 @@
 import type { ApiTokenTable } from './tables/api-token.ts';
 import type { AuditEventTable } from './tables/audit.ts';
 import type { ImageKeyTable, ProductTable, ReleaseImageTable, ReleaseTable } from './tables/catalog.ts';
+import type { IdempotentAnswerTable } from './tables/idempotent-answer.ts';
 import type { LeaseTable } from './tables/lease.ts';
 import type { CustomerTable, JoinTokenTable, LicenseNodeTable, LicenseTable } from './tables/license.ts';
 import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables/node.ts';
@@ -26,4 +27,5 @@ export interface Database {
   plaintext_report: PlaintextReportTable;
   audit_event: AuditEventTable;
   api_token: ApiTokenTable;
+  idempotent_answer: IdempotentAnswerTable;
 }

@@ -7,6 +7,7 @@ import { listAuditEvents } from '../../audit/list-events.ts';
 import { createToken, listTokens, revokeToken } from '../../domain/api-tokens.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 export function administrationRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
@@ -27,11 +28,15 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'token.write' },
       schema: {
         summary: 'Create an API token; the answer holds it, once',
+        headers: idempotencyKeyHeaders,
         body: tokenInputSchema,
         response: { 201: createdTokenSchema },
       },
     },
-    async (request, reply) => reply.code(201).send(await createToken(server, request.actor, request.body)),
+    async (request, reply) =>
+      reply
+        .code(201)
+        .send(await runOnce(server, request, (once) => createToken(once, request.actor, request.body))),
   );
   app.get(
     '/v1/api-tokens',

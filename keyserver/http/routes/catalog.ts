@@ -10,6 +10,7 @@ import { getOrganization } from '../../domain/organization.ts';
 import { createProduct, getProduct, listProducts } from '../../domain/products.ts';
 import { getRelease, listReleases, registerRelease, yankRelease } from '../../domain/releases.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
@@ -26,11 +27,15 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'product.write' },
       schema: {
         summary: 'Create a product',
+        headers: idempotencyKeyHeaders,
         body: productInputSchema,
         response: { 201: productSchema },
       },
     },
-    async (request, reply) => reply.code(201).send(await createProduct(server, request.actor, request.body)),
+    async (request, reply) =>
+      reply
+        .code(201)
+        .send(await runOnce(server, request, (once) => createProduct(once, request.actor, request.body))),
   );
   app.get(
     '/v1/products',

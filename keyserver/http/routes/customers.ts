@@ -5,6 +5,7 @@ import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import { createCustomer, listCustomers, setCustomerState } from '../../domain/customers.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 const STATE_OF_VERB = { block: 'BLOCKED', unblock: 'ACTIVE' } as const;
 
@@ -15,11 +16,15 @@ export function customerRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'customer.write' },
       schema: {
         summary: 'Create a customer',
+        headers: idempotencyKeyHeaders,
         body: customerInputSchema,
         response: { 201: customerSchema },
       },
     },
-    async (request, reply) => reply.code(201).send(await createCustomer(server, request.actor, request.body)),
+    async (request, reply) =>
+      reply
+        .code(201)
+        .send(await runOnce(server, request, (once) => createCustomer(once, request.actor, request.body))),
   );
   app.get(
     '/v1/customers',

@@ -9,6 +9,7 @@ import {
 import { mintImageKey, wrapElements } from '../../domain/image-keys.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
@@ -17,11 +18,15 @@ export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'image-key.mint' },
       schema: {
         summary: 'Make an image key that stays in the key server; it opens nothing until a release has it',
+        headers: idempotencyKeyHeaders,
         body: mintedImageKeyInputSchema,
         response: { 201: mintedImageKeySchema },
       },
     },
-    async (request, reply) => reply.code(201).send(await mintImageKey(server, request.actor, request.body)),
+    async (request, reply) =>
+      reply
+        .code(201)
+        .send(await runOnce(server, request, (once) => mintImageKey(once, request.actor, request.body))),
   );
   app.post(
     '/v1/image-keys/:id/elements',

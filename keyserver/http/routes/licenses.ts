@@ -16,6 +16,7 @@ import { listLeases } from '../../domain/leases.ts';
 import { changeLicense, createLicense, getLicense, listLicenses } from '../../domain/licenses.ts';
 import { listLicenseNodes } from '../../domain/plaintext-reports.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 const licenseParams = z.object({ id: z.string() });
 
@@ -26,11 +27,15 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'license.write' },
       schema: {
         summary: 'Create a license; the answer holds its key, once',
+        headers: idempotencyKeyHeaders,
         body: licenseInputSchema,
         response: { 201: createdLicenseSchema },
       },
     },
-    async (request, reply) => reply.code(201).send(await createLicense(server, request.actor, request.body)),
+    async (request, reply) =>
+      reply
+        .code(201)
+        .send(await runOnce(server, request, (once) => createLicense(once, request.actor, request.body))),
   );
   app.get(
     '/v1/licenses',
@@ -88,12 +93,19 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Create a join token for a license; the answer holds it, once',
         params: licenseParams,
+        headers: idempotencyKeyHeaders,
         body: joinTokenInputSchema,
         response: { 201: createdJoinTokenSchema },
       },
     },
     async (request, reply) =>
-      reply.code(201).send(await createJoinToken(server, request.actor, request.params.id, request.body)),
+      reply
+        .code(201)
+        .send(
+          await runOnce(server, request, (once) =>
+            createJoinToken(once, request.actor, request.params.id, request.body),
+          ),
+        ),
   );
   app.get(
     '/v1/join-tokens',

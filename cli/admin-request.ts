@@ -1,0 +1,110 @@
+/**
+ * One request to the admin API. Every POST has an Idempotency-Key, so one whose answer was lost is sent again with the
+ * same key, and what it creates is created once.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
+import { SECOND_MS } from '#src/base/units.ts';
+import { problemSchema } from '#src/wire/admin/problem.ts';
+import { networkError } from '#src/registry/network-error.ts';
+
+/** A restart of the key server takes about this long. */
+const PAUSES_BEFORE_REPEAT_MS = [SECOND_MS / 4, SECOND_MS];
+
+export interface AdminClientOptions {
+  /** `http://127.0.0.1:7440` */
+  readonly serverUrl: string;
+  readonly token: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Sends a request, again when its answer is lost, and gives the parsed answer.
+ * @param path below /v1
+ * @throws LatchkeyError the server's own, NET_UNREACHABLE, NET_TLS, or INPUT_MALFORMED for a strange answer
+ */
+export async function requestAdminApi(
+  options: AdminClientOptions,
+  method: string,
+  path: string,
+  body: unknown,
+): Promise<unknown> {
+  const { serverUrl, signal } = options;
+  const response = await sendUntilAnswered(options, path, {
+    method,
+    headers: {
+      authorization: `Bearer ${options.token}`,
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...(method === 'POST' ? { 'idempotency-key': randomUUID() } : {}),
+    },
+    body: body === undefined ? null : JSON.stringify(body),
+    // The token goes to the server that was named and to no other.
+    redirect: 'error',
+    signal: signal ?? null,
+  });
+  const answer = parseAnswer(response.text, serverUrl);
+  if (!response.ok) throw fromProblem(answer, response.status, serverUrl);
+  return answer;
+}
+
+interface Answered {
+  readonly ok: boolean;
+  readonly status: number;
+  readonly text: string;
+}
+
+async function sendUntilAnswered(
+  { serverUrl, signal }: AdminClientOptions,
+  path: string,
+  init: RequestInit,
+): Promise<Answered> {
+  const url = new URL(`/v1/${path}`, serverUrl);
+  for (const pauseMs of [...PAUSES_BEFORE_REPEAT_MS, null]) {
+    try {
+      const response = await fetch(url, init);
+      return { ok: response.ok, status: response.status, text: await response.text() };
+    } catch (error) {
+      if (signal?.aborted === true) throw error;
+      const { code, message } = networkError(error, url);
+      if (code === 'NET_TLS') {
+        throw new LatchkeyError(code, message, {
+          hint: 'NODE_EXTRA_CA_CERTS=FILE adds the authority of its certificate; --server http:// is for plain HTTP',
+          cause: error,
+        });
+      }
+      if (pauseMs === null) throw unreachable(serverUrl, error);
+      await delay(pauseMs, undefined, signal === undefined ? {} : { signal });
+    }
+  }
+  throw unreachable(serverUrl, undefined);
+}
+
+function unreachable(serverUrl: string, cause: unknown): LatchkeyError {
+  return new LatchkeyError('NET_UNREACHABLE', `the key server at ${serverUrl} does not answer`, {
+    hint: 'is it running? name another one with --server URL',
+    cause,
+  });
+}
+
+function parseAnswer(text: string, serverUrl: string): unknown {
+  if (text === '') return null;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch (error) {
+    throw new LatchkeyError('INPUT_MALFORMED', `${serverUrl} is not a Latchkey key server`, {
+      hint: 'check --server',
+      cause: error,
+    });
+  }
+}
+
+function fromProblem(answer: unknown, status: number, serverUrl: string): LatchkeyError {
+  const problem = problemSchema.safeParse(answer);
+  if (problem.success && isErrorCode(problem.data.code)) {
+    return new LatchkeyError(problem.data.code, problem.data.detail, { hint: problem.data.hint });
+  }
+  return new LatchkeyError('INPUT_MALFORMED', `${serverUrl} answered with status ${status}`, {
+    hint: 'check --server',
+  });
+}
