@@ -72,6 +72,7 @@ export function planEncryption(
       ...formatNotes(graph),
       ...unknownNotes(graph),
       ...passedNotes(platforms),
+      ...volumeNotes(platforms),
       ...attestationNotes(artifacts),
     ],
   };
@@ -184,4 +185,17 @@ function passedNotes(platforms: readonly PlatformPlan[]): string[] {
         : [],
     ),
   );
+}
+
+function volumeNotes(platforms: readonly PlatformPlan[]): string[] {
+  return platforms.flatMap(({ platform, image }) => {
+    const paths = Object.keys(image.config.config?.Volumes ?? {});
+    if (paths.length === 0) return [];
+    const shown = paths.slice(0, MAX_SHOWN_REASONS).map((path) => JSON.stringify(path));
+    const more = paths.length > shown.length ? ` and ${paths.length - shown.length} more` : '';
+    return [
+      `${platform} declares volumes (${shown.join(', ')}${more}): what the image has there is put onto the customer's disk, ` +
+        'readable, when it starts; keep what is worth encrypting elsewhere',
+    ];
+  });
 }

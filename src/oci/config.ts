@@ -14,6 +14,8 @@ export interface ExecutionConfig {
   readonly Entrypoint?: readonly string[] | null | undefined;
   readonly Cmd?: readonly string[] | null | undefined;
   readonly Labels?: Readonly<Record<string, string>> | null | undefined;
+  /** Paths that Kubernetes and Docker keep on the disk, filled with what the image has there. */
+  readonly Volumes?: Readonly<Record<string, unknown>> | null | undefined;
   readonly User?: string | undefined;
   readonly WorkingDir?: string | undefined;
   /** Instructions that run in a build on top of this image (Docker). */
@@ -53,6 +55,7 @@ const executionSchema = z
     Entrypoint: stringList,
     Cmd: stringList,
     Labels: z.record(z.string(), z.string()).nullish(),
+    Volumes: z.record(z.string(), z.unknown()).nullish(),
     User: z.string().optional(),
     WorkingDir: z.string().optional(),
     OnBuild: stringList,

@@ -160,6 +160,14 @@ describe('a plan', () => {
     ]);
   });
 
+  test('warns of volumes, which are filled on the disk', async () => {
+    const config = { config: { Volumes: { '/data': {}, '/a': {}, '/b': {}, '/c': {} } } };
+    const { notes } = planEncryption(await graphOf(await threeLayers(), { config }), { kind: 'all' });
+    expect(notes).toEqual([
+      expect.stringMatching(/^linux\/amd64 declares volumes \("\/data", "\/a", "\/b" and 1 more\): .*disk/),
+    ]);
+  });
+
   test('refuses to encrypt a layer twice', async () => {
     const gzip = await realLayer(GZIP);
     const again = { ...gzip, descriptor: { ...gzip.descriptor, mediaType: `${GZIP}+encrypted` } };
