@@ -93,7 +93,7 @@ describe('a create with an Idempotency-Key', () => {
 
   it.each([
     ['another body', 'customers', { name: 'B' }],
-    ['another route', 'api-tokens', { name: 'A', scope: 'release' }],
+    ['another route', 'api-tokens', { name: 'A', permissionSet: 'release' }],
   ])('is refused for %s', async (_name, path, body) => {
     const key = randomUUID();
     expect((await post('customers', key, { name: 'A' })).status).toBe(201);
@@ -104,7 +104,7 @@ describe('a create with an Idempotency-Key', () => {
 
   it('shares nothing with the same key of another token', async () => {
     const key = randomUUID();
-    const { token } = await adminClient(server).createToken({ name: 'second', scope: 'admin' });
+    const { token } = await adminClient(server).createToken({ name: 'second', permissionSet: 'admin' });
     const mine = z
       .object({ id: z.string() })
       .parse(await (await post('customers', key, { name: 'A' })).json());
