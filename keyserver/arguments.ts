@@ -3,11 +3,14 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { hasPassword } from './database-url.ts';
 import { NODE_CERTIFICATE_LIFETIME_MS } from './limits.ts';
 
 export interface ServeOptions {
   /** Directory of the database and of what belongs to it. */
   readonly dataDirectory: string;
+  /** URL of a PostgreSQL database, or a file that holds it; null = SQLite in the data directory. */
+  readonly database: string | null;
   readonly rootKeyFile: string;
   readonly organizationName: string;
   readonly contact: string;
@@ -25,6 +28,7 @@ export interface ServeOptions {
 
 const OPTIONS = {
   data: { type: 'string', default: '/var/lib/latchkey' },
+  database: { type: 'string' },
   'root-key': { type: 'string' },
   organization: { type: 'string', default: 'Latchkey' },
   contact: { type: 'string', default: '' },
@@ -41,8 +45,11 @@ const OPTIONS = {
 
 const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'];
 
-/** @throws LatchkeyError USAGE_INVALID */
-export function parseArguments(args: readonly string[]): ServeOptions {
+/**
+ * @param environment - LATCHKEY_DATABASE counts when there is no --database
+ * @throws LatchkeyError USAGE_INVALID
+ */
+export function parseArguments(args: readonly string[], environment: NodeJS.ProcessEnv = {}): ServeOptions {
   const { values } = parse(args);
   const { 'admin-tls-cert': certFile, 'admin-tls-key': keyFile } = values;
   if ((certFile === undefined) !== (keyFile === undefined)) {
@@ -60,13 +67,14 @@ export function parseArguments(args: readonly string[]): ServeOptions {
   if (!LOG_LEVELS.includes(values['log-level'])) {
     throw new LatchkeyError('USAGE_INVALID', `--log-level is one of ${LOG_LEVELS.join(', ')}`);
   }
-  for (const name of ['data', 'organization', 'root-key'] as const) {
+  for (const name of ['data', 'organization', 'root-key', 'database'] as const) {
     if (values[name]?.trim() !== '') continue;
     throw new LatchkeyError('USAGE_INVALID', `--${name} is empty`, { hint: 'give a value or leave it out' });
   }
   for (const hostname of values.hostname) checkHostname(hostname);
   return {
     dataDirectory: values.data,
+    database: databaseOf(values.database, environment),
     rootKeyFile: values['root-key'] ?? join(values.data, 'root.key'),
     organizationName: values.organization,
     contact: values.contact,
@@ -79,6 +87,20 @@ export function parseArguments(args: readonly string[]): ServeOptions {
     nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
     logLevel: values['log-level'],
   };
+}
+
+function databaseOf(argument: string | undefined, environment: NodeJS.ProcessEnv): string | null {
+  if (argument !== undefined && hasPassword(argument)) {
+    throw new LatchkeyError(
+      'USAGE_INVALID',
+      '--database holds a password, which every user of the machine can read',
+      {
+        hint: 'give the URL in LATCHKEY_DATABASE, or name a file that holds it',
+      },
+    );
+  }
+  const database = argument ?? environment['LATCHKEY_DATABASE'] ?? '';
+  return database === '' ? null : database;
 }
 
 function parse(args: readonly string[]) {

@@ -47,3 +47,17 @@ export const SERVER_CERTIFICATE_LIFETIME_MS = 397 * 24 * HOUR_MS;
 export const AUTHORITY_LIFETIME_MS = 3650 * 24 * HOUR_MS;
 /** Answers are kept this long for repeats: a day covers a CI job that is started again. */
 export const IDEMPOTENT_ANSWER_AGE_MS = 24 * HOUR_MS;
+/** Connections of one key server to PostgreSQL: one writes, the others read; its default is 100 for all. */
+export const MAX_DATABASE_CONNECTIONS = 8;
+/** How long to wait for a connection to PostgreSQL before a request is told that it is away. */
+export const DATABASE_CONNECT_TIMEOUT_MS = 2 * SECOND_MS;
+/** A statement of ours takes milliseconds; a writer that waits longer for its turn is refused. */
+export const DATABASE_STATEMENT_TIMEOUT_MS = 5 * SECOND_MS;
+/** How long to wait for an answer of a PostgreSQL that may be gone: a little longer than it may take. */
+export const DATABASE_ANSWER_TIMEOUT_MS = 6 * SECOND_MS;
+/** After it PostgreSQL ends the transaction of a key server that hangs, and so frees the lock of all writers. */
+export const DATABASE_IDLE_TRANSACTION_TIMEOUT_MS = 5 * SECOND_MS;
+/** Pause before listening again for what other processes announce. */
+export const DATABASE_RECONNECT_MS = SECOND_MS;
+/** Node ids in one announcement: PostgreSQL carries 8000 bytes; beyond it, everybody looks. */
+export const MAX_ANNOUNCED_NODES = 100;

@@ -17,7 +17,7 @@ export async function main(args: readonly string[]): Promise<void> {
   // Nothing this process writes is for other users of the machine.
   process.umask(0o077);
   try {
-    const options = parseArguments(args);
+    const options = parseArguments(args, process.env);
     const logger = createLogger(options.logLevel);
     const running = await startKeyServer(options, VERSION, logger);
     sayReady(running, options);

@@ -5,11 +5,12 @@ import type { Logger } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { SHUTDOWN_GRACE_MS } from './limits.ts';
+import { readDatabaseUrl } from './database-url.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { type ServeOptions, parseListen } from './arguments.ts';
 import { openOrganizationKeys } from './custody/organization-keys.ts';
 import { createRootKeyFile, openRootKeyFile } from './custody/root-key-file.ts';
-import { type Store, openStore } from './db/store.ts';
+import { type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
 import { newToken } from './domain/api-tokens.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
@@ -48,7 +49,7 @@ export async function startKeyServer(
 ): Promise<RunningKeyServer> {
   const adminTls = options.adminTls === null ? null : await readAdminTls(options.adminTls);
   await makeDataDirectory(options.dataDirectory);
-  const store = await openStore(join(options.dataDirectory, 'latchkey.db'));
+  const store = await openDatabase(options);
   try {
     const { server, firstStart } = await openKeyServer(store, options);
     const endpoints = await listen(server, options, adminTls, version, logger);
@@ -70,6 +71,11 @@ export async function startKeyServer(
   }
 }
 
+async function openDatabase(options: ServeOptions): Promise<Store> {
+  if (options.database === null) return openStore(join(options.dataDirectory, 'latchkey.db'));
+  return openPostgresStore(await readDatabaseUrl(options.database));
+}
+
 async function openKeyServer(
   store: Store,
   options: ServeOptions,
@@ -78,6 +84,12 @@ async function openKeyServer(
   const stored = existing ?? (await initialize(store, options));
   const custody = await openRootKeyFile(options.rootKeyFile);
   const organization = await completeOrganization(store, custody, stored, systemClock.nowMs());
+  const changes = new ChangeFeed((nodeIds) => {
+    store.announce(nodeIds);
+  });
+  store.onAnnounced((nodeIds) => {
+    changes.wake(nodeIds);
+  });
   const server: KeyServer = {
     organizationId: organization.id,
     store,
@@ -87,7 +99,7 @@ async function openKeyServer(
     nodeCertificateLifetimeMs: options.nodeCertificateLifetimeMs,
     clock: systemClock,
     random: Math.random,
-    changes: new ChangeFeed(),
+    changes,
   };
   if (options.afterRestore && existing !== undefined) await acceptRestore(server);
   return { server, firstStart: existing === undefined };

@@ -42,6 +42,7 @@ zstd|unpacks layers as an independent peer
 g++|compiles the optional PKCS#11 support
 make|compiles the optional PKCS#11 support
 apache2-utils|makes password files for the registry (htpasswd)
+postgresql|is the database of several key servers, started separately from any PostgreSQL of this machine
 systemd|checks the text of the service (systemd-analyze)
 openssl|makes and reads keys as an independent peer
 python3|runs the auditor's own check of the audit log

@@ -10,6 +10,10 @@ export function registerServe(program: Command, context: CommandContext): void {
   const serve = program.command('serve').description('run the key server');
   serve
     .option('--data <directory>', 'database, root key and first admin token (default: /var/lib/latchkey)')
+    .option(
+      '--database <url>',
+      'PostgreSQL in place of SQLite: postgres://USER@HOST/DATABASE, or a file that holds the URL (default: $LATCHKEY_DATABASE)',
+    )
     .option('--root-key <file>', 'root key, readable by its owner alone (default: DATA/root.key)')
     .option('--organization <name>', 'name for the certificates, at the first start')
     .option('--contact <line>', 'whom customers ask when a start is refused, at the first start')

@@ -47,10 +47,3 @@ export function databaseDamaged(path: string, cause?: unknown): LatchkeyError {
     cause,
   });
 }
-
-/** True for errors after which a whole transaction is lost, not just the request that met them. */
-export function isStorageFailure(error: unknown): boolean {
-  return (
-    error instanceof LatchkeyError && (error.code.startsWith('STORAGE_') || error.code === 'STATE_DAMAGED')
-  );
-}

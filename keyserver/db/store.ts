@@ -7,9 +7,11 @@ import { setImmediate } from 'node:timers';
 import { CompiledQuery, Kysely, SqliteDialect, type Transaction } from 'kysely';
 import { MAX_COMMIT_GROUP } from '../limits.ts';
 import { migrate } from './migrate.ts';
+import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
+import { postgresDialect, postgresPool } from './postgres-database.ts';
 import type { Database } from './schema.ts';
 import { openSqlite } from './sqlite-database.ts';
-import { isStorageFailure } from './sqlite-error.ts';
+import { isStorageFailure } from './storage-failure.ts';
 
 export type Reader = Kysely<Database>;
 export type Writer = Transaction<Database>;
@@ -18,7 +20,11 @@ export interface Store {
   readonly read: Reader;
   /** Runs work in a transaction; resolves after the commit, rejects with what the work threw (and undoes it). */
   write<Result>(work: (writer: Writer) => Promise<Result>): Promise<Result>;
-  /** Waits for writes under way, then closes the file. */
+  /** Tells the other processes on this database that something about these nodes has changed; call it after the commit. */
+  announce(nodeIds: readonly string[]): void;
+  /** Hears what this and other processes announce; one listener. */
+  onAnnounced(listener: AnnouncementListener): void;
+  /** Waits for writes under way, then closes the database. */
   close(): Promise<void>;
 }
 
@@ -28,13 +34,29 @@ export interface Store {
  */
 export async function openStore(path: string): Promise<Store> {
   const database = new Kysely<Database>({ dialect: new SqliteDialect({ database: openSqlite(path) }) });
+  await migrateOrClose(database);
+  return new GroupCommitStore(database, null);
+}
+
+/**
+ * Opens a PostgreSQL database, which several key servers may use at once.
+ * @param url - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
+ * @throws LatchkeyError NET_UNREACHABLE, CONFIG_INVALID, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
+ */
+export async function openPostgresStore(url: string): Promise<Store> {
+  const pool = postgresPool(url);
+  const database = new Kysely<Database>({ dialect: postgresDialect(pool) });
+  await migrateOrClose(database);
+  return new GroupCommitStore(database, new PostgresAnnouncements(pool, url));
+}
+
+async function migrateOrClose(database: Kysely<Database>): Promise<void> {
   try {
     await migrate(database);
   } catch (error) {
     await database.destroy();
     throw error;
   }
-  return new GroupCommitStore(database);
 }
 
 interface WaitingWrite {
@@ -48,9 +70,20 @@ class GroupCommitStore implements Store {
   readonly read: Reader;
   #waiting: WaitingWrite[] = [];
   #committing: Promise<void> | null = null;
+  /** Null on a database that one process has for itself. */
+  readonly #others: PostgresAnnouncements | null;
 
-  constructor(database: Reader) {
+  constructor(database: Reader, others: PostgresAnnouncements | null) {
     this.read = database;
+    this.#others = others;
+  }
+
+  announce(nodeIds: readonly string[]): void {
+    this.#others?.announce(nodeIds);
+  }
+
+  onAnnounced(listener: AnnouncementListener): void {
+    this.#others?.listen(listener);
   }
 
   write<Result>(work: (writer: Writer) => Promise<Result>): Promise<Result> {
@@ -74,6 +107,7 @@ class GroupCommitStore implements Store {
 
   async close(): Promise<void> {
     await this.#committing;
+    await this.#others?.stop();
     await this.read.destroy();
   }
 
@@ -90,6 +124,7 @@ class GroupCommitStore implements Store {
     const done: WaitingWrite[] = [];
     try {
       await this.read.transaction().execute(async (writer) => {
+        if (this.#others !== null) await writer.executeQuery(LOCK_WRITERS);
         for (const write of group) {
           const failure = await runInSavepoint(writer, write);
           if (failure === null) done.push(write);
@@ -104,6 +139,11 @@ class GroupCommitStore implements Store {
   }
 }
 
+/**
+ * Taken by every write transaction, so that the writers of all processes come one after the other: what a write
+ * reads, no other changes before its commit. "latchkey" in ASCII; a database holds one organization.
+ */
+const LOCK_WRITERS = CompiledQuery.raw('select pg_advisory_xact_lock(7809651199139603833)');
 const SAVEPOINT = CompiledQuery.raw('savepoint request');
 const ROLLBACK_TO_SAVEPOINT = CompiledQuery.raw('rollback to savepoint request');
 const RELEASE_SAVEPOINT = CompiledQuery.raw('release savepoint request');
@@ -113,7 +153,7 @@ async function runInSavepoint(writer: Writer, write: WaitingWrite): Promise<{ er
   try {
     await write.run(writer);
   } catch (error) {
-    // After a storage failure SQLite may have ended the transaction; going on would commit piecemeal.
+    // After a storage failure the database may have ended the transaction; going on would commit piecemeal.
     if (isStorageFailure(error)) throw error;
     await writer.executeQuery(ROLLBACK_TO_SAVEPOINT);
     await writer.executeQuery(RELEASE_SAVEPOINT);

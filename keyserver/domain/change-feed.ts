@@ -3,7 +3,13 @@
  * woken reads the database, so a message can neither be stale nor be lost.
  */
 export class ChangeFeed {
+  /** Tells other processes on the same database. */
+  readonly #announce: (nodeIds: readonly string[]) => void;
   readonly #listeners = new Map<string, Set<() => void>>();
+
+  constructor(announce: (nodeIds: readonly string[]) => void = () => undefined) {
+    this.#announce = announce;
+  }
 
   /** @returns a function that ends the subscription */
   subscribe(nodeId: string, listener: () => void): () => void {
@@ -18,7 +24,13 @@ export class ChangeFeed {
 
   /** Call after the commit, never before: a listener reads what is committed. */
   publish(nodeIds: readonly string[]): void {
-    for (const nodeId of nodeIds) {
+    this.wake(nodeIds);
+    this.#announce(nodeIds);
+  }
+
+  /** Wakes the streams of this process alone; null = all of them. */
+  wake(nodeIds: readonly string[] | null): void {
+    for (const nodeId of nodeIds ?? [...this.#listeners.keys()]) {
       for (const listener of this.#listeners.get(nodeId) ?? []) listener();
     }
   }

@@ -1,0 +1,80 @@
+/**
+ * Tells the other processes on the same database whose nodes have news (LISTEN and NOTIFY). Nothing depends on a
+ * message alone: who misses some while its connection is away is told that anything may have changed.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client, type Pool } from 'pg';
+import { DATABASE_CONNECT_TIMEOUT_MS, DATABASE_RECONNECT_MS, MAX_ANNOUNCED_NODES } from '../limits.ts';
+
+const CHANNEL = 'latchkey_changes';
+/** Not a node id: everybody should look. */
+const EVERYBODY = '*';
+
+/** Gets the ids of nodes, or null when any node may have news. */
+export type AnnouncementListener = (nodeIds: readonly string[] | null) => void;
+
+export class PostgresAnnouncements {
+  readonly #pool: Pool;
+  readonly #url: string;
+  readonly #stopping = new AbortController();
+  #client: Client | null = null;
+  #listening: Promise<void> = Promise.resolve();
+
+  constructor(pool: Pool, url: string) {
+    this.#pool = pool;
+    this.#url = url;
+  }
+
+  /** Sends to all processes, this one too. One that is lost is made good by the next heartbeat of a stream. */
+  announce(nodeIds: readonly string[]): void {
+    if (nodeIds.length === 0) return;
+    const payload = nodeIds.length > MAX_ANNOUNCED_NODES ? EVERYBODY : nodeIds.join(' ');
+    this.#pool.query('select pg_notify($1, $2)', [CHANNEL, payload]).catch(() => undefined);
+  }
+
+  listen(listener: AnnouncementListener): void {
+    this.#listening = this.#listenForever(listener);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#client?.end().catch(() => undefined);
+    await this.#listening;
+  }
+
+  async #listenForever(listener: AnnouncementListener): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      await this.#listenOnce(listener).catch(() => undefined);
+      await sleep(DATABASE_RECONNECT_MS, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
+    }
+  }
+
+  /** Ends with the connection. */
+  async #listenOnce(listener: AnnouncementListener): Promise<void> {
+    const client = new Client({
+      connectionString: this.#url,
+      application_name: 'latchkey changes',
+      connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+    });
+    const ended = new Promise<void>((resolve) => {
+      client.once('end', resolve);
+      client.on('error', () => {
+        resolve();
+      });
+    });
+    client.on('notification', ({ payload = EVERYBODY }) => {
+      listener(payload === EVERYBODY ? null : payload.split(' '));
+    });
+    this.#client = client;
+    try {
+      await client.connect();
+      await client.query(`listen ${CHANNEL}`);
+      // Whatever was announced in between is not told again.
+      listener(null);
+      if (!this.#stopping.signal.aborted) await ended;
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * pg behind the small interface that kysely's PostgreSQL dialect asks for. Numbers come back as numbers, schemas
+ * written for SQLite get the types that fit, and every failure comes back as the error that says it.
+ */
+import { type DataTypeNode, PostgresDialect, type PostgresPoolClient, PostgresQueryCompiler } from 'kysely';
+import { type CustomTypesConfig, Pool, type PoolClient, types } from 'pg';
+import {
+  DATABASE_CONNECT_TIMEOUT_MS,
+  DATABASE_IDLE_TRANSACTION_TIMEOUT_MS,
+  DATABASE_STATEMENT_TIMEOUT_MS,
+  DATABASE_ANSWER_TIMEOUT_MS,
+  MAX_DATABASE_CONNECTIONS,
+} from '../limits.ts';
+import { fromPostgresError } from './postgres-error.ts';
+
+const NUMBERS: readonly number[] = [types.builtins.INT8, types.builtins.NUMERIC];
+
+/** Our integers are counters and epoch milliseconds, far below 2^53; a larger one is an error, not a rounding. */
+function toNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new TypeError('the database holds a number that is too large');
+  return value;
+}
+
+const RESULT_TYPES: CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    NUMBERS.includes(oid)
+      ? toNumber
+      : (types.getTypeParser(oid, format ?? 'text') as unknown)) as CustomTypesConfig['getTypeParser'],
+};
+
+/** What connects to the database of a URL; one that loses its connection makes the next one anew. */
+export function postgresPool(url: string): Pool {
+  const pool = new Pool({
+    connectionString: url,
+    application_name: 'latchkey',
+    max: MAX_DATABASE_CONNECTIONS,
+    connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
+    statement_timeout: DATABASE_STATEMENT_TIMEOUT_MS,
+    query_timeout: DATABASE_ANSWER_TIMEOUT_MS,
+    // A server that hangs must not keep the lock of all writers.
+    idle_in_transaction_session_timeout: DATABASE_IDLE_TRANSACTION_TIMEOUT_MS,
+    keepAlive: true,
+    types: RESULT_TYPES,
+  });
+  // Who uses the connection learns of it through its query; without listeners the process would end.
+  pool.on('error', () => undefined);
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+  });
+  return pool;
+}
+
+/** The dialect of kysely on such a pool. */
+export function postgresDialect(pool: Pool): PostgresDialect {
+  const dialect = new PostgresDialect({
+    pool: {
+      connect: async () => new GuardedClient(await connect(pool)),
+      end: () => pool.end(),
+      options: {},
+    },
+  });
+  dialect.createQueryCompiler = () => new PortableTypesCompiler();
+  return dialect;
+}
+
+async function connect(pool: Pool): Promise<PoolClient> {
+  let client: PoolClient | undefined;
+  try {
+    client = await pool.connect();
+    // A server that was told to lose acknowledged commits in a crash is told otherwise here.
+    await client.query(
+      "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'",
+    );
+    return client;
+  } catch (error) {
+    client?.release(true);
+    throw fromPostgresError(error);
+  }
+}
+
+interface QueryAnswer {
+  readonly command: 'UPDATE' | 'DELETE' | 'INSERT' | 'MERGE' | 'SELECT';
+  readonly rowCount: number;
+  readonly rows: never[];
+}
+
+class GuardedClient {
+  readonly #client: PoolClient;
+  #broken = false;
+
+  constructor(client: PoolClient) {
+    this.#client = client;
+  }
+
+  readonly query = (async (sql: string, parameters?: readonly unknown[]): Promise<QueryAnswer> => {
+    try {
+      const answer = await this.#client.query(sql, [...(parameters ?? [])]);
+      return answer as unknown as QueryAnswer;
+    } catch (error) {
+      const known = fromPostgresError(error);
+      if (known !== error) this.#broken = true;
+      // The server rolls back by itself what loses its connection; a failure here would hide the first one.
+      if (sql === 'rollback') return { command: 'SELECT', rowCount: 0, rows: [] };
+      throw known;
+    }
+  }) as unknown as PostgresPoolClient['query'];
+
+  release(): void {
+    this.#client.release(this.#broken);
+  }
+}
+
+/** SQLite's types in the words of PostgreSQL; text compares by its bytes, as there. */
+class PortableTypesCompiler extends PostgresQueryCompiler {
+  protected override visitDataType(node: DataTypeNode): void {
+    const type = { integer: 'bigint', blob: 'bytea', text: 'text collate "C"' }[node.dataType as string];
+    if (type === undefined) super.visitDataType(node);
+    else this.append(type);
+  }
+}

@@ -1,0 +1,125 @@
+/** A real PostgreSQL of its own: own data directory, a free port of the loopback, not the machine's service. */
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { chownSync, existsSync, readdirSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { Client } from 'pg';
+
+const VERSIONS = '/usr/lib/postgresql';
+const START_POLL_MS = 100;
+const run = promisify(execFile);
+
+export interface TestPostgres {
+  /** Makes an empty database; gives its URL. */
+  createDatabase(name: string): Promise<string>;
+  /** SIGKILL to the server and, by that, to its children. Keeps the data. */
+  kill(): Promise<void>;
+  /** Starts it again after a kill, on the same port. */
+  restart(): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+/** Why there is no PostgreSQL to test with; null when there is. */
+export function postgresSkipReason(): string | null {
+  return programs() === null ? 'the Debian package postgresql is not installed' : null;
+}
+
+function programs(): string | null {
+  if (!existsSync(VERSIONS)) return null;
+  const [newest] = readdirSync(VERSIONS).sort((left, right) => Number(right) - Number(left));
+  return newest === undefined ? null : join(VERSIONS, newest, 'bin');
+}
+
+/** PostgreSQL refuses to run as root. */
+function unprivileged(): { readonly uid?: number; readonly gid?: number } {
+  if (process.getuid?.() !== 0) return {};
+  const idOf = (flag: string) => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
+  return { uid: idOf('-u'), gid: idOf('-g') };
+}
+
+/** Makes a cluster and starts it. */
+export async function startPostgres(): Promise<TestPostgres> {
+  const bin = programs();
+  if (bin === null) throw new Error(postgresSkipReason() ?? '');
+  const owner = unprivileged();
+  const directory = await mkdtemp(join(tmpdir(), 'latchkey-postgres-'));
+  if (owner.uid !== undefined && owner.gid !== undefined) chownSync(directory, owner.uid, owner.gid);
+  const data = join(directory, 'data');
+  const initialize = ['--pgdata', data, '--username', 'latchkey', '--auth', 'trust', '--encoding', 'UTF8'];
+  await run(join(bin, 'initdb'), [...initialize, '--no-sync'], { ...owner, cwd: directory });
+  const port = await freePort();
+  const url = (database: string) => `postgres://latchkey@127.0.0.1:${port}/${database}`;
+  const start = async () => {
+    const settings = ['listen_addresses=127.0.0.1', `unix_socket_directories=${directory}`];
+    const child = spawn(
+      join(bin, 'postgres'),
+      ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
+      { ...owner, cwd: directory, stdio: 'ignore' },
+    );
+    await answering(child, url('postgres'));
+    return child;
+  };
+  let server = await start();
+  return {
+    createDatabase: async (name) => {
+      await query(url('postgres'), `create database "${name}"`);
+      return url(name);
+    },
+    kill: () => end(server, 'SIGKILL'),
+    restart: async () => {
+      server = await start();
+    },
+    dispose: async () => {
+      await end(server, 'SIGINT');
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+async function query(url: string, text: string): Promise<void> {
+  const client = new Client({ connectionString: url });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    await client.query(text);
+  } finally {
+    await client.end();
+  }
+}
+
+async function answering(server: ChildProcess, url: string): Promise<void> {
+  for (;;) {
+    if (server.exitCode !== null) throw new Error(`PostgreSQL ended with ${server.exitCode}`);
+    try {
+      await query(url, 'select 1');
+      return;
+    } catch {
+      await sleep(START_POLL_MS);
+    }
+  }
+}
+
+async function end(server: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+  if (server.exitCode !== null || server.signalCode !== null) return;
+  const ended = new Promise((resolve) => server.once('exit', resolve));
+  server.kill(signal);
+  await ended;
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => {
+        if (address === null || typeof address === 'string') reject(new Error('no port'));
+        else resolve(address.port);
+      });
+    });
+  });
+}
