@@ -40,6 +40,12 @@ export async function answerOnce<Answer>(
     ...server,
     store: {
       read: store.read,
+      announce: (nodeIds) => {
+        store.announce(nodeIds);
+      },
+      onAnnounced: (listener) => {
+        store.onAnnounced(listener);
+      },
       close: () => store.close(),
       write: <Result>(work: (writer: Writer) => Promise<Result>) =>
         store.write(async (writer) => {
