@@ -5,19 +5,16 @@ import fastify, {
   type FastifyError,
   type FastifyInstance,
   type FastifyReply,
+  type FastifyRequest,
   LogController,
 } from 'fastify';
-import {
-  type ZodTypeProvider,
-  jsonSchemaTransform,
-  serializerCompiler,
-  validatorCompiler,
-} from 'fastify-type-provider-zod';
+import { type ZodTypeProvider, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import type { AdminTls } from './admin-tls.ts';
+import { apiDocument } from './api-document.ts';
 import { requireToken } from './authentication.ts';
 import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts';
 import { administrationRoutes } from './routes/administration.ts';
@@ -53,15 +50,8 @@ export async function createAdminApp(
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   answerWithProblems(app);
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: { title: 'Latchkey admin API', version },
-      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
-      security: [{ token: [] }],
-    },
-    transform: jsonSchemaTransform,
-  });
+  await app.register(swagger, apiDocument(version));
+  app.addHook('onRequest', refuseNullCharacter);
   app.get('/healthz', { schema: { hide: true } }, async () => {
     await server.store.read.selectFrom('organization').select('id').executeTakeFirstOrThrow();
     return { status: 'ok' };
@@ -87,6 +77,12 @@ function withZod(app: FastifyInstance) {
 /** Why, for the operator; it never goes over the wire. */
 function causeMessage(error: LatchkeyError): string | undefined {
   return error.cause instanceof Error ? error.cause.message : undefined;
+}
+
+/** No name or id has one, and not every database can even compare with it. */
+function refuseNullCharacter(request: FastifyRequest): Promise<void> {
+  if (!request.url.includes('%00')) return Promise.resolve();
+  return Promise.reject(new LatchkeyError('USAGE_INVALID', 'the address holds a null character (%00)'));
 }
 
 /** The router refuses a path before any handler; the status is then its own. */

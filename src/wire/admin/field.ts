@@ -2,9 +2,15 @@
 import * as z from 'zod';
 import { isDigest } from '#src/oci/digest.ts';
 
-export const name = z.string().trim().min(1).max(200);
+/** Text that a person gives; PostgreSQL stores none with a null character. */
+export const text = z
+  .string()
+  .trim()
+  .refine((value) => !value.includes('\0'), 'holds a null character');
 
-export const contact = z.string().trim().max(256);
+export const name = text.min(1).max(200);
+
+export const contact = text.max(256);
 
 /** Up to the last moment that a Date can hold. */
 export const timeMs = z.int().nonnegative().max(8.64e15);

@@ -8,7 +8,7 @@ import {
   MIN_LEASE_DURATION_MS,
 } from '#src/base/limits.ts';
 import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
-import { common, contact, name, timeMs } from './field.ts';
+import { common, contact, name, text, timeMs } from './field.ts';
 
 export const licenseInputSchema = z.strictObject({
   /** Id, external id or name. */
@@ -60,4 +60,4 @@ export const createdLicenseSchema = z.object({ license: licenseSchema, licenseKe
 
 export type CreatedLicense = z.infer<typeof createdLicenseSchema>;
 
-export const licenseChangeInputSchema = z.strictObject({ reason: z.string().trim().max(500).optional() });
+export const licenseChangeInputSchema = z.strictObject({ reason: text.max(500).optional() });

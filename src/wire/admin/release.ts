@@ -1,12 +1,12 @@
 /** Releases in the admin API. */
 import * as z from 'zod';
 import { MAX_INDEX_ENTRIES, MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base/limits.ts';
-import { common, digest, imageKeyId, name } from './field.ts';
+import { common, digest, imageKeyId, name, text } from './field.ts';
 
 export const releaseInputSchema = z.strictObject({
   productCode: name,
-  repository: z.string().trim().min(1).max(512),
-  version: z.string().trim().min(1).max(256),
+  repository: text.min(1).max(512),
+  version: text.min(1).max(256),
   /** The image's index and every manifest in it. */
   imageDigests: z.array(digest).min(1).max(MAX_INDEX_ENTRIES),
   imageKeyId,
