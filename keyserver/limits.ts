@@ -16,6 +16,12 @@ export const MAX_RELEASE_BODY_BYTES = 2 * MAX_STATEMENT_ENVELOPE_BYTES + MAX_ADM
 export const ADMIN_REQUEST_TIMEOUT_MS = 30 * SECOND_MS;
 /** A name in the path of an admin request: the longest customer name, percent-encoded, fits in a URL like this. */
 export const MAX_PATH_PARAMETER = 1024;
+/** Life of an API token that asks for none: somebody looks at each every season. */
+export const API_TOKEN_LIFETIME_MS = 90 * 24 * HOUR_MS;
+/** Longest life of an API token; one that outlives the year outlives who made it. */
+export const MAX_API_TOKEN_LIFETIME_MS = 366 * 24 * HOUR_MS;
+/** The last use of an API token is written this often at most, so that reading costs no write each time. */
+export const TOKEN_USE_PRECISION_MS = MINUTE_MS;
 /** Activations one address may ask for: a site behind one address sets up a cluster at once, guessing gains nothing. */
 export const ACTIVATIONS_BURST = 60;
 /** ... and these after that, each of which writes to the database. */

@@ -6,7 +6,14 @@ import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser, parseName } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
-import { formatInstant } from '../time-arguments.ts';
+import { formatInstant, parseDuration } from '../time-arguments.ts';
+
+interface CreateOptions {
+  readonly permissionSet: PermissionSet;
+  readonly expiresIn?: number;
+  readonly product?: string;
+  readonly customer?: string;
+}
 
 export function registerToken(program: Command, context: CommandContext): void {
   const token = program.command('token').description('API tokens of the key server');
@@ -18,10 +25,23 @@ export function registerToken(program: Command, context: CommandContext): void {
         .choices(PERMISSION_SET_NAMES)
         .makeOptionMandatory(),
     )
-    .addHelpText('after', '\nExample:\n  latchkey token create ci --permission-set release > ci.token')
-    .action(async (name: string, options: { permissionSet: PermissionSet }, command: Command) => {
+    .option('--expires-in <span>', 'how long it is valid, at most 366d (default: 90d)', parseDuration)
+    .option('--product <code>', 'the token sees and changes this product alone')
+    .option('--customer <customer>', 'the token sees and changes this customer alone')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  latchkey token create ci --permission-set release --product web > ci.token' +
+        '\n  latchkey token create desk --permission-set customer-support --expires-in 30d > desk.token',
+    )
+    .action(async (name: string, options: CreateOptions, command: Command) => {
       const client = await adminClientOf(context, command);
-      const created = await client.createToken({ name, permissionSet: options.permissionSet });
+      const created = await client.createToken({
+        name,
+        permissionSet: options.permissionSet,
+        ...(options.expiresIn === undefined ? {} : { lifetimeMs: options.expiresIn }),
+        ...(options.product === undefined ? {} : { product: options.product }),
+        ...(options.customer === undefined ? {} : { customer: options.customer }),
+      });
       outputOf(context, command).result(created, () => created.token);
     });
   withAdminOptions(token.command('list'))
@@ -43,12 +63,15 @@ export function registerToken(program: Command, context: CommandContext): void {
 
 function tokenTable(tokens: readonly ApiToken[]): string {
   return formatTable(
-    ['ID', 'NAME', 'PERMISSION SET', 'CREATED'],
-    tokens.map(({ id, name, permissionSet, createdAtMs }) => [
-      id,
-      name,
-      permissionSet,
-      formatInstant(createdAtMs),
+    ['ID', 'NAME', 'PERMISSION SET', 'FOR', 'CREATED', 'LAST USED', 'EXPIRES'],
+    tokens.map((token) => [
+      token.id,
+      token.name,
+      token.permissionSet,
+      [token.productId, token.customerId].filter((owner) => owner !== null).join(' ') || 'all',
+      formatInstant(token.createdAtMs),
+      formatInstant(token.lastUsedAtMs),
+      formatInstant(token.expiresAtMs),
     ]),
   );
 }

@@ -6,6 +6,7 @@ import * as initial from './migrations/0001-initial.ts';
 import * as releaseStatements from './migrations/0002-release-statements.ts';
 import * as nodeLife from './migrations/0003-node-life.ts';
 import * as plaintextReports from './migrations/0004-plaintext-reports.ts';
+import * as tokenLife from './migrations/0040-token-life.ts';
 import * as idempotencyKeys from './migrations/0045-idempotency-keys.ts';
 import type { Database } from './schema.ts';
 
@@ -15,6 +16,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0002-release-statements': releaseStatements,
   '0003-node-life': nodeLife,
   '0004-plaintext-reports': plaintextReports,
+  '0040-token-life': tokenLife,
   '0045-idempotency-keys': idempotencyKeys,
 };
 

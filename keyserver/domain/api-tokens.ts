@@ -1,17 +1,21 @@
 /** API tokens: who may use the admin API. Stored as a digest; shown once. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Selectable } from 'kysely';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { ApiToken, CreatedToken, TokenInput } from '#src/wire/admin/api-token.ts';
-import type { PermissionSet } from '#src/wire/admin/permission.ts';
+import { CUSTOMER_SETS, PRODUCT_SETS, type PermissionSet } from '#src/wire/admin/permission.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { ApiTokenTable } from '../db/tables/api-token.ts';
 import type { Writer } from '../db/store.ts';
+import { API_TOKEN_LIFETIME_MS, MAX_API_TOKEN_LIFETIME_MS, TOKEN_USE_PRECISION_MS } from '../limits.ts';
+import type { Access } from './access.ts';
 import { runChange } from './change.ts';
+import { requireCustomer } from './customers.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { toPage } from './page.ts';
+import { requireProduct } from './products.ts';
 
 const TOKEN_PREFIX = 'lkt_';
 const TOKEN_BYTES = 32;
@@ -21,19 +25,39 @@ export function newToken(): string {
   return TOKEN_PREFIX + randomBytes(TOKEN_BYTES).toString('base64url');
 }
 
-/** Creates a token for a program or a person. */
-export function createToken(server: KeyServer, actor: Actor, input: TokenInput): Promise<CreatedToken> {
+/**
+ * Creates a token for a program or a person.
+ * @throws LatchkeyError USAGE_INVALID for a life or a part of the organization that such a token cannot have; STATE_NOT_FOUND
+ */
+export async function createToken(server: KeyServer, actor: Actor, input: TokenInput): Promise<CreatedToken> {
+  checkTerms(input);
   const token = newToken();
   return runChange(server, actor, async (change) => {
-    const row = await insertToken(change.writer, {
-      organizationId: change.organizationId,
+    const { writer, organizationId } = change;
+    const product =
+      input.product === undefined ? null : await requireProduct(writer, organizationId, input.product);
+    const customer =
+      input.customer === undefined ? null : await requireCustomer(writer, organizationId, input.customer);
+    const row = await insertToken(writer, {
+      organizationId,
       revision: await change.nextRevision(),
       nowMs: change.nowMs,
       name: input.name,
       permissionSet: input.permissionSet,
       token,
+      expiresAtMs: change.nowMs + (input.lifetimeMs ?? API_TOKEN_LIFETIME_MS),
+      access: { productId: product?.id ?? null, customerId: customer?.id ?? null },
     });
-    await change.audit({ action: 'token.create', target: row.id, detail: { permissionSet: row.scope } });
+    await change.audit({
+      action: 'token.create',
+      target: row.id,
+      detail: {
+        permissionSet: row.scope,
+        expiresAtMs: row.expires_at_ms,
+        productId: row.product_id,
+        customerId: row.customer_id,
+      },
+    });
     return { apiToken: toApiToken(row), token };
   });
 }
@@ -56,7 +80,7 @@ export async function revokeToken(server: KeyServer, actor: Actor, tokenId: stri
     const { writer, organizationId } = change;
     const tokens = await writer
       .selectFrom('api_token')
-      .select(['id', 'scope'])
+      .select(['id', 'scope', 'expires_at_ms'])
       .where('organization_id', '=', organizationId)
       .execute();
     if (!tokens.some((token) => token.id === tokenId)) {
@@ -64,7 +88,9 @@ export async function revokeToken(server: KeyServer, actor: Actor, tokenId: stri
         hint: 'see `latchkey token list`',
       });
     }
-    if (!tokens.some((token) => token.scope === 'admin' && token.id !== tokenId)) {
+    const isAdmin = (token: { scope: PermissionSet; expires_at_ms: number | null }): boolean =>
+      token.scope === 'admin' && (token.expires_at_ms ?? Infinity) > change.nowMs;
+    if (!tokens.some((token) => isAdmin(token) && token.id !== tokenId)) {
       throw new LatchkeyError('STATE_PRECONDITION', 'this is the last admin token', {
         hint: 'create another one first: latchkey token create NAME --permission-set admin',
       });
@@ -78,17 +104,61 @@ export async function revokeToken(server: KeyServer, actor: Actor, tokenId: stri
 export interface AuthenticatedToken {
   readonly tokenId: string;
   readonly permissionSet: PermissionSet;
+  readonly access: Access;
 }
 
 /** Gives who holds a token; null = nobody. */
 export async function authenticate(server: KeyServer, token: string): Promise<AuthenticatedToken | null> {
   const row = await server.store.read
     .selectFrom('api_token')
-    .select(['id', 'scope'])
+    .select(['id', 'scope', 'expires_at_ms', 'last_used_at_ms', 'product_id', 'customer_id'])
     .where('organization_id', '=', server.organizationId)
     .where('token_digest', '=', tokenDigest(token))
     .executeTakeFirst();
-  return row === undefined ? null : { tokenId: row.id, permissionSet: row.scope };
+  const nowMs = server.clock.nowMs();
+  if (row === undefined || (row.expires_at_ms ?? Infinity) <= nowMs) return null;
+  if ((row.last_used_at_ms ?? 0) <= nowMs - TOKEN_USE_PRECISION_MS) await recordUse(server, row.id, nowMs);
+  return {
+    tokenId: row.id,
+    permissionSet: row.scope,
+    access: { productId: row.product_id, customerId: row.customer_id },
+  };
+}
+
+async function recordUse(server: KeyServer, tokenId: string, nowMs: number): Promise<void> {
+  try {
+    await server.store.write((writer) =>
+      writer
+        .updateTable('api_token')
+        .set({ last_used_at_ms: nowMs })
+        .where('id', '=', tokenId)
+        .executeTakeFirst(),
+    );
+  } catch (error) {
+    // On a full disk the administrator has to get in and look all the same.
+    if (toLatchkeyError(error).code !== 'STORAGE_FULL') throw error;
+  }
+}
+
+/** @throws LatchkeyError USAGE_INVALID */
+function checkTerms({ permissionSet, lifetimeMs, product, customer }: TokenInput): void {
+  if (lifetimeMs !== undefined && lifetimeMs > MAX_API_TOKEN_LIFETIME_MS) {
+    throw new LatchkeyError('USAGE_INVALID', 'an API token lives for 366 days at most', {
+      hint: 'create another one before it ends',
+    });
+  }
+  const refused =
+    product !== undefined && !PRODUCT_SETS.includes(permissionSet)
+      ? { owner: 'product', sets: PRODUCT_SETS }
+      : customer !== undefined && !CUSTOMER_SETS.includes(permissionSet)
+        ? { owner: 'customer', sets: CUSTOMER_SETS }
+        : null;
+  if (refused === null) return;
+  throw new LatchkeyError(
+    'USAGE_INVALID',
+    `a token with the permission set ${permissionSet} cannot be for one ${refused.owner}`,
+    { hint: `permission sets that can: ${refused.sets.join(', ')}` },
+  );
 }
 
 export interface NewToken {
@@ -98,6 +168,9 @@ export interface NewToken {
   readonly name: string;
   readonly permissionSet: PermissionSet;
   readonly token: string;
+  /** Null = never. */
+  readonly expiresAtMs: number | null;
+  readonly access: Access;
 }
 
 /** Stores a token that was drawn before. */
@@ -111,6 +184,10 @@ export async function insertToken(writer: Writer, token: NewToken): Promise<Sele
     name: token.name,
     scope: token.permissionSet,
     token_digest: tokenDigest(token.token),
+    expires_at_ms: token.expiresAtMs,
+    last_used_at_ms: null,
+    product_id: token.access.productId,
+    customer_id: token.access.customerId,
   };
   await writer.insertInto('api_token').values(row).execute();
   return row;
@@ -128,5 +205,9 @@ function toApiToken(row: Selectable<ApiTokenTable>): ApiToken {
     updatedAtMs: row.updated_at_ms,
     name: row.name,
     permissionSet: row.scope,
+    expiresAtMs: row.expires_at_ms,
+    lastUsedAtMs: row.last_used_at_ms,
+    productId: row.product_id,
+    customerId: row.customer_id,
   };
 }

@@ -6,6 +6,7 @@ import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { CustomerTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
+import { type Access, isWithin } from './access.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
@@ -37,12 +38,17 @@ export function createCustomer(server: KeyServer, actor: Actor, input: CustomerI
   });
 }
 
-export async function listCustomers(server: KeyServer, query: PageQuery): Promise<Page<Customer>> {
+export async function listCustomers(
+  server: KeyServer,
+  query: PageQuery,
+  access: Access,
+): Promise<Page<Customer>> {
   const rows = await server.store.read
     .selectFrom('customer')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
     .where('id', '>', query.after)
+    .where(isWithin(access, { customer: 'customer.id' }))
     .orderBy('id')
     .limit(query.limit + 1)
     .execute();

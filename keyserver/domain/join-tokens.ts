@@ -9,6 +9,7 @@ import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { JoinTokenTable } from '../db/tables/license.ts';
 import type { Reader, Writer } from '../db/store.ts';
+import { type Access, isWithin } from './access.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
@@ -57,12 +58,17 @@ export async function createJoinToken(
   });
 }
 
-export async function listJoinTokens(server: KeyServer, query: PageQuery): Promise<Page<JoinToken>> {
+export async function listJoinTokens(
+  server: KeyServer,
+  query: PageQuery,
+  access: Access,
+): Promise<Page<JoinToken>> {
   const rows = await server.store.read
     .selectFrom('join_token')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
     .where('id', '>', query.after)
+    .where(isWithin(access, { license: 'join_token.license_id' }))
     .orderBy('id')
     .limit(query.limit + 1)
     .execute();

@@ -1,15 +1,17 @@
 /** Leases as an administrator sees them. */
 import type { Lease } from '#src/wire/admin/lease.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import { type Access, isWithin } from './access.ts';
 import type { KeyServer } from './key-server.ts';
 import { toPage } from './page.ts';
 
-export async function listLeases(server: KeyServer, query: PageQuery): Promise<Page<Lease>> {
+export async function listLeases(server: KeyServer, query: PageQuery, access: Access): Promise<Page<Lease>> {
   const rows = await server.store.read
     .selectFrom('lease')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
     .where('id', '>', query.after)
+    .where(isWithin(access, { license: 'lease.license_id' }))
     .orderBy('id')
     .limit(query.limit + 1)
     .execute();

@@ -15,6 +15,7 @@ import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { LicenseTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
+import { type Access, isWithin } from './access.ts';
 import { runChange } from './change.ts';
 import { requireCustomer } from './customers.ts';
 import { newId } from './ids.ts';
@@ -78,9 +79,14 @@ export async function createLicense(
   });
 }
 
-export async function listLicenses(server: KeyServer, query: PageQuery): Promise<Page<License>> {
+export async function listLicenses(
+  server: KeyServer,
+  query: PageQuery,
+  access: Access,
+): Promise<Page<License>> {
   const rows = await licenseRows(server, server.store.read)
     .where('license.id', '>', query.after)
+    .where(isWithin(access, { product: 'license.product_id', customer: 'license.customer_id' }))
     .orderBy('license.id')
     .limit(query.limit + 1)
     .execute();

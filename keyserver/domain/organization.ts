@@ -11,6 +11,7 @@ import {
 } from '../custody/organization-keys.ts';
 import type { OrganizationTable } from '../db/tables/organization.ts';
 import type { Store } from '../db/store.ts';
+import { WHOLE_ORGANIZATION } from './access.ts';
 import { insertToken } from './api-tokens.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
@@ -55,6 +56,9 @@ export async function createOrganization(
       name: 'first admin',
       permissionSet: 'admin',
       token: adminToken,
+      // Whoever sets the server up has to get in until there are others.
+      expiresAtMs: null,
+      access: WHOLE_ORGANIZATION,
     });
     await appendAuditEvent(writer, id, nowMs, {
       actor: 'system',

@@ -6,6 +6,7 @@ import type { Product, ProductInput } from '#src/wire/admin/product.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { ProductTable } from '../db/tables/catalog.ts';
 import type { Reader } from '../db/store.ts';
+import { type Access, isWithin } from './access.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
@@ -37,12 +38,17 @@ export function createProduct(server: KeyServer, actor: Actor, input: ProductInp
   });
 }
 
-export async function listProducts(server: KeyServer, query: PageQuery): Promise<Page<Product>> {
+export async function listProducts(
+  server: KeyServer,
+  query: PageQuery,
+  access: Access,
+): Promise<Page<Product>> {
   const rows = await server.store.read
     .selectFrom('product')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
     .where('id', '>', query.after)
+    .where(isWithin(access, { product: 'product.id' }))
     .orderBy('id')
     .limit(query.limit + 1)
     .execute();

@@ -7,6 +7,7 @@ import { openEnvelope } from '#src/crypto/envelope.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { ImageKeyTable } from '../db/tables/catalog.ts';
 import type { Reader } from '../db/store.ts';
+import { type Access, isWithin } from './access.ts';
 import { type Change, runChange } from './change.ts';
 import { newId } from './ids.ts';
 import { activateImageKey } from './image-keys.ts';
@@ -58,9 +59,14 @@ export async function registerRelease(
   });
 }
 
-export async function listReleases(server: KeyServer, query: PageQuery): Promise<Page<Release>> {
+export async function listReleases(
+  server: KeyServer,
+  query: PageQuery,
+  access: Access,
+): Promise<Page<Release>> {
   const rows = await releaseRows(server, server.store.read)
     .where('release.id', '>', query.after)
+    .where(isWithin(access, { product: 'release.product_id' }))
     .orderBy('release.id')
     .limit(query.limit + 1)
     .execute();

@@ -4,18 +4,33 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { type Permission, PERMISSION_SETS, type PermissionSet } from '#src/wire/admin/permission.ts';
 import { type Actor, appendAuditEvent } from '../audit/append-event.ts';
 import { authenticate } from '../domain/api-tokens.ts';
+import { type Access, type OwnedThing, isWholeOrganization, requireWithin } from '../domain/access.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Who asks; set before every handler. */
     actor: Actor;
+    /** The part of the organization that the caller sees. */
+    access: Access;
   }
   interface FastifyContextConfig {
     /** What the caller must hold. A route that names none is refused when it is registered. */
     permission?: Permission;
+    /** How the route keeps a caller within its part of the organization; without it, such callers are refused. */
+    within?: RouteScope;
   }
 }
+
+/**
+ * `filtered`: the route's query is given the access. `everyone`: nothing in the answer belongs to a product or customer.
+ * Else the one thing that the request names, in its path or its body.
+ */
+export type RouteScope =
+  | 'filtered'
+  | 'everyone'
+  | { readonly thing: OwnedThing; readonly parameter: string }
+  | { readonly thing: OwnedThing; readonly field: string };
 
 /**
  * The one authorization point of the admin API: checks the token of every request of this (encapsulated) instance, and
@@ -23,6 +38,7 @@ declare module 'fastify' {
  */
 export function requireToken(app: FastifyInstance, server: KeyServer): void {
   app.decorateRequest('actor', 'system');
+  app.decorateRequest('access');
   app.addHook('onRoute', refuseUnguarded);
   app.addHook('onRequest', async (request) => {
     const token = bearerToken(request);
@@ -33,7 +49,14 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
       });
     }
     request.actor = `token:${holder.tokenId}`;
-    const { permission } = request.routeOptions.config;
+    request.access = holder.access;
+    const { permission, within } = request.routeOptions.config;
+    if (within === undefined && !isWholeOrganization(holder.access)) {
+      await recordForbidden(server, request);
+      throw new LatchkeyError('AUTH_FORBIDDEN', 'a token for one product or customer may not do this', {
+        hint: 'use a token for the whole organization',
+      });
+    }
     if (!isPermitted(holder.permissionSet, permission)) {
       await recordForbidden(server, request);
       throw new LatchkeyError(
@@ -42,6 +65,12 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
         { hint: `use a token whose permission set holds ${permission ?? 'it'}` },
       );
     }
+  });
+  app.addHook('preHandler', async (request) => {
+    const { within } = request.routeOptions.config;
+    if (typeof within !== 'object') return;
+    const [part, key] = 'field' in within ? [request.body, within.field] : [request.params, within.parameter];
+    await requireWithin(server, request.access, within.thing, (part as Record<string, string>)[key] ?? '');
   });
 }
 

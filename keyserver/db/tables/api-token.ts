@@ -8,4 +8,12 @@ export interface ApiTokenTable extends Row {
   readonly scope: PermissionSet;
   /** SHA-256 of the token: 256 random bits need no slow hash. */
   readonly token_digest: string;
+  /** Null for the first token, and those from before tokens had an end. */
+  readonly expires_at_ms: number | null;
+  /** To the minute. */
+  readonly last_used_at_ms: number | null;
+  /** Null = all products. */
+  readonly product_id: string | null;
+  /** Null = all customers. */
+  readonly customer_id: string | null;
 }

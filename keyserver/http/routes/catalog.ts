@@ -16,7 +16,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/organization',
     {
-      config: { permission: 'organization.read' },
+      config: { permission: 'organization.read', within: 'everyone' },
       schema: { summary: 'The organization and its public keys', response: { 200: organizationSchema } },
     },
     () => getOrganization(server),
@@ -40,19 +40,19 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/products',
     {
-      config: { permission: 'product.read' },
+      config: { permission: 'product.read', within: 'filtered' },
       schema: {
         summary: 'List products',
         querystring: pageQuerySchema,
         response: { 200: pageSchema(productSchema) },
       },
     },
-    (request) => listProducts(server, request.query),
+    (request) => listProducts(server, request.query, request.access),
   );
   app.get(
     '/v1/products/:code',
     {
-      config: { permission: 'product.read' },
+      config: { permission: 'product.read', within: { thing: 'product', parameter: 'code' } },
       schema: {
         summary: 'Show a product',
         params: z.object({ code: z.string() }),
@@ -64,7 +64,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/releases',
     {
-      config: { permission: 'release.register' },
+      config: { permission: 'release.register', within: { thing: 'product', field: 'productCode' } },
       bodyLimit: MAX_RELEASE_BODY_BYTES,
       schema: {
         summary:
@@ -81,19 +81,19 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/releases',
     {
-      config: { permission: 'release.list' },
+      config: { permission: 'release.list', within: 'filtered' },
       schema: {
         summary: 'List releases',
         querystring: pageQuerySchema,
         response: { 200: pageSchema(releaseSchema) },
       },
     },
-    (request) => listReleases(server, request.query),
+    (request) => listReleases(server, request.query, request.access),
   );
   app.get(
     '/v1/releases/:id',
     {
-      config: { permission: 'release.read' },
+      config: { permission: 'release.read', within: { thing: 'release', parameter: 'id' } },
       schema: {
         summary: 'Show a release with its signed statement',
         params: z.object({ id: z.string() }),
@@ -105,7 +105,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/releases/:id([^:]+)::yank',
     {
-      config: { permission: 'release.yank' },
+      config: { permission: 'release.yank', within: { thing: 'release', parameter: 'id' } },
       schema: {
         summary: 'Withdraw a release: no new lease for its images',
         params: z.object({ id: z.string() }),

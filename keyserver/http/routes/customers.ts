@@ -29,14 +29,14 @@ export function customerRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/customers',
     {
-      config: { permission: 'customer.read' },
+      config: { permission: 'customer.read', within: 'filtered' },
       schema: {
         summary: 'List customers',
         querystring: pageQuerySchema,
         response: { 200: pageSchema(customerSchema) },
       },
     },
-    (request) => listCustomers(server, request.query),
+    (request) => listCustomers(server, request.query, request.access),
   );
   for (const verb of ['block', 'unblock'] as const) {
     app.post(

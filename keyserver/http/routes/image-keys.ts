@@ -15,7 +15,7 @@ export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/image-keys',
     {
-      config: { permission: 'image-key.mint' },
+      config: { permission: 'image-key.mint', within: { thing: 'product', field: 'productCode' } },
       schema: {
         summary: 'Make an image key that stays in the key server; it opens nothing until a release has it',
         headers: idempotencyKeyHeaders,
@@ -31,7 +31,7 @@ export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/image-keys/:id/elements',
     {
-      config: { permission: 'image-key.mint' },
+      config: { permission: 'image-key.mint', within: { thing: 'image key', parameter: 'id' } },
       schema: {
         summary: 'Wrap layer keys under an image key that has no release yet; none of them is shown',
         params: z.object({ id: z.string() }),

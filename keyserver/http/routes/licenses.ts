@@ -40,19 +40,19 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/licenses',
     {
-      config: { permission: 'license.read' },
+      config: { permission: 'license.read', within: 'filtered' },
       schema: {
         summary: 'List licenses',
         querystring: pageQuerySchema,
         response: { 200: pageSchema(licenseSchema) },
       },
     },
-    (request) => listLicenses(server, request.query),
+    (request) => listLicenses(server, request.query, request.access),
   );
   app.get(
     '/v1/licenses/:id',
     {
-      config: { permission: 'license.read' },
+      config: { permission: 'license.read', within: { thing: 'license', parameter: 'id' } },
       schema: { summary: 'Show a license', params: licenseParams, response: { 200: licenseSchema } },
     },
     (request) => getLicense(server, request.params.id),
@@ -60,7 +60,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/licenses/:id/nodes',
     {
-      config: { permission: 'node.read' },
+      config: { permission: 'node.read', within: { thing: 'license', parameter: 'id' } },
       schema: {
         summary: 'List the nodes of a license, with what each reports about its plaintext',
         params: licenseParams,
@@ -74,7 +74,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
     app.post(
       `/v1/licenses/:id([^:]+)::${verb}`,
       {
-        config: { permission: 'license.write' },
+        config: { permission: 'license.write', within: { thing: 'license', parameter: 'id' } },
         schema: {
           summary: `${verb[0]?.toUpperCase() ?? ''}${verb.slice(1)} a license; once answered, it is in force`,
           params: licenseParams,
@@ -89,7 +89,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.post(
     '/v1/licenses/:id/join-tokens',
     {
-      config: { permission: 'join-token.write' },
+      config: { permission: 'join-token.write', within: { thing: 'license', parameter: 'id' } },
       schema: {
         summary: 'Create a join token for a license; the answer holds it, once',
         params: licenseParams,
@@ -110,19 +110,19 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/join-tokens',
     {
-      config: { permission: 'join-token.read' },
+      config: { permission: 'join-token.read', within: 'filtered' },
       schema: {
         summary: 'List join tokens',
         querystring: pageQuerySchema,
         response: { 200: pageSchema(joinTokenSchema) },
       },
     },
-    (request) => listJoinTokens(server, request.query),
+    (request) => listJoinTokens(server, request.query, request.access),
   );
   app.post(
     '/v1/join-tokens/:id([^:]+)::revoke',
     {
-      config: { permission: 'join-token.write' },
+      config: { permission: 'join-token.write', within: { thing: 'join token', parameter: 'id' } },
       schema: { summary: 'Revoke a join token', params: licenseParams, response: { 200: joinTokenSchema } },
     },
     (request) => revokeJoinToken(server, request.actor, request.params.id),
@@ -130,13 +130,13 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
   app.get(
     '/v1/leases',
     {
-      config: { permission: 'lease.read' },
+      config: { permission: 'lease.read', within: 'filtered' },
       schema: {
         summary: 'List leases',
         querystring: pageQuerySchema,
         response: { 200: pageSchema(leaseSchema) },
       },
     },
-    (request) => listLeases(server, request.query),
+    (request) => listLeases(server, request.query, request.access),
   );
 }

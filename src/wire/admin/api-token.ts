@@ -1,15 +1,37 @@
 /** API tokens in the admin API. */
 import * as z from 'zod';
-import { common, name } from './field.ts';
+import { MINUTE_MS } from '#src/base/units.ts';
+import { common, name, timeMs } from './field.ts';
 import { PERMISSION_SET_NAMES } from './permission.ts';
 
 const permissionSet = z.enum(PERMISSION_SET_NAMES);
 
-export const tokenInputSchema = z.strictObject({ name, permissionSet });
+export const tokenInputSchema = z.strictObject({
+  name,
+  permissionSet,
+  /** From now; default = 90 days. */
+  lifetimeMs: z.int().min(MINUTE_MS).optional(),
+  /** Code: the token sees and changes this product alone. */
+  product: name.optional(),
+  /** Id, external id or name: the token sees and changes this customer alone. */
+  customer: name.optional(),
+});
 
 export type TokenInput = z.infer<typeof tokenInputSchema>;
 
-export const apiTokenSchema = z.object({ ...common, name: z.string(), permissionSet });
+export const apiTokenSchema = z.object({
+  ...common,
+  name: z.string(),
+  permissionSet,
+  /** Null = it has no end: the first token. */
+  expiresAtMs: timeMs.nullable(),
+  /** To the minute; null = never. */
+  lastUsedAtMs: timeMs.nullable(),
+  /** Null = all products. */
+  productId: z.string().nullable(),
+  /** Null = all customers. */
+  customerId: z.string().nullable(),
+});
 
 export type ApiToken = z.infer<typeof apiTokenSchema>;
 

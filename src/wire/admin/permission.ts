@@ -69,6 +69,10 @@ const SUPPORT = [
   'usage.read',
 ] as const;
 
+/** Of these sets there are tokens for one product or one customer; the others are about the organization. */
+export const PRODUCT_SETS: readonly PermissionSet[] = ['license-admin', 'release', 'customer-support'];
+export const CUSTOMER_SETS: readonly PermissionSet[] = ['license-admin', 'customer-support'];
+
 /** What each set holds; what is not named is refused. */
 export const PERMISSION_SETS: Readonly<Record<PermissionSet, readonly Permission[]>> = {
   admin: PERMISSIONS,
