@@ -19,30 +19,43 @@ export function registerLicenseNodes(license: Command, context: CommandContext):
       outputOf(context, command).result(
         nodes,
         () =>
-          `${refusalSummary(shown, nodes) ?? `${shown.state.toLowerCase()}; ${nodes.length} nodes`}\n${nodeTable(nodes)}`,
+          `${refusalSummary(shown, nodes, context.clock.nowMs()) ?? `${shown.state.toLowerCase()}; ${nodes.length} nodes`}\n${nodeTable(nodes)}`,
       );
     });
 }
 
-/** `revoked; 2 of 3 nodes have acknowledged, 1 plaintext gone`; undefined for a license that is in force. */
-export function refusalSummary(license: License, nodes: readonly LicenseNode[]): string | undefined {
+/**
+ * `revoked; 2 of 3 nodes have acknowledged, 1 plaintext gone; 1 silent, can start until 2026-12-01 14:00:00Z`;
+ * undefined for a license that is in force.
+ */
+export function refusalSummary(
+  license: License,
+  nodes: readonly LicenseNode[],
+  nowMs: number,
+): string | undefined {
   const reports = nodes.flatMap(({ report }) => (report === null ? [] : [report]));
   const isRefused = ['SUSPENDED', 'REVOKED', 'EXPIRED'].includes(license.state);
   if (!isRefused && reports.length === 0) return undefined;
   const gone = reports.filter(({ plaintextGoneAtMs }) => plaintextGoneAtMs !== null).length;
   const noun = nodes.length === 1 ? 'node has' : 'nodes have';
   const state = license.state.toLowerCase();
-  return `${state}; ${reports.length} of ${nodes.length} ${noun} acknowledged, ${gone} plaintext gone`;
+  const ends = nodes.flatMap(({ canStartUntilMs }) =>
+    canStartUntilMs !== null && canStartUntilMs > nowMs ? [canStartUntilMs] : [],
+  );
+  const silent =
+    ends.length === 0 ? '' : `; ${ends.length} silent, can start until ${formatInstant(Math.max(...ends))}`;
+  return `${state}; ${reports.length} of ${nodes.length} ${noun} acknowledged, ${gone} plaintext gone${silent}`;
 }
 
 function nodeTable(nodes: readonly LicenseNode[]): string {
   return formatTable(
-    ['NODE', 'NAME', 'STATE', 'STARTS REFUSED', 'RUNNING', 'PLAINTEXT', 'LAST CONTACT'],
-    nodes.map(({ id, name, state, lastContactMs, report }) => [
+    ['NODE', 'NAME', 'STATE', 'STARTS REFUSED', 'CAN START UNTIL', 'RUNNING', 'PLAINTEXT', 'LAST CONTACT'],
+    nodes.map(({ id, name, state, lastContactMs, canStartUntilMs, report }) => [
       id,
       name,
       state,
       report === null ? '-' : formatInstant(report.startsRefusedAtMs),
+      canStartUntilMs === null ? '-' : formatInstant(canStartUntilMs),
       report === null ? '-' : String(report.runningContainers),
       plaintextText(report),
       lastContactMs === null ? 'never' : formatInstant(lastContactMs),

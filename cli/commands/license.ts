@@ -55,7 +55,9 @@ export function registerLicense(program: Command, context: CommandContext): void
     .action(async (id: string, _options: unknown, command: Command) => {
       const client = await adminClientOf(context, command);
       const [shown, nodes] = await Promise.all([client.license(id), client.licenseNodes(id)]);
-      outputOf(context, command).result(shown, () => licenseFields(shown, refusalSummary(shown, nodes)));
+      outputOf(context, command).result(shown, () =>
+        licenseFields(shown, refusalSummary(shown, nodes, context.clock.nowMs())),
+      );
     });
   for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
     withAdminOptions(license.command(verb))

@@ -113,6 +113,15 @@ export async function listLicenseNodes(
         .whereRef('lease.node_id', '=', 'node.id')
         .as('last_lease_at_ms'),
     )
+    .select((select) =>
+      // Of any epoch: a node that has heard nothing goes on with the lease it has.
+      select
+        .selectFrom('lease')
+        .select((inner) => inner.fn.max('lease.expires_at_ms').as('expires_at_ms'))
+        .whereRef('lease.node_id', '=', 'node.id')
+        .where('lease.license_id', '=', licenseId)
+        .as('last_lease_ends_at_ms'),
+    )
     .select([
       'denial_code',
       'starts_refused_at_ms',
@@ -134,6 +143,7 @@ export async function listLicenseNodes(
         name: row.name,
         state: row.state,
         lastContactMs: lastContactMs === 0 ? null : lastContactMs,
+        canStartUntilMs: row.denial_code === null ? row.last_lease_ends_at_ms : null,
         report:
           row.denial_code === null
             ? null

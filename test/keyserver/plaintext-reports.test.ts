@@ -1,12 +1,15 @@
 import { Metadata } from '@grpc/grpc-js';
+import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
 import type { LatchkeyError } from '#src/base/errors.ts';
+import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { HostLimit } from '#src/registry/host-limit.ts';
 import type { ReportPlaintextRequest } from '#src/wire/generated/latchkey/node.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
 import { run } from '../../cli/main.ts';
+import { formatInstant } from '../../cli/time-arguments.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
@@ -16,6 +19,7 @@ let sold: SoldProduct;
 let licenseId: string;
 let one: LicensedNode;
 let two: LicensedNode;
+let lastLease: LeaseClaims;
 
 beforeAll(async () => {
   server = await startKeyServer();
@@ -24,6 +28,8 @@ beforeAll(async () => {
   licenseId = license.id;
   one = await activateNode(server, licenseKey, { name: 'one' });
   two = await activateNode(server, licenseKey, { name: 'two' });
+  await one.acquire(sold.image);
+  lastLease = decodeJwt<LeaseClaims>((await two.acquire(sold.image)).lease);
   await sold.client.changeLicense(licenseId, 'revoke');
 });
 
@@ -79,11 +85,21 @@ describe('the nodes of a refused license', () => {
     );
   });
 
-  test('are shown with what each has said last', async () => {
+  test('can start until their leases end, as long as they are silent', async () => {
+    const nodes = await sold.client.licenseNodes(licenseId);
+    expect(nodes.find(({ name }) => name === 'two')?.canStartUntilMs).toBe(lastLease.expiresAtMs);
+    const until = formatInstant(lastLease.expiresAtMs);
+    expect(await latchkey('license', 'show', licenseId)).toContain(`; 2 silent, can start until ${until}`);
     await report(one);
+    expect(await latchkey('license', 'nodes', licenseId)).toContain(`; 1 silent, can start until ${until}`);
+    const [after] = (await sold.client.licenseNodes(licenseId)).filter(({ name }) => name === 'one');
+    expect(after?.canStartUntilMs).toBeNull();
+  });
+
+  test('are shown with what each has said last', async () => {
     await report(two, { runningContainers: 0, plaintextLayers: 0, plaintextGoneAtMs: 2000 });
     const text = await latchkey('license', 'nodes', licenseId);
-    expect(text).toContain('revoked; 2 of 2 nodes have acknowledged, 1 plaintext gone');
+    expect(text).toContain('revoked; 2 of 2 nodes have acknowledged, 1 plaintext gone\n');
     expect(text).toMatch(/one .*2 layers/);
     expect(text).toMatch(/two .*gone 1970-01-01/);
     expect(await latchkey('license', 'show', licenseId)).toContain('2 of 2 nodes have acknowledged');

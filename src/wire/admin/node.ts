@@ -23,6 +23,8 @@ export const licenseNodeSchema = z.object({
   state: nodeSchema.shape.state,
   /** Its last lease or report; null = neither yet. */
   lastContactMs: timeMs.nullable(),
+  /** End of its last lease: so long it can start without asking; null = it has acknowledged a refusal, or has no lease. */
+  canStartUntilMs: timeMs.nullable(),
   report: z
     .object({
       denialCode: z.string(),
