@@ -20,6 +20,7 @@ import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts'
 import { administrationRoutes } from './routes/administration.ts';
 import { catalogRoutes } from './routes/catalog.ts';
 import { customerRoutes } from './routes/customers.ts';
+import { healthRoutes } from './routes/health.ts';
 import { imageKeyRoutes } from './routes/image-keys.ts';
 import { licenseRoutes } from './routes/licenses.ts';
 import { nodeRoutes } from './routes/nodes.ts';
@@ -52,10 +53,7 @@ export async function createAdminApp(
   answerWithProblems(app);
   await app.register(swagger, apiDocument(version));
   app.addHook('onRequest', refuseNullCharacter);
-  app.get('/healthz', { schema: { hide: true } }, async () => {
-    await server.store.read.selectFrom('organization').select('id').executeTakeFirstOrThrow();
-    return { status: 'ok' };
-  });
+  healthRoutes(app, server);
   app.get('/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(async (scope) => {
     requireToken(scope, server);

@@ -11,6 +11,9 @@ import { type TestPostgres, postgresSkipReason, startPostgres } from '../../lab/
 import { LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, createSoldProduct } from '../fakes/sold-product.ts';
 
+/** For machines that are busy with other tests. */
+const PATIENTLY = { timeout: 60_000 };
+
 const skipReason = postgresSkipReason();
 let postgres: TestPostgres;
 let databaseUrl: string;
@@ -107,6 +110,11 @@ describe.skipIf(skipReason !== null)('key servers on one PostgreSQL', () => {
   });
 });
 
+async function probe(path: string): Promise<[number, unknown]> {
+  const answer = await fetch(`${first.adminUrl}/${path}`);
+  return [answer.status, await answer.json()];
+}
+
 describe.skipIf(skipReason !== null)('a key server whose PostgreSQL is killed under load', () => {
   it('refuses quickly, comes back by itself and has kept every acknowledged write', async () => {
     const acknowledged: string[] = [];
@@ -122,13 +130,17 @@ describe.skipIf(skipReason !== null)('a key server whose PostgreSQL is killed un
       }
     };
     const workers = [0, 1, 2, 3].map(load);
-    await expect.poll(() => acknowledged.length).toBeGreaterThan(50);
+    await expect.poll(() => acknowledged.length, PATIENTLY).toBeGreaterThan(50);
+    expect(await probe('readyz')).toEqual([200, { status: 'ready' }]);
     await postgres.kill();
-    await expect.poll(() => failures.length).toBeGreaterThan(0);
+    expect(await probe('readyz')).toEqual([503, { status: 'not-ready', reason: 'NET_UNREACHABLE' }]);
+    expect(await probe('healthz')).toEqual([200, { status: 'ok' }]);
+    await expect.poll(() => failures.length, PATIENTLY).toBeGreaterThan(0);
     expect(failures[0]).toMatchObject({ code: 'NET_UNREACHABLE' });
     await postgres.restart();
     const atRestart = acknowledged.length;
-    await expect.poll(() => acknowledged.length, { timeout: 60_000 }).toBeGreaterThan(atRestart + 20);
+    await expect.poll(() => acknowledged.length, PATIENTLY).toBeGreaterThan(atRestart + 20);
+    expect(await probe('readyz')).toEqual([200, { status: 'ready' }]);
     stopped = true;
     await Promise.all(workers);
 
@@ -149,7 +161,7 @@ describe.skipIf(skipReason !== null)('a key server whose PostgreSQL is killed un
       code: expect.stringMatching(/^(DENIED_LICENSE_REVOKED|NET_UNREACHABLE)$/) as string,
     });
     await expect
-      .poll(() => elsewhere.acquire(sold.image).catch((error: unknown) => error))
+      .poll(() => elsewhere.acquire(sold.image).catch((error: unknown) => error), PATIENTLY)
       .toMatchObject({ code: 'DENIED_LICENSE_REVOKED' });
     close();
   });
@@ -161,14 +173,14 @@ describe.skipIf(skipReason !== null)('two stores on one PostgreSQL', () => {
     const [speaker, hearer] = [await openPostgresStore(url), await openPostgresStore(url)];
     const heard: (readonly string[] | null)[] = [];
     hearer.onAnnounced((nodeIds) => heard.push(nodeIds));
-    await expect.poll(() => heard).toEqual([null]);
+    await expect.poll(() => heard, PATIENTLY).toEqual([null]);
     speaker.announce(['node-1', 'node-2']);
-    await expect.poll(() => heard).toEqual([null, ['node-1', 'node-2']]);
+    await expect.poll(() => heard, PATIENTLY).toEqual([null, ['node-1', 'node-2']]);
     speaker.announce(Array.from({ length: 1000 }, (_, index) => `node-${index}`));
-    await expect.poll(() => heard.slice(2)).toEqual([null]);
+    await expect.poll(() => heard.slice(2), PATIENTLY).toEqual([null]);
     await postgres.kill();
     await postgres.restart();
-    await expect.poll(() => heard.slice(3), { timeout: 30_000 }).toEqual([null]);
+    await expect.poll(() => heard.slice(3), PATIENTLY).toEqual([null]);
     await Promise.all([speaker.close(), hearer.close()]);
   });
 

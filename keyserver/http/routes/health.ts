@@ -1,0 +1,20 @@
+/** For whoever watches over the process: is it alive, and should it get requests. Without a token. */
+import type { FastifyInstance } from 'fastify';
+import { toLatchkeyError } from '#src/base/errors.ts';
+import type { KeyServer } from '../../domain/key-server.ts';
+
+const NOT_READY = 503;
+
+export function healthRoutes(app: FastifyInstance, server: KeyServer): void {
+  // Not about the database: a restart would not bring that back.
+  app.get('/healthz', { schema: { hide: true } }, () => ({ status: 'ok' }));
+  app.get('/readyz', { schema: { hide: true } }, async (_request, reply) => {
+    try {
+      await server.store.read.selectFrom('organization').select('id').executeTakeFirstOrThrow();
+      return { status: 'ready' };
+    } catch (error) {
+      // The code alone: who asks needs no token, and messages can name hosts.
+      return reply.code(NOT_READY).send({ status: 'not-ready', reason: toLatchkeyError(error).code });
+    }
+  });
+}
