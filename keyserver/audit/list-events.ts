@@ -3,15 +3,16 @@ import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import type { AuditQuery } from '#src/wire/admin/audit.ts';
 import type { Reader } from '../db/store.ts';
 
-/** Gives events after a sequence number, oldest first. */
+/** Gives events after a sequence number, oldest first; all, or those of one target. */
 export async function listAuditEvents(reader: Reader, query: AuditQuery): Promise<AuditEvent[]> {
-  const rows = await reader
+  let events = reader
     .selectFrom('audit_event')
     .selectAll()
     .where('sequence', '>', query.after)
     .orderBy('sequence')
-    .limit(query.limit)
-    .execute();
+    .limit(query.limit);
+  if (query.target !== undefined) events = events.where('target', '=', query.target);
+  const rows = await events.execute();
   return rows.map((row) => ({
     sequence: row.sequence,
     organizationId: row.organization_id,

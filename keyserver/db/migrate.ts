@@ -8,6 +8,7 @@ import * as nodeLife from './migrations/0003-node-life.ts';
 import * as plaintextReports from './migrations/0004-plaintext-reports.ts';
 import * as tokenLife from './migrations/0040-token-life.ts';
 import * as idempotencyKeys from './migrations/0045-idempotency-keys.ts';
+import * as auditByTarget from './migrations/0046-audit-by-target.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -18,6 +19,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0004-plaintext-reports': plaintextReports,
   '0040-token-life': tokenLife,
   '0045-idempotency-keys': idempotencyKeys,
+  '0046-audit-by-target': auditByTarget,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

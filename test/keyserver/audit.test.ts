@@ -25,6 +25,26 @@ afterAll(async () => {
   await rm(dataDirectory, { recursive: true, force: true });
 });
 
+it('gives the history of one object, by an index', async () => {
+  const running = await startKeyServer({ dataDirectory });
+  const [license] = await adminClient(running).licenses();
+  const target = license?.id ?? '';
+  const response = await fetch(`${running.adminUrl}/v1/audit-events?target=${target}`, {
+    headers: { authorization: `Bearer ${running.adminToken}` },
+  });
+  expect(await response.json()).toMatchObject({ items: [{ action: 'license.create', target }] });
+  await running.stop();
+  const database = new DatabaseSync(join(dataDirectory, 'latchkey.db'));
+  const plan = database
+    .prepare(
+      'explain query plan select * from audit_event where sequence > 0 and target = ? order by sequence limit 9',
+    )
+    .all(target);
+  database.close();
+  expect(JSON.stringify(plan)).toContain('USING INDEX audit_event_by_target (target=? AND sequence>?)');
+  expect(plan).toHaveLength(1);
+});
+
 /** Verifies as `latchkey audit verify` does, over the API of a server on the changed file. */
 async function verifyAfter(change: string, undo: string): Promise<string> {
   const execute = (sql: string) => {

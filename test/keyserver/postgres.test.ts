@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,6 +65,25 @@ describe.skipIf(skipReason !== null)('key servers on one PostgreSQL', () => {
     expect(Buffer.from(await node.openImageKey(lease))).toEqual(Buffer.from(sold.image.imageKey));
     expect(Buffer.from(await elsewhere.openImageKey(other))).toEqual(Buffer.from(sold.image.imageKey));
     close();
+  });
+
+  it('create once when both are asked with one Idempotency-Key', async () => {
+    const key = randomUUID();
+    const ask = async (server: TestKeyServer): Promise<string> => {
+      const response = await fetch(`${server.adminUrl}/v1/licenses`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${first.adminToken}`,
+          'content-type': 'application/json',
+          'idempotency-key': key,
+        },
+        body: JSON.stringify({ customer: sold.customerId, product: sold.productCode }),
+      });
+      expect(response.status).toBe(201);
+      return response.text();
+    };
+    const answers = await Promise.all([first, second, first, second].map(ask));
+    expect(new Set(answers).size).toBe(1);
   });
 
   it('refuse everywhere what one of them has acknowledged as revoked', async () => {

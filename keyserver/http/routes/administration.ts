@@ -15,7 +15,7 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
     {
       config: { permission: 'audit.read' },
       schema: {
-        summary: 'Audit events after a sequence number',
+        summary: 'Audit events after a sequence number, of one target if asked for',
         querystring: auditQuerySchema,
         response: { 200: auditPageSchema },
       },

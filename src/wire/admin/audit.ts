@@ -7,6 +7,8 @@ import { limit } from './page.ts';
 export const auditQuerySchema = z.strictObject({
   after: z.coerce.number().int().nonnegative().default(0),
   limit,
+  /** Only what happened to this object: its history. */
+  target: z.string().min(1).optional(),
 });
 
 export type AuditQuery = z.infer<typeof auditQuerySchema>;
