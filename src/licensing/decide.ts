@@ -5,15 +5,25 @@
  */
 import type { DeniedCode } from '#src/base/errors.ts';
 import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
+import {
+  type AttestationTier,
+  type CoverageTerms,
+  type ReleaseTerms,
+  coverageGap,
+  isAttested,
+} from './coverage.ts';
 import type { NodeState } from './node-state.ts';
 import { type LicenseTerm, licenseStateAt } from './license-state.ts';
+import { type SeatFacts, seatGap } from './seats.ts';
 
 export interface NodeFacts {
   readonly nodeId: string;
   readonly state: NodeState;
+  /** How strongly it was attested; undefined = not at all. */
+  readonly attestationTier?: AttestationTier;
 }
 
-export interface LicenseFacts extends LicenseTerm {
+export interface LicenseFacts extends LicenseTerm, CoverageTerms {
   readonly licenseId: string;
   readonly epoch: number;
   readonly productId: string;
@@ -24,24 +34,20 @@ export interface LicenseFacts extends LicenseTerm {
   readonly seats: SeatFacts;
 }
 
-export interface SeatFacts {
-  readonly maxNodes: number;
-  readonly usedSeats: number;
-  readonly heldByThisNode: boolean;
-}
-
 /** What is known about the image a node wants to start. */
 export interface ImageFacts {
   /** Empty when only the key is known, and nothing is registered with it. */
   readonly imageDigest: string;
   readonly imageKeyId: string;
   /** The release this digest belongs to; null = never registered. */
-  readonly release: {
-    readonly productId: string;
-    readonly state: 'PUBLISHED' | 'YANKED';
-    /** True when a signed statement says what the release is; without one a node cannot tell a forged image. */
-    readonly hasStatement: boolean;
-  } | null;
+  readonly release:
+    | (ReleaseTerms & {
+        readonly productId: string;
+        readonly state: 'PUBLISHED' | 'YANKED';
+        /** True when a signed statement says what the release is; without one a node cannot tell a forged image. */
+        readonly hasStatement: boolean;
+      })
+    | null;
   /** The image key the node asks for; null = never registered. */
   readonly imageKey: {
     readonly productId: string;
@@ -64,6 +70,10 @@ export interface DecisionFacts<License extends LicenseFacts = LicenseFacts> {
   readonly image: ImageFacts | undefined;
   readonly nowMs: number;
   readonly nodeTimeMs: number;
+  /** True when this very request was answered before. */
+  readonly isReplay?: boolean;
+  /** True when the lease that it follows was replaced by another one: somebody has a copy. */
+  readonly isLeaseCloned?: boolean;
   /** Contact line for denials that no license is behind. */
   readonly defaultContact: string;
 }
@@ -176,8 +186,11 @@ function licenseDecision(license: LicenseFacts, facts: DecisionFacts): Denied | 
   return (
     licenseDenial(license, facts.nowMs) ??
     imageDenial(license, facts.image) ??
+    coverageDenial(license, facts.image) ??
     seatDenial(license) ??
-    clockDenial(license, facts)
+    attestationDenial(license, facts.node) ??
+    clockDenial(license, facts) ??
+    repetitionDenial(license, facts)
   );
 }
 
@@ -210,14 +223,34 @@ function imageDenial(license: LicenseFacts, image: ImageFacts | undefined): Deni
   return null;
 }
 
+function coverageDenial(license: LicenseFacts, image: ImageFacts | undefined): Denied | null {
+  const gap = image?.release ? coverageGap(license, image.release) : null;
+  return gap === null ? null : denied(gap.code, `license ${license.licenseId} ${gap.reason}`, license);
+}
+
 function seatDenial(license: LicenseFacts): Denied | null {
-  const { maxNodes, usedSeats, heldByThisNode } = license.seats;
-  if (heldByThisNode || usedSeats < maxNodes) return null;
+  const gap = seatGap(license.seats);
+  return gap === null ? null : denied(gap.code, `license ${license.licenseId} ${gap.reason}`, license);
+}
+
+function attestationDenial(license: LicenseFacts, node: DecisionFacts['node']): Denied | null {
+  if (isAttested(node?.attestationTier, license.attestationTier)) return null;
   return denied(
-    'DENIED_NODE_LIMIT',
-    `license ${license.licenseId} is used up: it allows ${maxNodes} node${maxNodes === 1 ? '' : 's'}`,
+    'DENIED_ATTESTATION_REQUIRED',
+    `license ${license.licenseId} asks for a node attested by ${license.attestationTier?.toUpperCase() ?? ''}`,
     license,
   );
+}
+
+function repetitionDenial(license: LicenseFacts, facts: DecisionFacts): Denied | null {
+  const about = `under license ${license.licenseId}`;
+  if (facts.isReplay === true) {
+    return denied('DENIED_REPLAY', `this request ${about} was answered before`, license);
+  }
+  if (facts.isLeaseCloned === true) {
+    return denied('DENIED_LEASE_CLONED', `a lease ${about} was used that another one has replaced`, license);
+  }
+  return null;
 }
 
 function clockDenial(license: LicenseFacts, facts: DecisionFacts): Denied | null {
