@@ -26,6 +26,8 @@ interface CreateOptions {
   readonly lease?: number;
   readonly onRevoke?: OnRevoke;
   readonly contact?: string;
+  readonly versions?: string;
+  readonly maintenanceUntil?: number;
 }
 
 const VERBS = {
@@ -93,6 +95,12 @@ function registerCreate(license: Command, context: CommandContext): void {
     )
     .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))
     .option('--contact <line>', 'whom this customer asks when a start is refused')
+    .option('--versions <range>', 'versions that it covers, as an npm semver range (default: all)')
+    .option(
+      '--maintenance-until <time>',
+      'releases published later are not covered (default: all are)',
+      parseInstant,
+    )
     .addHelpText(
       'after',
       '\nExample:\n  latchkey license create --customer crm-4711 --product acme-web --expires 2027-12-31',
@@ -109,6 +117,8 @@ function registerCreate(license: Command, context: CommandContext): void {
         leaseDurationMs: options.lease,
         onRevoke: options.onRevoke,
         contact: options.contact,
+        versionConstraint: options.versions,
+        maintenanceUntilMs: options.maintenanceUntil,
       });
       outputOf(context, command).result(created, () => createdText(created));
     });
@@ -157,6 +167,11 @@ function licenseFields(license: License, refusal: string | undefined): string {
     ['nodes', `${license.usedNodes} of ${license.maxNodes}`],
     ['starts', formatInstant(license.startsAtMs)],
     ['expires', formatInstant(license.expiresAtMs)],
+    ['versions', license.versionConstraint ?? undefined],
+    [
+      'maintenance',
+      license.maintenanceUntilMs === null ? undefined : `until ${formatInstant(license.maintenanceUntilMs)}`,
+    ],
     ['lease', formatDuration(license.leaseDurationMs)],
     ['on revoke', license.onRevoke],
     ['contact', license.contact ?? undefined],

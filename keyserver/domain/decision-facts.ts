@@ -144,6 +144,8 @@ export async function loadStart(
       'node.revision as node_revision',
       'release.product_id as release_product_id',
       'release.state as release_state',
+      'release.version as release_version',
+      'release.created_at_ms as release_created_at_ms',
       'release.image_key_id as release_image_key_id',
       'release.statement as release_statement',
       'image_key.product_id as key_product_id',
@@ -167,6 +169,8 @@ export async function loadStart(
               productId: row.release_product_id,
               state: row.release_state,
               hasStatement: row.release_statement !== null,
+              version: row.release_version ?? '',
+              publishedAtMs: row.release_created_at_ms ?? Infinity,
             },
       imageKey:
         row.key_product_id === null

@@ -83,6 +83,8 @@ function licenseRows(reader: Reader) {
       'license.lease_duration_ms',
       'license.on_revoke',
       'license.contact',
+      'license.version_constraint',
+      'license.maintenance_until_ms',
       'customer.state as customer_state',
       'product.contact as product_contact',
       'product.code as product_code',
@@ -108,6 +110,8 @@ function toLicenseFacts(
     customerBlocked: row.customer_state === 'BLOCKED',
     contact: row.contact ?? row.product_contact ?? defaultContact,
     seats: { maxNodes: row.max_nodes, ...seats },
+    versionConstraint: row.version_constraint,
+    maintenanceUntilMs: row.maintenance_until_ms,
     leaseDurationMs: row.lease_duration_ms,
     onRevoke: row.on_revoke,
   };

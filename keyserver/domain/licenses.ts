@@ -68,6 +68,8 @@ export async function createLicense(
       lease_duration_ms: input.leaseDurationMs,
       on_revoke: input.onRevoke,
       contact: input.contact ?? null,
+      version_constraint: input.versionConstraint ?? null,
+      maintenance_until_ms: input.maintenanceUntilMs ?? null,
     };
     await writer.insertInto('license').values(row).execute();
     await change.audit({
@@ -219,5 +221,7 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     leaseDurationMs: row.lease_duration_ms,
     onRevoke: row.on_revoke,
     contact: row.contact,
+    versionConstraint: row.version_constraint,
+    maintenanceUntilMs: row.maintenance_until_ms,
   };
 }

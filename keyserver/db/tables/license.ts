@@ -24,6 +24,10 @@ export interface LicenseTable extends Row {
   lease_duration_ms: number;
   on_revoke: OnRevoke;
   contact: string | null;
+  /** npm semver range; null = all versions. */
+  version_constraint: string | null;
+  /** Releases published after it are not covered; null = all are. */
+  maintenance_until_ms: number | null;
 }
 
 /** A seat: this node was activated with this license. */

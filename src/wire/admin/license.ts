@@ -7,6 +7,7 @@ import {
   MAX_NODES_PER_LICENSE,
   MIN_LEASE_DURATION_MS,
 } from '#src/base/limits.ts';
+import { isVersionRange } from '#src/licensing/coverage.ts';
 import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
 import { common, contact, name, text, timeMs } from './field.ts';
 
@@ -26,6 +27,16 @@ export const licenseInputSchema = z.strictObject({
     .default(DEFAULT_LEASE_DURATION_MS),
   onRevoke: z.enum(ON_REVOKE).default('deny-start'),
   contact: contact.optional(),
+  /** Versions that are covered; default: all. */
+  versionConstraint: z
+    .string()
+    .trim()
+    .min(1)
+    .max(200)
+    .refine(isVersionRange, 'not a semver range')
+    .optional(),
+  /** Releases published after it are not covered; default: all are. */
+  maintenanceUntilMs: timeMs.optional(),
 });
 
 /** As checked, with defaults filled in. */
@@ -51,6 +62,8 @@ export const licenseSchema = z.object({
   leaseDurationMs: z.int(),
   onRevoke: z.enum(ON_REVOKE),
   contact: z.string().nullable(),
+  versionConstraint: z.string().nullable(),
+  maintenanceUntilMs: timeMs.nullable(),
 });
 
 export type License = z.infer<typeof licenseSchema>;
