@@ -11,7 +11,7 @@ import {
   apiTokenSchema,
   createdTokenSchema,
 } from '#src/wire/admin/api-token.ts';
-import { auditPageSchema } from '#src/wire/admin/audit.ts';
+import { type AuditCheckpointAnswer, auditCheckpointSchema, auditPageSchema } from '#src/wire/admin/audit.ts';
 import { type Customer, type CustomerInput, customerSchema } from '#src/wire/admin/customer.ts';
 import {
   type ElementsInput,
@@ -182,6 +182,11 @@ export class AdminClient {
       // A log whose order was tampered with must not make the reader go in circles.
       last = Math.max(last + 1, end.sequence);
     }
+  }
+
+  /** The newest signed checkpoint of the audit log. */
+  auditCheckpoint(): Promise<AuditCheckpointAnswer> {
+    return this.#get('audit-checkpoint', auditCheckpointSchema);
   }
 
   async #list<Item extends z.ZodType>(path: string, item: Item): Promise<z.infer<Item>[]> {

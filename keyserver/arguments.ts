@@ -23,6 +23,8 @@ export interface ServeOptions {
   readonly nodeCertificateLifetimeMs: number;
   /** The database was restored from an older copy on purpose. */
   readonly afterRestore: boolean;
+  /** Where checkpoints of the audit log are kept, away from the database. */
+  readonly auditCheckpointDirectory: string | null;
   readonly logLevel: string;
 }
 
@@ -40,6 +42,7 @@ const OPTIONS = {
   'admin-tls-key': { type: 'string' },
   'node-certificate-life': { type: 'string' },
   'after-restore': { type: 'boolean', default: false },
+  'audit-checkpoints': { type: 'string' },
   'log-level': { type: 'string', default: 'info' },
 } as const;
 
@@ -67,7 +70,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
   if (!LOG_LEVELS.includes(values['log-level'])) {
     throw new LatchkeyError('USAGE_INVALID', `--log-level is one of ${LOG_LEVELS.join(', ')}`);
   }
-  for (const name of ['data', 'organization', 'root-key', 'database'] as const) {
+  for (const name of ['data', 'organization', 'root-key', 'database', 'audit-checkpoints'] as const) {
     if (values[name]?.trim() !== '') continue;
     throw new LatchkeyError('USAGE_INVALID', `--${name} is empty`, { hint: 'give a value or leave it out' });
   }
@@ -85,6 +88,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     adminTls,
     afterRestore: values['after-restore'],
     nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
+    auditCheckpointDirectory: values['audit-checkpoints'] ?? null,
     logLevel: values['log-level'],
   };
 }

@@ -67,3 +67,5 @@ export const DATABASE_IDLE_TRANSACTION_TIMEOUT_MS = 5 * SECOND_MS;
 export const DATABASE_RECONNECT_MS = SECOND_MS;
 /** Node ids in one announcement: PostgreSQL carries 8000 bytes; beyond it, everybody looks. */
 export const MAX_ANNOUNCED_NODES = 100;
+/** How long an event waits for a signed checkpoint at most. */
+export const AUDIT_CHECKPOINT_INTERVAL_MS = SECOND_MS;

@@ -8,6 +8,9 @@ import { SHUTDOWN_GRACE_MS } from './limits.ts';
 import { readDatabaseUrl } from './database-url.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { type ServeOptions, parseListen } from './arguments.ts';
+import { AuditPublisher } from './audit/audit-publisher.ts';
+import { openAuditKey } from './audit/audit-key.ts';
+import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
 import { openOrganizationKeys } from './custody/organization-keys.ts';
 import { createRootKeyFile, openRootKeyFile } from './custody/root-key-file.ts';
 import { type Store, openPostgresStore, openStore } from './db/store.ts';
@@ -51,7 +54,7 @@ export async function startKeyServer(
   await makeDataDirectory(options.dataDirectory);
   const store = await openDatabase(options);
   try {
-    const { server, firstStart } = await openKeyServer(store, options);
+    const { server, firstStart } = await openKeyServer(store, options, logger);
     const endpoints = await listen(server, options, adminTls, version, logger);
     await writeOwnerFile(options, 'authority.pem', authorityPem(server.keys.authorityCertificate));
     const { adminUrl, nodeAddress, enrollAddress } = endpoints;
@@ -62,6 +65,7 @@ export async function startKeyServer(
       firstStart,
       stop: async () => {
         await endpoints.stop();
+        await server.auditPublisher.stop();
         await store.close();
       },
     };
@@ -79,6 +83,7 @@ async function openDatabase(options: ServeOptions): Promise<Store> {
 async function openKeyServer(
   store: Store,
   options: ServeOptions,
+  logger: Logger,
 ): Promise<{ server: KeyServer; firstStart: boolean }> {
   const existing = await findOrganization(store);
   const stored = existing ?? (await initialize(store, options));
@@ -90,18 +95,31 @@ async function openKeyServer(
   store.onAnnounced((nodeIds) => {
     changes.wake(nodeIds);
   });
+  const keys = await openOrganizationKeys(organization.id, organization, custody);
   const server: KeyServer = {
     organizationId: organization.id,
     store,
-    keys: await openOrganizationKeys(organization.id, organization, custody),
+    keys,
     leaseVerificationJwk: organization.lease_public_jwk,
     releaseVerificationJwk: organization.release_public_jwk,
     nodeCertificateLifetimeMs: options.nodeCertificateLifetimeMs,
     clock: systemClock,
     random: Math.random,
     changes,
+    auditPublisher: new AuditPublisher({
+      store,
+      organizationId: organization.id,
+      key: await openAuditKey(store, organization.id, keys, systemClock.nowMs()),
+      directory: await openCheckpointDirectory(options.auditCheckpointDirectory),
+      clock: systemClock,
+      onFailure: (error) => {
+        logger.error({ err: error }, 'the audit log got no checkpoint');
+      },
+    }),
   };
   if (options.afterRestore && existing !== undefined) await acceptRestore(server);
+  else await server.auditPublisher.refuseRollback();
+  await server.auditPublisher.start();
   return { server, firstStart: existing === undefined };
 }
 

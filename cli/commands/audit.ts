@@ -1,7 +1,11 @@
 /** `latchkey audit`: read, keep and verify the audit log. */
+import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
+import { parseVerifierKey } from '#src/crypto/signed-note.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
+import { type KeptCheckpoint, againstCheckpoints, readCheckpoints } from '../audit-checkpoints.ts';
 import { writeAuditExport } from '../audit-export.ts';
 import { readAuditFile, verifyAuditLog } from '../audit-log.ts';
 import type { CommandContext } from '../context.ts';
@@ -35,19 +39,69 @@ export function registerAudit(program: Command, context: CommandContext): void {
       const events = await writeAuditExport(path, client.auditEvents());
       outputOf(context, command).result({ file: path, events }, () => `${events} events written to ${path}`);
     });
+  withAdminOptions(audit.command('checkpoint'))
+    .description('print the newest signed checkpoint, to keep where admins of the key server cannot write')
+    .addHelpText('after', '\nExample:\n  latchkey audit checkpoint > 2026-11-30.checkpoint')
+    .action(async (_options: unknown, command: Command) => {
+      const client = await adminClientOf(context, command);
+      const answer = await client.auditCheckpoint();
+      outputOf(context, command).result(answer, () => answer.checkpoint.trimEnd());
+    });
+  withAdminOptions(audit.command('key'))
+    .description('print the key that verifies checkpoints')
+    .addHelpText('after', '\nExample:\n  latchkey audit key > audit.key')
+    .action(async (_options: unknown, command: Command) => {
+      const { verifierKey } = await (await adminClientOf(context, command)).auditCheckpoint();
+      outputOf(context, command).result({ verifierKey }, () => verifierKey);
+    });
   withAdminOptions(audit.command('verify'))
     .description('check that no event was changed, removed or moved')
     .argument('[file]', 'an export (default: the log of the key server)')
-    .addHelpText('after', '\nExamples:\n  latchkey audit verify\n  latchkey audit verify audit.jsonl')
-    .action(async (path: string | undefined, _options: unknown, command: Command) => {
+    .option('--checkpoints <path>', 'a checkpoint that you kept, or a directory of *.checkpoint')
+    .option('--key <file>', 'the key that verifies them, as `latchkey audit key` printed it')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  latchkey audit verify\n  latchkey audit verify audit.jsonl --checkpoints kept/ --key audit.key',
+    )
+    .action(async (path: string | undefined, options: VerifyOptions, command: Command) => {
+      const checkpoints = await keptCheckpoints(options);
       const events =
         path === undefined ? (await adminClientOf(context, command)).auditEvents() : readAuditFile(path);
-      const head = await verifyAuditLog(events);
+      const head = await verifyAuditLog(againstCheckpoints(events, checkpoints));
+      const result = {
+        verified: true,
+        events: head.sequence,
+        hash: head.hash,
+        checkpoints: checkpoints.length,
+      };
       outputOf(context, command).result(
-        { verified: true, events: head.sequence, hash: head.hash },
-        () => `the audit log verifies: ${head.sequence} events, last hash ${head.hash}`,
+        result,
+        () =>
+          `the audit log verifies: ${head.sequence} events, last hash ${head.hash}` +
+          (checkpoints.length === 0 ? '' : `, and holds ${checkpoints.length} checkpoint(s)`),
       );
     });
+}
+
+interface VerifyOptions {
+  readonly checkpoints?: string;
+  readonly key?: string;
+}
+
+async function keptCheckpoints({ checkpoints, key }: VerifyOptions): Promise<KeptCheckpoint[]> {
+  if (checkpoints === undefined && key === undefined) return [];
+  if (checkpoints === undefined || key === undefined) {
+    throw new LatchkeyError('USAGE_INVALID', '--checkpoints and --key belong together', {
+      hint: 'keep the key with the checkpoints: latchkey audit key > audit.key',
+    });
+  }
+  const text = await readFile(key, 'utf8').catch((error: unknown) => {
+    throw new LatchkeyError('STATE_NOT_FOUND', `there is no key file ${key}`, {
+      hint: 'write it with `latchkey audit key > FILE`',
+      cause: error,
+    });
+  });
+  return readCheckpoints(checkpoints, parseVerifierKey(text));
 }
 
 function eventTable(events: readonly AuditEvent[]): string {

@@ -28,6 +28,10 @@ export function registerServe(program: Command, context: CommandContext): void {
       'once, after an older database was put in place on purpose: nodes trust it again',
     )
     .option('--node-certificate-life <span>', 'how long node certificates live, such as 30d (default: 365d)')
+    .option(
+      '--audit-checkpoints <directory>',
+      'keep signed checkpoints of the audit log here, off the database disk',
+    )
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .addHelpText(
       'after',

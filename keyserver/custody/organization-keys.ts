@@ -31,6 +31,9 @@ export interface OrganizationKeys {
   /** Signs the certificates of nodes and of this server. */
   readonly authorityKey: KeyObject;
   readonly authorityCertificate: Uint8Array;
+  wrapAuditKey(key: Uint8Array): Uint8Array;
+  /** @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
+  unwrapAuditKey(wrapped: Uint8Array): Uint8Array;
   wrapImageKey(imageKeyId: string, imageKey: Uint8Array): Uint8Array;
   /** @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
   unwrapImageKey(imageKeyId: string, wrapped: Uint8Array): Uint8Array;
@@ -136,6 +139,8 @@ export async function openOrganizationKeys(
     releaseKey: openPrivate(stored.wrapped_release_key, 'release-key'),
     authorityKey: openPrivate(stored.wrapped_authority_key, 'authority-key'),
     authorityCertificate: stored.authority_certificate,
+    wrapAuditKey: (key) => wrapKey(organizationKey, key, purposeOf(organizationId, 'audit-key')),
+    unwrapAuditKey: (wrapped) => open(wrapped, 'audit-key'),
     wrapImageKey: (imageKeyId, imageKey) => wrapKey(organizationKey, imageKey, imageKeyPurpose(imageKeyId)),
     unwrapImageKey: (imageKeyId, wrapped) => unwrapKey(organizationKey, wrapped, imageKeyPurpose(imageKeyId)),
   };
@@ -166,6 +171,7 @@ type Purpose =
   | 'lease-key'
   | 'release-key'
   | 'authority-key'
+  | 'audit-key'
   | 'image-key';
 
 function purposeOf(organizationId: string, purpose: Purpose): string {

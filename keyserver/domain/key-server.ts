@@ -1,5 +1,6 @@
 /** What every operation of the key server works with; made once at start and passed in. */
 import type { Clock } from '#src/base/clock.ts';
+import type { AuditPublisher } from '../audit/audit-publisher.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
 import type { Store } from '../db/store.ts';
 import type { ChangeFeed } from './change-feed.ts';
@@ -17,4 +18,5 @@ export interface KeyServer {
   /** Uniform in [0, 1); spreads renewals. */
   readonly random: () => number;
   readonly changes: ChangeFeed;
+  readonly auditPublisher: AuditPublisher;
 }

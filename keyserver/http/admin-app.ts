@@ -18,6 +18,7 @@ import { apiDocument } from './api-document.ts';
 import { requireToken } from './authentication.ts';
 import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts';
 import { administrationRoutes } from './routes/administration.ts';
+import { auditTreeRoutes } from './routes/audit-tree.ts';
 import { catalogRoutes } from './routes/catalog.ts';
 import { customerRoutes } from './routes/customers.ts';
 import { healthRoutes } from './routes/health.ts';
@@ -64,6 +65,7 @@ export async function createAdminApp(
     licenseRoutes(routes, server);
     nodeRoutes(routes, server);
     administrationRoutes(routes, server);
+    auditTreeRoutes(routes, server);
   });
   return app;
 }

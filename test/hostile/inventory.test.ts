@@ -39,6 +39,8 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'cli/program.ts': 'the own package.json',
   'cli/run-program.ts': 'the answer of a program of ours',
   'keyserver/main.ts': 'the own package.json',
+  'keyserver/audit/audit-key.ts': 'the own key from the own database',
+  'keyserver/audit/audit-publisher.ts': 'the own key, to derive its public half',
   'keyserver/audit/list-events.ts': 'the own database',
   'keyserver/custody/organization-keys.ts': 'keys from the own database, under the root key',
   'keyserver/domain/acquire-lease.ts': 'a key that was checked when its node was activated',

@@ -9,6 +9,8 @@ import { openEnvelope, sealEnvelope } from '#src/crypto/envelope.ts';
 import { keyFileContents } from '#src/crypto/key-file-contents.ts';
 import { jwkAlgorithm, parseCertificates, parsePrivateKey, parsePublicKey } from '#src/crypto/key-file.ts';
 import { openByAgreement } from '#src/crypto/open-agreed.ts';
+import { openCheckpoint, signCheckpoint } from '#src/crypto/audit-checkpoint.ts';
+import { openNote, parseVerifierKey, verifierKeyText } from '#src/crypto/signed-note.ts';
 import { parseSigningKey, parseVerificationKey } from '#src/crypto/signing-key.ts';
 import { parsePgpPrivateKeys, parsePgpPublicKeys } from '#src/keywrap/pgp-keys.ts';
 import { createPgpUnwrapper, createPgpWrapper } from '#src/keywrap/pgp.ts';
@@ -71,6 +73,9 @@ const pkcs11 = formatPkcs11Envelope([{ ciphertext: new Uint8Array(256), hash: 's
 const slow = { isSlow: true };
 const typed = { isTyped: true };
 
+const auditVerifierKey = verifierKeyText('log', ed25519.publicKey);
+const auditCheckpoint = signCheckpoint('log', { size: 3, root: new Uint8Array(32) }, ed25519.privateKey);
+
 export const KEY_PARSERS: readonly HostileParser[] = [
   bytesParser(
     'src/crypto/key-file.ts',
@@ -118,6 +123,15 @@ export const KEY_PARSERS: readonly HostileParser[] = [
     'parseVerificationKey',
     [pem(ed25519.publicKey, 'spki'), jwk(ed25519.publicKey)],
     (bytes) => parseVerificationKey(bytes, 'the key'),
+  ),
+  textParser('src/crypto/signed-note.ts', 'parseVerifierKey', [auditVerifierKey], (text) =>
+    parseVerifierKey(text),
+  ),
+  textParser('src/crypto/signed-note.ts', 'openNote', [auditCheckpoint], (text) =>
+    openNote(text, parseVerifierKey(auditVerifierKey), 'the note'),
+  ),
+  textParser('src/crypto/audit-checkpoint.ts', 'openCheckpoint', [auditCheckpoint], (text) =>
+    openCheckpoint(text, parseVerifierKey(auditVerifierKey), 'the checkpoint'),
   ),
   textParser('src/crypto/envelope.ts', 'openEnvelope', [envelope], (text) =>
     openEnvelope(text, ec.privateKey, 'latchkey-image-key-lease'),

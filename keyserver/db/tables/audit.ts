@@ -14,3 +14,17 @@ export interface AuditEventTable {
   readonly previous_hash: string;
   readonly hash: string;
 }
+
+/** The key that signs checkpoints, under the organization key. */
+export interface AuditKeyTable {
+  readonly organization_id: string;
+  readonly created_at_ms: number;
+  readonly wrapped_key: Uint8Array;
+}
+
+/** The root of each full tile of the tree; computed from the events, and kept so that a start need not read them all. */
+export interface AuditTileTable {
+  readonly level: number;
+  readonly tile_index: number;
+  readonly root: Uint8Array;
+}

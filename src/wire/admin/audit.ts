@@ -14,3 +14,13 @@ export const auditQuerySchema = z.strictObject({
 export type AuditQuery = z.infer<typeof auditQuerySchema>;
 
 export const auditPageSchema = z.object({ items: z.array(auditEventSchema) });
+
+/** The newest checkpoint. */
+export const auditCheckpointSchema = z.object({
+  /** NAME+ID+KEY (C2SP signed-note), what the checkpoint is verified with. */
+  verifierKey: z.string(),
+  /** A signed note (C2SP tlog-checkpoint). */
+  checkpoint: z.string(),
+});
+
+export type AuditCheckpointAnswer = z.infer<typeof auditCheckpointSchema>;

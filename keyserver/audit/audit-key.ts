@@ -1,0 +1,39 @@
+/** The key that signs checkpoints of the audit log: an own one, for whoever can sign leases should not sign the log. */
+import { type KeyObject, createPrivateKey, generateKeyPairSync } from 'node:crypto';
+import type { OrganizationKeys } from '../custody/organization-keys.ts';
+import type { Store } from '../db/store.ts';
+import { appendAuditEvent } from './append-event.ts';
+
+/**
+ * Opens the organization's audit key, and makes it at the first start that knows of one.
+ * @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED
+ */
+export async function openAuditKey(
+  store: Store,
+  organizationId: string,
+  keys: OrganizationKeys,
+  nowMs: number,
+): Promise<KeyObject> {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const fresh = keys.wrapAuditKey(privateKey.export({ format: 'der', type: 'pkcs8' }));
+  const wrapped = await store.write(async (writer) => {
+    const row = await writer
+      .selectFrom('audit_key')
+      .select('wrapped_key')
+      .where('organization_id', '=', organizationId)
+      .executeTakeFirst();
+    if (row !== undefined) return row.wrapped_key;
+    await writer
+      .insertInto('audit_key')
+      .values({ organization_id: organizationId, created_at_ms: nowMs, wrapped_key: fresh })
+      .execute();
+    await appendAuditEvent(writer, organizationId, nowMs, {
+      actor: 'system',
+      action: 'organization.audit-key',
+      target: organizationId,
+      outcome: 'done',
+    });
+    return fresh;
+  });
+  return createPrivateKey({ key: Buffer.from(keys.unwrapAuditKey(wrapped)), format: 'der', type: 'pkcs8' });
+}
