@@ -14,9 +14,12 @@ import {
 import { type AuditCheckpointAnswer, auditCheckpointSchema, auditPageSchema } from '#src/wire/admin/audit.ts';
 import { type Customer, type CustomerInput, customerSchema } from '#src/wire/admin/customer.ts';
 import {
+  type DestructionInput,
   type ElementsInput,
+  type ImageKey,
   type MintedImageKey,
   type WrappedElements,
+  imageKeySchema,
   mintedImageKeySchema,
   wrappedElementsSchema,
 } from '#src/wire/admin/image-key.ts';
@@ -133,6 +136,19 @@ export class AdminClient {
   /** Wraps layer keys under an image key that was made this way and has no release yet. */
   wrapElements(imageKeyId: string, input: ElementsInput): Promise<WrappedElements> {
     return this.#post(`image-keys/${encodeURIComponent(imageKeyId)}/elements`, input, wrappedElementsSchema);
+  }
+
+  imageKey(id: string): Promise<ImageKey> {
+    return this.#get(`image-keys/${encodeURIComponent(id)}`, imageKeySchema);
+  }
+
+  /** The key opens nothing from now on; repeating it leaves the day that was set first. */
+  scheduleDestruction(id: string, input: DestructionInput): Promise<ImageKey> {
+    return this.#post(`image-keys/${encodeURIComponent(id)}/schedule-destruction`, input, imageKeySchema);
+  }
+
+  cancelDestruction(id: string): Promise<ImageKey> {
+    return this.#post(`image-keys/${encodeURIComponent(id)}/cancel-destruction`, undefined, imageKeySchema);
   }
 
   /** Repeating the same registration is harmless. */

@@ -4,6 +4,8 @@ import { HOUR_MS, KIBIBYTE, MEBIBYTE, MINUTE_MS, SECOND_MS } from '#src/base/uni
 
 /** An image key made for a release that never came; longer than the ciphertext waits that needs it. */
 export const PENDING_IMAGE_KEY_AGE_MS = 2 * STAGED_PUSH_AGE_MS;
+/** Image keys are destroyed at most this long after their day has come. */
+export const IMAGE_KEY_SWEEP_INTERVAL_MS = 10 * MINUTE_MS;
 /** The revocation stream says it is alive this often ... */
 export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
 /** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */

@@ -6,6 +6,7 @@ import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { SHUTDOWN_GRACE_MS } from './limits.ts';
 import { readDatabaseUrl } from './database-url.ts';
+import { startImageKeySweep } from './image-key-sweep.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { type ServeOptions, parseListen } from './arguments.ts';
 import { AuditPublisher } from './audit/audit-publisher.ts';
@@ -55,6 +56,7 @@ export async function startKeyServer(
   const store = await openDatabase(options);
   try {
     const { server, firstStart } = await openKeyServer(store, options, logger);
+    const stopSweep = await startImageKeySweep(server, logger);
     const endpoints = await listen(server, options, adminTls, version, logger);
     await writeOwnerFile(options, 'authority.pem', authorityPem(server.keys.authorityCertificate));
     const { adminUrl, nodeAddress, enrollAddress } = endpoints;
@@ -65,6 +67,7 @@ export async function startKeyServer(
       firstStart,
       stop: async () => {
         await endpoints.stop();
+        await stopSweep();
         await server.auditPublisher.stop();
         await store.close();
       },

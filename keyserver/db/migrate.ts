@@ -6,6 +6,7 @@ import * as initial from './migrations/0001-initial.ts';
 import * as releaseStatements from './migrations/0002-release-statements.ts';
 import * as nodeLife from './migrations/0003-node-life.ts';
 import * as plaintextReports from './migrations/0004-plaintext-reports.ts';
+import * as imageKeyDestruction from './migrations/0020-image-key-destruction.ts';
 import * as auditTree from './migrations/0030-audit-tree.ts';
 import * as tokenLife from './migrations/0040-token-life.ts';
 import * as licenseCoverage from './migrations/0010-license-coverage.ts';
@@ -19,6 +20,7 @@ const MIGRATIONS: Record<string, Migration> = {
   '0002-release-statements': releaseStatements,
   '0003-node-life': nodeLife,
   '0004-plaintext-reports': plaintextReports,
+  '0020-image-key-destruction': imageKeyDestruction,
   '0030-audit-tree': auditTree,
   '0040-token-life': tokenLife,
   '0010-license-coverage': licenseCoverage,

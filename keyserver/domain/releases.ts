@@ -143,7 +143,13 @@ async function insertRelease(
     await activateImageKey(change, productId, input.imageKeyId);
   } else {
     const wrapped = server.keys.wrapImageKey(input.imageKeyId, imageKey);
-    await insertImageKey(change, { ...common, id: input.imageKeyId, wrapped_key: wrapped, state: 'ACTIVE' });
+    await insertImageKey(change, {
+      ...common,
+      id: input.imageKeyId,
+      wrapped_key: wrapped,
+      state: 'ACTIVE',
+      destroy_at_ms: null,
+    });
   }
   await writer
     .insertInto('release')
@@ -196,11 +202,16 @@ async function refuseOtherContent(
   input: ReleaseInput,
   imageKey: Uint8Array | undefined,
 ): Promise<void> {
-  const { wrapped_key: wrapped } = await reader
+  const { wrapped_key: wrapped, state } = await reader
     .selectFrom('image_key')
-    .select('wrapped_key')
+    .select(['wrapped_key', 'state'])
     .where('id', '=', input.imageKeyId)
     .executeTakeFirstOrThrow();
+  if (state === 'DESTROYED') {
+    throw new LatchkeyError('STATE_CONFLICT', `image key ${input.imageKeyId} is destroyed`, {
+      hint: 'every release has an image key of its own; encrypt again',
+    });
+  }
   const stored = server.keys.unwrapImageKey(input.imageKeyId, wrapped);
   const same =
     (imageKey === undefined || Buffer.from(stored).equals(imageKey)) &&

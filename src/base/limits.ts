@@ -227,3 +227,9 @@ export const MAX_ELEMENTS_PER_REQUEST = 64;
 export const MAX_ELEMENT_CHARACTERS = 3072;
 /** Audit events in one answer. */
 export const MAX_AUDIT_PAGE = 1000;
+
+/** An image key that is destroyed takes its images with it, so there is a week to notice a mistake ... */
+export const MIN_DESTRUCTION_DAYS = 7;
+export const DEFAULT_DESTRUCTION_DAYS = MIN_DESTRUCTION_DAYS;
+/** ... and a month at most, as other key management services have it. */
+export const MAX_DESTRUCTION_DAYS = 30;

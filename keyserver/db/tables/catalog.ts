@@ -26,7 +26,10 @@ export interface ReleaseImageTable {
 
 export interface ImageKeyTable extends Row {
   readonly product_id: string;
+  /** Empty when it is destroyed. */
   wrapped_key: Uint8Array;
-  /** PENDING: made here for a release that is not registered yet; it opens nothing. */
-  state: 'PENDING' | 'ACTIVE' | 'DESTROYED';
+  /** PENDING: made here for a release that is not registered yet. Only an ACTIVE one opens anything. */
+  state: 'PENDING' | 'ACTIVE' | 'DESTROY_SCHEDULED' | 'DESTROYED';
+  /** When the wrapped key goes or went; null unless its destruction is scheduled or done. */
+  destroy_at_ms: number | null;
 }

@@ -1,12 +1,18 @@
-/** Image keys that the key server makes itself, so that a release can take over layers of an earlier one. */
+/**
+ * Image keys: those that the key server makes itself, so that a release can take over layers of an earlier one, and the
+ * end of any.
+ */
 import * as z from 'zod';
 import {
+  destructionInputSchema,
   elementsInputSchema,
+  imageKeySchema,
   mintedImageKeyInputSchema,
   mintedImageKeySchema,
   wrappedElementsSchema,
 } from '#src/wire/admin/image-key.ts';
 import { mintImageKey, wrapElements } from '../../domain/image-keys.ts';
+import { cancelDestruction, getImageKey, scheduleDestruction } from '../../domain/image-key-destruction.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
@@ -40,5 +46,47 @@ export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
       },
     },
     (request) => wrapElements(server, request.actor, request.params.id, request.body),
+  );
+  destructionRoutes(app, server);
+}
+
+function destructionRoutes(app: AdminApp, server: KeyServer): void {
+  const params = z.object({ id: z.string() });
+  app.get(
+    '/v1/image-keys/:id',
+    {
+      config: { permission: 'custody.read' },
+      schema: {
+        summary: 'Show the state of an image key; the key itself is never shown',
+        params,
+        response: { 200: imageKeySchema },
+      },
+    },
+    (request) => getImageKey(server, request.params.id),
+  );
+  app.post(
+    '/v1/image-keys/:id/schedule-destruction',
+    {
+      config: { permission: 'image-key.schedule' },
+      schema: {
+        summary: 'Stop an image key at once and destroy it in some days; until then it can be cancelled',
+        params,
+        body: destructionInputSchema,
+        response: { 200: imageKeySchema },
+      },
+    },
+    (request) => scheduleDestruction(server, request.actor, request.params.id, request.body.days),
+  );
+  app.post(
+    '/v1/image-keys/:id/cancel-destruction',
+    {
+      config: { permission: 'image-key.schedule' },
+      schema: {
+        summary: 'Make an image key active again that is not destroyed yet',
+        params,
+        response: { 200: imageKeySchema },
+      },
+    },
+    (request) => cancelDestruction(server, request.actor, request.params.id),
   );
 }

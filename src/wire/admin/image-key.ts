@@ -1,7 +1,13 @@
-/** Image keys in the admin API: minting and wrapping for CI. */
+/** Image keys in the admin API: minting and wrapping for CI, and their destruction. */
 import * as z from 'zod';
-import { MAX_ELEMENTS_PER_REQUEST, MAX_ELEMENT_CHARACTERS } from '#src/base/limits.ts';
-import { digest, name } from './field.ts';
+import {
+  DEFAULT_DESTRUCTION_DAYS,
+  MAX_DESTRUCTION_DAYS,
+  MAX_ELEMENTS_PER_REQUEST,
+  MAX_ELEMENT_CHARACTERS,
+  MIN_DESTRUCTION_DAYS,
+} from '#src/base/limits.ts';
+import { digest, imageKeyId, name, productCode, timeMs } from './field.ts';
 
 export const mintedImageKeyInputSchema = z.strictObject({ productCode: name });
 
@@ -46,3 +52,22 @@ export const wrappedElementsSchema = z.object({
 });
 
 export type WrappedElements = z.infer<typeof wrappedElementsSchema>;
+
+/** An image key without the key. */
+export const imageKeySchema = z.object({
+  id: imageKeyId,
+  productCode,
+  /** Only an ACTIVE one opens its images. PENDING: its release is not registered yet. */
+  state: z.enum(['PENDING', 'ACTIVE', 'DESTROY_SCHEDULED', 'DESTROYED']),
+  /** When the key goes or went; null unless its destruction is scheduled or done. */
+  destroyAtMs: timeMs.nullable(),
+});
+
+export type ImageKey = z.infer<typeof imageKeySchema>;
+
+export const destructionInputSchema = z.strictObject({
+  /** From now; until then it can be cancelled. */
+  days: z.int().min(MIN_DESTRUCTION_DAYS).max(MAX_DESTRUCTION_DAYS).default(DEFAULT_DESTRUCTION_DAYS),
+});
+
+export type DestructionInput = z.input<typeof destructionInputSchema>;
