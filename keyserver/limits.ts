@@ -24,6 +24,12 @@ export const API_TOKEN_LIFETIME_MS = 90 * 24 * HOUR_MS;
 export const MAX_API_TOKEN_LIFETIME_MS = 366 * 24 * HOUR_MS;
 /** The last use of an API token is written this often at most, so that reading costs no write each time. */
 export const TOKEN_USE_PRECISION_MS = MINUTE_MS;
+/** Requests without a valid token from one address; a program with an old token tries that often until somebody sees it. */
+export const FAILED_AUTHENTICATIONS_BURST = 100;
+/** ... and these after that; a valid token from the same address is served all the same. */
+export const FAILED_AUTHENTICATIONS_PER_SECOND = 1;
+/** What an answer that refuses a flood says about when to come back. */
+export const RETRY_AFTER_SECONDS = 60;
 /** Activations one address may ask for: a site behind one address sets up a cluster at once, guessing gains nothing. */
 export const ACTIVATIONS_BURST = 60;
 /** ... and these after that, each of which writes to the database. */

@@ -17,7 +17,7 @@ import { Challenges } from '../domain/challenges.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import type { CallLog } from './call-log.ts';
 import { renewCertificateAtMs } from './certificate-times.ts';
-import { RateLimit } from './rate-limit.ts';
+import { RateLimit } from '../rate-limit.ts';
 
 export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentServer {
   const limits = {
@@ -78,7 +78,7 @@ export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentSe
 
 function refuseFlood(rate: RateLimit, peer: string, what: string): void {
   if (rate.take(peer)) return;
-  throw new LatchkeyError('LIMIT_EXCEEDED', `too many ${what} from this address`, {
+  throw new LatchkeyError('RATE_LIMITED', `too many ${what} from this address`, {
     hint: 'try again in a minute',
   });
 }

@@ -11,7 +11,12 @@ import fastify, {
 import { type ZodTypeProvider, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '../limits.ts';
+import {
+  ADMIN_REQUEST_TIMEOUT_MS,
+  MAX_ADMIN_BODY_BYTES,
+  MAX_PATH_PARAMETER,
+  RETRY_AFTER_SECONDS,
+} from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import type { AdminTls } from './admin-tls.ts';
 import { apiDocument } from './api-document.ts';
@@ -103,6 +108,7 @@ function answerWithProblems(app: FastifyInstance): void {
     const fields = { method: request.method, path: request.routeOptions.url, code: known.code };
     if (known.code === 'BUG_UNEXPECTED') request.log.error({ ...fields, err: known.cause }, known.message);
     else request.log.info({ ...fields, cause: causeMessage(known) }, known.message);
+    if (known.code === 'RATE_LIMITED') reply.header('retry-after', RETRY_AFTER_SECONDS);
     return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).serializer(JSON.stringify).send(problem);
   });
   app.setNotFoundHandler((request, reply) => {

@@ -6,6 +6,12 @@ import { type Actor, appendAuditEvent } from '../audit/append-event.ts';
 import { authenticate } from '../domain/api-tokens.ts';
 import { type Access, type OwnedThing, isWholeOrganization, requireWithin } from '../domain/access.ts';
 import type { KeyServer } from '../domain/key-server.ts';
+import {
+  FAILED_AUTHENTICATIONS_BURST,
+  FAILED_AUTHENTICATIONS_PER_SECOND,
+  MAX_COUNTED_PEERS,
+} from '../limits.ts';
+import { RateLimit } from '../rate-limit.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -37,6 +43,14 @@ export type RouteScope =
  * that its permission set holds what the route asks for.
  */
 export function requireToken(app: FastifyInstance, server: KeyServer): void {
+  const failures = new RateLimit(
+    {
+      perSecond: FAILED_AUTHENTICATIONS_PER_SECOND,
+      burst: FAILED_AUTHENTICATIONS_BURST,
+      maxPeers: MAX_COUNTED_PEERS,
+    },
+    server.clock,
+  );
   app.decorateRequest('actor', 'system');
   app.decorateRequest('access');
   app.addHook('onRoute', refuseUnguarded);
@@ -44,6 +58,7 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
     const token = bearerToken(request);
     const holder = token === undefined ? null : await authenticate(server, token);
     if (holder === null) {
+      refuseFlood(failures, request.ip);
       throw new LatchkeyError('AUTH_REQUIRED', 'the request has no valid API token', {
         hint: 'send the token of DATA/admin.token, or one made with `latchkey token create`',
       });
@@ -71,6 +86,14 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
     if (typeof within !== 'object') return;
     const [part, key] = 'field' in within ? [request.body, within.field] : [request.params, within.parameter];
     await requireWithin(server, request.access, within.thing, (part as Record<string, string>)[key] ?? '');
+  });
+}
+
+/** @throws LatchkeyError RATE_LIMITED */
+function refuseFlood(failures: RateLimit, address: string): void {
+  if (failures.take(`${address}:`)) return;
+  throw new LatchkeyError('RATE_LIMITED', 'too many requests without a valid API token from this address', {
+    hint: 'try again in a minute, with a token that is valid',
   });
 }
 

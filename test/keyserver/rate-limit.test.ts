@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ACTIVATIONS_BURST } from '../../keyserver/limits.ts';
+import { ACTIVATIONS_BURST, FAILED_AUTHENTICATIONS_BURST } from '../../keyserver/limits.ts';
 import { LICENSE_KEY_BYTES, formatLicenseKey } from '#src/licensing/license-key.ts';
-import { RateLimit } from '../../keyserver/grpc/rate-limit.ts';
+import { RateLimit } from '../../keyserver/rate-limit.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { activateNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { adminClient, auditLog } from '../fakes/sold-product.ts';
@@ -54,11 +54,39 @@ describe('enrollment', () => {
         ),
       ),
     );
-    const refused = codes.filter((code) => code === 'LIMIT_EXCEEDED').length;
+    const refused = codes.filter((code) => code === 'RATE_LIMITED').length;
     expect(refused).toBeGreaterThan(0);
     const denied = codes.filter((code) => code === 'DENIED_LICENSE_NOT_FOUND').length;
     expect(refused + denied).toBe(calls);
     const events = await auditLog(adminClient(server));
     expect(events.filter(({ action }) => action === 'node.activate')).toHaveLength(denied);
+  });
+});
+
+describe('the admin API', () => {
+  let server: TestKeyServer;
+  beforeAll(async () => {
+    server = await startKeyServer();
+  });
+  afterAll(() => server.dispose());
+
+  it('tells who keeps coming without a valid token to wait, and serves who has one', async () => {
+    const ask = async (token: string) => {
+      const response = await fetch(`${server.adminUrl}/v1/products`, {
+        headers: { authorization: `Bearer ${token}` },
+      });
+      await response.arrayBuffer();
+      return { status: response.status, retryAfter: response.headers.get('retry-after') };
+    };
+    const answers = await Promise.all(
+      Array.from({ length: 2 * FAILED_AUTHENTICATIONS_BURST }, () => ask('lkt_wrong')),
+    );
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused.every(({ retryAfter }) => Number(retryAfter) > 0)).toBe(true);
+    expect(answers.filter(({ status }) => status === 401).length).toBeGreaterThanOrEqual(
+      FAILED_AUTHENTICATIONS_BURST,
+    );
+    expect((await ask(server.adminToken)).status).toBe(200);
   });
 });

@@ -26,7 +26,7 @@ export class RateLimit {
 
   /**
    * Takes one token of an address; false = there is none.
-   * @param peer `host:port` of the connection; the port does not count
+   * @param peer `host:port` of the connection, as gRPC gives it; the port does not count
    */
   take(peer: string): boolean {
     const { perSecond, burst, maxPeers } = this.#limits;
