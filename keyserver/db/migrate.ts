@@ -6,12 +6,12 @@ import * as initial from './migrations/0001-initial.ts';
 import * as releaseStatements from './migrations/0002-release-statements.ts';
 import * as nodeLife from './migrations/0003-node-life.ts';
 import * as plaintextReports from './migrations/0004-plaintext-reports.ts';
-import * as imageKeyDestruction from './migrations/0020-image-key-destruction.ts';
-import * as auditTree from './migrations/0030-audit-tree.ts';
-import * as tokenLife from './migrations/0040-token-life.ts';
-import * as licenseCoverage from './migrations/0010-license-coverage.ts';
-import * as idempotencyKeys from './migrations/0045-idempotency-keys.ts';
-import * as auditByTarget from './migrations/0046-audit-by-target.ts';
+import * as licenseCoverage from './migrations/0005-license-coverage.ts';
+import * as imageKeyDestruction from './migrations/0006-image-key-destruction.ts';
+import * as auditTree from './migrations/0007-audit-tree.ts';
+import * as tokenLife from './migrations/0008-token-life.ts';
+import * as idempotencyKeys from './migrations/0009-idempotency-keys.ts';
+import * as auditByTarget from './migrations/0010-audit-by-target.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -20,12 +20,12 @@ const MIGRATIONS: Record<string, Migration> = {
   '0002-release-statements': releaseStatements,
   '0003-node-life': nodeLife,
   '0004-plaintext-reports': plaintextReports,
-  '0020-image-key-destruction': imageKeyDestruction,
-  '0030-audit-tree': auditTree,
-  '0040-token-life': tokenLife,
-  '0010-license-coverage': licenseCoverage,
-  '0045-idempotency-keys': idempotencyKeys,
-  '0046-audit-by-target': auditByTarget,
+  '0005-license-coverage': licenseCoverage,
+  '0006-image-key-destruction': imageKeyDestruction,
+  '0007-audit-tree': auditTree,
+  '0008-token-life': tokenLife,
+  '0009-idempotency-keys': idempotencyKeys,
+  '0010-audit-by-target': auditByTarget,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */
