@@ -123,7 +123,9 @@ class GroupCommitStore implements Store {
   async #commitGroup(group: readonly WaitingWrite[]): Promise<void> {
     const done: WaitingWrite[] = [];
     try {
-      await this.read.transaction().execute(async (writer) => {
+      // PostgreSQL has to look again behind the lock, whatever its default is; on SQLite a writer is alone anyway.
+      const transaction = this.read.transaction().setIsolationLevel('read committed');
+      await transaction.execute(async (writer) => {
         if (this.#others !== null) await writer.executeQuery(LOCK_WRITERS);
         for (const write of group) {
           const failure = await runInSavepoint(writer, write);

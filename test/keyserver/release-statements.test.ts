@@ -166,6 +166,17 @@ describe('a database of before there were statements', () => {
     withDatabase(first.dataDirectory, (database) => {
       database.exec(`
         DELETE FROM kysely_migration WHERE name >= '0002-release-statements';
+        DROP INDEX audit_event_by_target;
+        DROP TABLE idempotent_answer;
+        ALTER TABLE api_token DROP COLUMN expires_at_ms;
+        ALTER TABLE api_token DROP COLUMN last_used_at_ms;
+        ALTER TABLE api_token DROP COLUMN product_id;
+        ALTER TABLE api_token DROP COLUMN customer_id;
+        DROP TABLE audit_tile;
+        DROP TABLE audit_key;
+        ALTER TABLE image_key DROP COLUMN destroy_at_ms;
+        ALTER TABLE license DROP COLUMN version_constraint;
+        ALTER TABLE license DROP COLUMN maintenance_until_ms;
         DROP TABLE plaintext_report;
         DROP TABLE node_session;
         DROP TABLE join_token;
