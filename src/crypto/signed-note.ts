@@ -63,8 +63,10 @@ export function openNote(note: string, verifier: NoteVerifier, what: string): st
   const lines = note.slice(split + 2, -1).split('\n');
   for (const line of lines) {
     const match = /^\u2014 ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/u.exec(line);
-    if (match === null) throw new LatchkeyError('INPUT_MALFORMED', `${what} has a malformed signature line`);
-    const signature = Buffer.from(match[2] ?? '', 'base64');
+    const signature = Buffer.from(match?.[2] ?? '', 'base64');
+    // Base64 has bits to spare at its end; a note has one spelling only.
+    if (signature.toString('base64') !== match?.[2])
+      throw new LatchkeyError('INPUT_MALFORMED', `${what} has a malformed signature line`);
     if (match[1] !== verifier.name || !signature.subarray(0, KEY_ID_BYTES).equals(verifier.keyId)) continue;
     const bytes = signature.subarray(KEY_ID_BYTES);
     if (bytes.length === SIGNATURE_BYTES && verify(null, Buffer.from(text), verifier.publicKey, bytes)) {

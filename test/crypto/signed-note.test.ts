@@ -48,6 +48,13 @@ describe('a signed note', () => {
     );
   });
 
+  it('refuses a signature whose last bits are spelled differently', () => {
+    const note = signCheckpoint(name, checkpoint, pair.privateKey);
+    const last = note.charCodeAt(note.length - 3);
+    const changed = `${note.slice(0, -3)}${String.fromCharCode(last + 1)}=\n`;
+    expect(() => openCheckpoint(changed, verifier, 'c')).toThrow(/malformed signature line/u);
+  });
+
   it('refuses a signed text that is no checkpoint', () => {
     for (const text of [
       `${name}\n-1\nAAAA\n`,
