@@ -1,7 +1,6 @@
 /** The parts of the demo, started one by one as the story needs them, and ended together. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -148,20 +147,6 @@ export class DemoWorld {
       () => removeLabDirectory(this.directory),
     );
   }
-}
-
-/** A port that is free now, on the loopback. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => {
-        resolve(typeof address === 'object' && address !== null ? address.port : 0);
-      });
-    });
-  });
 }
 
 async function waitFor<Result>(child: ChildProcess, ask: () => Promise<Result>): Promise<Result> {

@@ -11,7 +11,8 @@ import { writeImage } from '../../lab/image-builder.ts';
 import { PACKAGE_CACHE, SLEEP_COMMAND, filesContaining } from '../../lab/site.ts';
 import { type AcmeImage, buildAcmeImage } from './acme-image.ts';
 import type { CommandLine } from './command-line.ts';
-import { type DemoWorld, freePort } from './demo-world.ts';
+import { freePort } from '../../lab/free-port.ts';
+import type { DemoWorld } from './demo-world.ts';
 import type { Narrator } from './narrator.ts';
 
 const PRODUCT = 'route-planner';
