@@ -2,7 +2,7 @@
 import { Client, Metadata, type ServiceDefinition, credentials } from '@grpc/grpc-js';
 import { X509Certificate, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { PERMISSION_SET_NAMES, type PermissionSet } from '#src/wire/admin/permission.ts';
+import { PERMISSIONS, PERMISSION_SET_NAMES, type PermissionSet } from '#src/wire/admin/permission.ts';
 import {
   NodesService,
   type RenewLeasesResponse,
@@ -132,6 +132,11 @@ const expectedFor = (permissionSet: PermissionSet) =>
     .sort();
 
 describe('the admin API', () => {
+  it('has an endpoint for each permission', async () => {
+    const text = await (await fetch(`${server.adminUrl}/v1/openapi.json`)).text();
+    expect(PERMISSIONS.filter((permission) => !text.includes(`permission ${permission}.`))).toEqual([]);
+  });
+
   it('has a row for each endpoint', () => {
     expect(endpoints.toSorted()).toEqual(Object.keys(WHO_MAY).sort());
   });

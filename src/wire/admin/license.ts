@@ -33,7 +33,7 @@ export const licenseInputSchema = z.strictObject({
     .trim()
     .min(1)
     .max(200)
-    .refine(isVersionRange, 'not a semver range')
+    .refine(isVersionRange, 'is not a semver range; give one like ^1.2 or >=1.0 <3.0')
     .optional(),
   /** Releases published after it are not covered; default: all are. */
   maintenanceUntilMs: timeMs.optional(),

@@ -14,27 +14,17 @@ export const PERMISSIONS = [
   'customer.read',
   'customer.write',
   'customer.block',
-  'policy.read',
-  'policy.write',
   'license.read',
   'license.write',
-  'license.preflight',
-  'license.check-out',
   'join-token.read',
   'join-token.write',
   'lease.read',
   'node.read',
   'node.write',
-  'usage.read',
-  'usage.write',
   'audit.read',
   'token.read',
   'token.write',
-  'webhook.read',
-  'webhook.write',
   'custody.read',
-  'custody.write',
-  'metrics.read',
 ] as const;
 
 export type Permission = (typeof PERMISSIONS)[number];
@@ -45,28 +35,24 @@ export const PERMISSION_SET_NAMES = [
   'release',
   'customer-support',
   'auditor',
-  'metrics',
 ] as const;
 
 export type PermissionSet = (typeof PERMISSION_SET_NAMES)[number];
 
 /** Reads that change nothing and show no secret; nothing shows one after it was made. */
-const READS = PERMISSIONS.filter((permission) => /\.(?:read|list|preflight)$/.test(permission));
+const READS = PERMISSIONS.filter((permission) => /\.(?:read|list)$/.test(permission));
 
-/** Support looks things up; tokens, custody and webhooks are none of its business. */
+/** Support looks things up; tokens and custody are none of its business. */
 const SUPPORT = [
   'organization.read',
   'product.read',
   'release.read',
   'release.list',
   'customer.read',
-  'policy.read',
   'license.read',
-  'license.preflight',
   'join-token.read',
   'lease.read',
   'node.read',
-  'usage.read',
 ] as const;
 
 /** Of these sets there are tokens for one product or one customer; the others are about the organization. */
@@ -80,16 +66,12 @@ export const PERMISSION_SETS: Readonly<Record<PermissionSet, readonly Permission
     ...SUPPORT,
     'customer.write',
     'customer.block',
-    'policy.write',
     'license.write',
-    'license.check-out',
     'join-token.write',
     'node.write',
-    'usage.write',
   ],
   // For CI: no key is ever shown to it.
   release: ['organization.read', 'product.read', 'release.read', 'release.register', 'image-key.mint'],
   'customer-support': SUPPORT,
   auditor: READS,
-  metrics: ['metrics.read'],
 };
