@@ -1,6 +1,7 @@
 /** Reads the audit log. */
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import type { AuditQuery } from '#src/wire/admin/audit.ts';
+import { toEventHead } from './event-head.ts';
 import type { Reader } from '../db/store.ts';
 
 /** Gives events after a sequence number, oldest first; all, or those of one target. */
@@ -13,19 +14,7 @@ export async function listAuditEvents(reader: Reader, query: AuditQuery): Promis
     .limit(query.limit);
   if (query.target !== undefined) events = events.where('target', '=', query.target);
   const rows = await events.execute();
-  return rows.map((row) => ({
-    sequence: row.sequence,
-    organizationId: row.organization_id,
-    timeMs: row.time_ms,
-    actor: row.actor,
-    action: row.action,
-    target: row.target,
-    outcome: row.outcome,
-    code: row.code,
-    detail: parseDetail(row.detail),
-    previousHash: row.previous_hash,
-    hash: row.hash,
-  }));
+  return rows.map((row) => ({ ...toEventHead(row), detail: parseDetail(row.detail) }));
 }
 
 /** A detail that somebody has broken must still be listed, so that the verification can name its event. */

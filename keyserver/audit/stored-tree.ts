@@ -1,6 +1,7 @@
 /** The tree over the audit log in the database: computed from the events, with the roots of full tiles kept. */
 import { TILE_WIDTH, TileTree, edgeWidth, hashesAt, leafHash } from '#src/crypto/tile-tree.ts';
 import { auditTreeEntry } from '#src/crypto/audit-checkpoint.ts';
+import { toEventHead } from './event-head.ts';
 import type { Reader } from '../db/store.ts';
 
 /** Events that follow a size, as entries of the tree. A gap ends them: what follows it is no part of this log. */
@@ -14,20 +15,7 @@ export async function treeEntries(reader: Reader, size: number, limit: number): 
     .orderBy('sequence')
     .execute();
   const gap = rows.findIndex((row, index) => row.sequence !== size + index + 1);
-  return rows.slice(0, gap < 0 ? rows.length : gap).map((row) =>
-    auditTreeEntry({
-      sequence: row.sequence,
-      organizationId: row.organization_id,
-      timeMs: row.time_ms,
-      actor: row.actor,
-      action: row.action,
-      target: row.target,
-      outcome: row.outcome,
-      code: row.code,
-      previousHash: row.previous_hash,
-      hash: row.hash,
-    }),
-  );
+  return rows.slice(0, gap < 0 ? rows.length : gap).map((row) => auditTreeEntry(toEventHead(row)));
 }
 
 /** Hashes of a level from an index on, as far as they are there. */
