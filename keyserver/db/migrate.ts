@@ -15,7 +15,7 @@ import * as auditByTarget from './migrations/0010-audit-by-target.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
-const MIGRATIONS: Record<string, Migration> = {
+export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-initial': initial,
   '0002-release-statements': releaseStatements,
   '0003-node-life': nodeLife,
@@ -33,7 +33,7 @@ export async function migrate(database: Kysely<Database>): Promise<void> {
   await refuseNewerSchema(database);
   const migrator = new Migrator({
     db: database,
-    provider: { getMigrations: () => Promise.resolve(MIGRATIONS) },
+    provider: { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) },
   });
   const { error } = await migrator.migrateToLatest();
   if (error !== undefined) throw toLatchkeyError(error);

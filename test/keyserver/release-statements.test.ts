@@ -1,5 +1,4 @@
 import { createPublicKey, randomBytes } from 'node:crypto';
-import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -11,6 +10,7 @@ import {
 import type { ReleaseInput } from '#src/wire/admin/release.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { activateNode } from '../fakes/licensed-node.ts';
+import { undoMigrations } from '../fakes/old-database.ts';
 import { randomImage, signingKeyPair, statementOf } from '../fakes/release-statement.ts';
 import {
   type SoldProduct,
@@ -163,29 +163,7 @@ describe('a database of before there were statements', () => {
     const first = await startKeyServer();
     const old = await createSoldProduct(first);
     await first.stop();
-    withDatabase(first.dataDirectory, (database) => {
-      database.exec(`
-        DELETE FROM kysely_migration WHERE name >= '0002-release-statements';
-        DROP INDEX audit_event_by_target;
-        DROP TABLE idempotent_answer;
-        ALTER TABLE api_token DROP COLUMN expires_at_ms;
-        ALTER TABLE api_token DROP COLUMN last_used_at_ms;
-        ALTER TABLE api_token DROP COLUMN product_id;
-        ALTER TABLE api_token DROP COLUMN customer_id;
-        DROP TABLE audit_tile;
-        DROP TABLE audit_key;
-        ALTER TABLE image_key DROP COLUMN destroy_at_ms;
-        ALTER TABLE license DROP COLUMN version_constraint;
-        ALTER TABLE license DROP COLUMN maintenance_until_ms;
-        DROP TABLE plaintext_report;
-        DROP TABLE node_session;
-        DROP TABLE join_token;
-        ALTER TABLE node DROP COLUMN installation;
-        ALTER TABLE organization DROP COLUMN release_public_jwk;
-        ALTER TABLE organization DROP COLUMN wrapped_release_key;
-        ALTER TABLE release DROP COLUMN statement;
-      `);
-    });
+    await undoMigrations(join(first.dataDirectory, 'latchkey.db'), '0001-initial');
     const second = await startKeyServer({ dataDirectory: first.dataDirectory });
     const client = adminClient(second);
     const { releaseVerificationJwk } = await client.organization();
@@ -206,12 +184,3 @@ describe('a database of before there were statements', () => {
     await third.dispose();
   });
 });
-
-function withDatabase(dataDirectory: string, work: (database: DatabaseSync) => void): void {
-  const database = new DatabaseSync(join(dataDirectory, 'latchkey.db'));
-  try {
-    work(database);
-  } finally {
-    database.close();
-  }
-}
