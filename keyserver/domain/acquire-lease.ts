@@ -5,18 +5,17 @@
  */
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
-import { decide } from '#src/licensing/decide.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { isDigest } from '#src/oci/digest.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { Writer } from '../db/store.ts';
-import { type KnownImage, type KnownNode, loadImageOfKey, loadStart } from './decision-facts.ts';
+import { type KnownImage, type KnownNode, loadImageOfKey } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { insertLease, signLease } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
-import { loadNodeLicenses } from './license-facts.ts';
+import { decideStart } from './start-decision.ts';
 
 /** Who a certificate says is calling; checked against the database by every operation. */
 export interface NodeIdentity {
@@ -108,22 +107,19 @@ async function decideAndRecord(
   const imageDigest = isByKeyProvider
     ? await loadImageOfKey(writer, organizationId, request.imageKeyId)
     : request.imageDigest;
-  const { organization, node, image, nonceUsed, session } = await loadStart(writer, organizationId, {
-    nodeId: identity.nodeId,
-    keyThumbprint: identity.keyThumbprint,
-    imageDigest,
-    imageKeyId: request.imageKeyId,
-    nonce,
-  });
-  const decision = decide({
-    sealed: false,
-    node,
-    licenses: node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact),
-    image,
+  const { organization, node, image, nonceUsed, session, decision } = await decideStart(
+    server,
+    writer,
+    {
+      nodeId: identity.nodeId,
+      keyThumbprint: identity.keyThumbprint,
+      imageDigest,
+      imageKeyId: request.imageKeyId,
+      nonce,
+      nodeTimeMs: request.nodeTimeMs,
+    },
     nowMs,
-    nodeTimeMs: request.nodeTimeMs,
-    defaultContact: organization.contact,
-  });
+  );
   // What a key provider opens leaves the gate: the auditor must be able to tell.
   const by = isByKeyProvider ? { by: 'key-provider' } : {};
   const refuse = async (error: LatchkeyError, licenseId: string | null): Promise<Verdict> => {

@@ -87,9 +87,11 @@ export async function loadImageOfKey(
 /** What a start is about. */
 export interface StartQuery {
   readonly nodeId: string;
-  readonly keyThumbprint: string;
+  /** Of the caller's certificate; null = somebody else asks about the node. */
+  readonly keyThumbprint: string | null;
   readonly imageDigest: string;
-  readonly imageKeyId: string;
+  /** Null = the one that the release was encrypted with. */
+  readonly imageKeyId: string | null;
   /** Hex. */
   readonly nonce: string;
 }
@@ -112,23 +114,26 @@ export async function loadStart(
 ): Promise<StartFacts> {
   const row = await reader
     .selectFrom('organization')
-    .leftJoin('node', (join) =>
-      join
+    .leftJoin('node', (join) => {
+      const ofId = join
         .onRef('node.organization_id', '=', 'organization.id')
-        .on('node.id', '=', query.nodeId)
-        .on('node.key_thumbprint', '=', query.keyThumbprint),
-    )
+        .on('node.id', '=', query.nodeId);
+      const { keyThumbprint } = query;
+      return keyThumbprint === null ? ofId : ofId.on('node.key_thumbprint', '=', keyThumbprint);
+    })
     .leftJoin('release_image', (join) =>
       join
         .onRef('release_image.organization_id', '=', 'organization.id')
         .on('release_image.image_digest', '=', query.imageDigest),
     )
     .leftJoin('release', 'release.id', 'release_image.release_id')
-    .leftJoin('image_key', (join) =>
-      join
-        .onRef('image_key.organization_id', '=', 'organization.id')
-        .on('image_key.id', '=', query.imageKeyId),
-    )
+    .leftJoin('image_key', (join) => {
+      const ofOrganization = join.onRef('image_key.organization_id', '=', 'organization.id');
+      const { imageKeyId } = query;
+      return imageKeyId === null
+        ? ofOrganization.onRef('image_key.id', '=', 'release.image_key_id')
+        : ofOrganization.on('image_key.id', '=', imageKeyId);
+    })
     .leftJoin('lease', (join) =>
       join.onRef('lease.node_id', '=', 'node.id').on('lease.nonce', '=', query.nonce),
     )
@@ -155,7 +160,8 @@ export async function loadStart(
     ])
     .where('organization.id', '=', organizationId)
     .executeTakeFirstOrThrow();
-  const { imageDigest, imageKeyId } = query;
+  const { imageDigest } = query;
+  const imageKeyId = query.imageKeyId ?? row.release_image_key_id ?? '';
   return {
     organization: { contact: row.contact, revision: row.revision },
     node: toNode(row),
