@@ -69,6 +69,8 @@ class RevocationStream {
   readonly #onEnd: (error?: unknown) => void;
   readonly #unsubscribe: () => void;
   readonly #heartbeat: NodeJS.Timeout;
+  /** Runs when the certificate ends before the next heartbeat, which would find it too late. */
+  #certificateEnd: NodeJS.Timeout | undefined;
   #position: ChainPosition | undefined;
   #toldRevision: number;
   /** One telling after the other, so that revisions never go back on the wire. */
@@ -87,11 +89,22 @@ class RevocationStream {
       this.tell({ alsoWhenQuiet: false });
     });
     this.#heartbeat = setInterval(() => {
+      this.#awaitCertificateEnd();
       this.tell({ alsoWhenQuiet: true });
     }, WATCH_HEARTBEAT_MS);
+    this.#awaitCertificateEnd();
     call.on('cancelled', () => {
       this.end();
     });
+  }
+
+  #awaitCertificateEnd(): void {
+    const leftMs = this.#identity.expiresAtMs - this.#server.clock.nowMs();
+    if (leftMs > WATCH_HEARTBEAT_MS) return;
+    clearTimeout(this.#certificateEnd);
+    this.#certificateEnd = setTimeout(() => {
+      this.tell({ alsoWhenQuiet: false });
+    }, leftMs);
   }
 
   /** Sends what has changed; a heartbeat when nothing has and one is due. */
@@ -135,6 +148,7 @@ class RevocationStream {
     if (this.#ended) return;
     this.#ended = true;
     clearInterval(this.#heartbeat);
+    clearTimeout(this.#certificateEnd);
     this.#unsubscribe();
     this.#onEnd(error);
   }

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WatchRevocationsResponse } from '#src/wire/generated/latchkey/node.ts';
+import { fromGrpcError } from '#src/wire/status.ts';
 import { appendAuditEvent } from '../../keyserver/audit/append-event.ts';
 import { openPostgresStore } from '../../keyserver/db/store.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
@@ -114,6 +115,24 @@ describe.skipIf(skipReason !== null)('key servers on one PostgreSQL', () => {
     await sold.client.changeLicense(license.id, 'revoke');
     await heard;
     stream.cancel();
+    close();
+  });
+
+  it.each([
+    ['ban', 'DENIED_NODE_BANNED'],
+    ['retire', 'DENIED_NODE_RETIRED'],
+  ] as const)('end the stream at the other with a %s', async (action, code) => {
+    const { node, elsewhere, close } = await licensedNode();
+    const stream = elsewhere.client.watchRevocations({ afterRevision: 0, position: undefined });
+    const ended = new Promise<unknown>((resolve) => stream.once('error', resolve));
+    await new Promise<void>((resolve) => {
+      stream.on('data', () => {
+        resolve();
+      });
+    });
+    await sold.client.changeNode(node.activation.nodeId, action);
+    expect(fromGrpcError(await ended, 'key server')).toMatchObject({ code });
+    await expect(elsewhere.acquire(sold.image)).rejects.toMatchObject({ code });
     close();
   });
 
