@@ -3,8 +3,15 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import type { ImageKeyRegistrar } from '#src/image/registrar.ts';
 import type { AdminClient } from './admin-client.ts';
 
-/** A registrar for releases of one product. */
-export function createAdminRegistrar(client: AdminClient, productCode: string): ImageKeyRegistrar {
+/**
+ * A registrar for releases of one product.
+ * @param entitlementCodes features that a license must hold to run them
+ */
+export function createAdminRegistrar(
+  client: AdminClient,
+  productCode: string,
+  entitlementCodes: readonly string[] = [],
+): ImageKeyRegistrar {
   return {
     productCode,
     prepare: async () => {
@@ -20,6 +27,7 @@ export function createAdminRegistrar(client: AdminClient, productCode: string): 
       const { statement } = await client.registerRelease({
         ...registration,
         imageDigests: [...registration.imageDigests],
+        entitlementCodes: [...entitlementCodes],
       });
       if (statement !== null) return statement;
       throw new LatchkeyError('INPUT_MALFORMED', 'the key server signed no statement of this release', {

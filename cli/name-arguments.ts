@@ -1,6 +1,8 @@
 /** Names, codes and ids as people write them on a command line; checked here, so that the message fits the command. */
 import { InvalidArgumentError } from 'commander';
+import { MAX_ENTITLEMENTS } from '#src/base/limits.ts';
 import { customerInputSchema } from '#src/wire/admin/customer.ts';
+import { entitlementCodes } from '#src/wire/admin/field.ts';
 import { productInputSchema } from '#src/wire/admin/product.ts';
 
 /** Reads the name of something; for commander's argument parsers. */
@@ -19,6 +21,19 @@ export function parseProductCode(text: string): string {
     );
   }
   return text;
+}
+
+/** Reads one more entitlement of a repeatable option. */
+export function parseEntitlements(text: string, before: readonly string[] = []): readonly string[] {
+  if (!entitlementCodes.safeParse([text]).success) {
+    throw new InvalidArgumentError(
+      'Give lower-case letters, digits, dots, dashes and underscores, at most 63: sso.',
+    );
+  }
+  if (before.length >= MAX_ENTITLEMENTS) {
+    throw new InvalidArgumentError(`Give at most ${MAX_ENTITLEMENTS} of them.`);
+  }
+  return [...before, text];
 }
 
 /** A reader of ids that begin with a prefix, as `lic_0191b2f0-...` does. */

@@ -27,12 +27,14 @@ import { formatFields, outputOf } from './output.ts';
 import { requirePinned } from './pinned-image.ts';
 import { createProgress } from './progress.ts';
 import { readRecipients } from './recipients.ts';
+import { requireProductFor } from './required-entitlements.ts';
 import { readSigningKey } from './signing-keys.ts';
 
 export interface ChangeOptions extends AdminOptions {
   readonly key: readonly string[];
   readonly recipient: readonly string[];
   readonly product?: string;
+  readonly requireEntitlement?: readonly string[];
   readonly signKey?: string;
   readonly allowHttp?: boolean;
 }
@@ -177,7 +179,8 @@ async function change(
   const { signal } = context;
   const destination = await openImage(context, destinationText, options.allowHttp);
   requireWritable(destination, destinationText);
-  const { product, signKey } = options;
+  requireProductFor(options);
+  const { product, signKey, requireEntitlement } = options;
   const client = product === undefined ? undefined : await adminClientOf(context, command);
   const output = outputOf(context, command);
   const progress = createProgress(context, output);
@@ -196,7 +199,10 @@ async function change(
     {
       destination: destination.store,
       tag: destination.tag,
-      registrar: client && product !== undefined ? createAdminRegistrar(client, product) : undefined,
+      registrar:
+        client && product !== undefined
+          ? createAdminRegistrar(client, product, requireEntitlement)
+          : undefined,
       statementKey: signKey === undefined ? undefined : await readSigningKey(signKey),
       repository: repositoryName(destination.location),
       cacheDirectory: cacheDirectory(context),

@@ -25,6 +25,8 @@ export interface Registration {
   /** How the key server lists the image. */
   readonly repository: string;
   readonly imageKeyPath: string;
+  /** Features that a license must hold to run it. */
+  readonly entitlementCodes: readonly string[];
   /** False removes the file once the key server has the key. */
   readonly isKept: boolean;
   readonly signal: AbortSignal;
@@ -55,6 +57,7 @@ export async function registerFromFile(
     imageKeyId,
     sealedImageKey,
     statement: Buffer.from(statement).toString(),
+    entitlementCodes: [...registration.entitlementCodes],
   });
   // The same command again would need the file, so it stays until all is done.
   await attach(registration, graph.root.descriptor, registered.statement);

@@ -23,9 +23,15 @@ import {
   readChosenPlatforms,
   withLayerOptions,
 } from '../layer-options.ts';
+import { parseEntitlements } from '../name-arguments.ts';
 import { type Output, outputOf } from '../output.ts';
 import { createProgress } from '../progress.ts';
 import { RECIPIENT_HELP } from '../recipient-help.ts';
+import {
+  REQUIRE_ENTITLEMENT,
+  REQUIRE_ENTITLEMENT_HELP,
+  requireProductFor,
+} from '../required-entitlements.ts';
 import {
   type ReuseOptions,
   previewReuse,
@@ -36,6 +42,7 @@ import {
 
 interface EncryptOptions extends AdminOptions, LayerOptions, ReuseOptions {
   readonly product?: string;
+  readonly requireEntitlement?: readonly string[];
   readonly recipient: readonly string[];
   readonly attestations?: AttestationChoice;
   readonly scrubHistory?: boolean;
@@ -51,6 +58,7 @@ export function registerEncrypt(program: Command, context: CommandContext): void
     .argument('<source>', LOCATION_HELP)
     .argument('<destination>', 'where the encrypted image goes, written the same way')
     .option('--product <code>', 'register the image key with the key server under this product')
+    .option(REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP, parseEntitlements)
     .option('--recipient <scheme:key>', `also encrypt to ${RECIPIENT_HELP}`, append, [])
     .addOption(
       new Option('--attestations <choice>', 'what becomes of SBOMs and provenance in the image').choices([
@@ -91,6 +99,7 @@ async function encrypt(
   const { signal } = context;
   checkLayerOptions(options);
   requireSomebody(options);
+  requireProductFor(options);
   const [{ planEncryption }, { publishImage }] = await Promise.all([
     import('#src/image/plan.ts'),
     import('#src/image/publish.ts'),
@@ -100,8 +109,7 @@ async function encrypt(
   requireWritable(destination, destinationText);
   const { wrappers, ids: recipientIds } = await recipientsOf(context, options.recipient);
   const statementKey = await statementKeyOf(options);
-  const registrar =
-    options.dryRun === true ? undefined : await registrarFor(context, command, options.product);
+  const registrar = options.dryRun === true ? undefined : await registrarFor(context, command, options);
   const { graph, notes: attachedNotes } = await withAttestations(
     await readChosenPlatforms(source, options, signal),
     options,
@@ -217,10 +225,14 @@ async function statementKeyOf({ signKey }: EncryptOptions) {
   return (await import('../signing-keys.ts')).readSigningKey(signKey);
 }
 
-async function registrarFor(context: CommandContext, command: Command, product: string | undefined) {
+async function registrarFor(
+  context: CommandContext,
+  command: Command,
+  { product, requireEntitlement }: EncryptOptions,
+) {
   if (product === undefined) return undefined;
   const { createAdminRegistrar } = await import('../admin-registrar.ts');
-  return createAdminRegistrar(await adminClientOf(context, command), product);
+  return createAdminRegistrar(await adminClientOf(context, command), product, requireEntitlement);
 }
 
 /** What stays readable in the result is so because the ISV wants it. */

@@ -4,7 +4,7 @@ import { ON_REVOKE, type OnRevoke } from '#src/licensing/license-state.ts';
 import type { CreatedLicense, License } from '#src/wire/admin/license.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
+import { idParser, parseEntitlements, parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
 import { refusalSummary, registerLicenseNodes } from './license-nodes.ts';
@@ -28,6 +28,7 @@ interface CreateOptions {
   readonly contact?: string;
   readonly versions?: string;
   readonly maintenanceUntil?: number;
+  readonly entitlement?: readonly string[];
 }
 
 const VERBS = {
@@ -101,6 +102,7 @@ function registerCreate(license: Command, context: CommandContext): void {
       'releases published later are not covered (default: all are)',
       parseInstant,
     )
+    .option('--entitlement <code>', 'feature that is sold with it; repeatable', parseEntitlements)
     .addHelpText(
       'after',
       '\nExample:\n  latchkey license create --customer crm-4711 --product acme-web --expires 2027-12-31',
@@ -119,6 +121,7 @@ function registerCreate(license: Command, context: CommandContext): void {
         contact: options.contact,
         versionConstraint: options.versions,
         maintenanceUntilMs: options.maintenanceUntil,
+        entitlements: options.entitlement && [...options.entitlement],
       });
       outputOf(context, command).result(created, () => createdText(created));
     });
@@ -172,6 +175,7 @@ function licenseFields(license: License, refusal: string | undefined): string {
       'maintenance',
       license.maintenanceUntilMs === null ? undefined : `until ${formatInstant(license.maintenanceUntilMs)}`,
     ],
+    ['entitlements', license.entitlements.length === 0 ? undefined : license.entitlements.join(', ')],
     ['lease', formatDuration(license.leaseDurationMs)],
     ['on revoke', license.onRevoke],
     ['contact', license.contact ?? undefined],

@@ -4,9 +4,10 @@ import type { Release } from '#src/wire/admin/release.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage, repositoryName } from '../image-location.ts';
-import { idParser } from '../name-arguments.ts';
+import { idParser, parseEntitlements } from '../name-arguments.ts';
 import { requirePinned } from '../pinned-image.ts';
 import { formatFields, formatTable, outputOf } from '../output.ts';
+import { REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP } from '../required-entitlements.ts';
 import { formatInstant } from '../time-arguments.ts';
 
 const parseReleaseId = idParser('rel', 'latchkey release list');
@@ -41,6 +42,7 @@ Example:
 interface RegisterOptions {
   readonly imageKey: string;
   readonly keep?: boolean;
+  readonly requireEntitlement?: readonly string[];
   readonly allowHttp?: boolean;
 }
 
@@ -49,6 +51,7 @@ function registerRegister(release: Command, context: CommandContext): void {
     .description('register an image that skopeo, buildah or podman has encrypted with our image key')
     .argument('<image>', LOCATION_HELP)
     .requiredOption('--image-key <file>', 'its image key, of `latchkey image-key create`; removed afterwards')
+    .option(REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP, parseEntitlements)
     .option('--keep', 'keep the file: it opens the image without a license')
     .option('--allow-http', 'plain HTTP also to registries on other hosts')
     .addHelpText(
@@ -78,6 +81,7 @@ Example:
         version: tag ?? reference,
         repository: repositoryName(location),
         imageKeyPath: options.imageKey,
+        entitlementCodes: options.requireEntitlement ?? [],
         isKept,
         signal: context.signal,
       });
@@ -96,7 +100,7 @@ Example:
 
 function releaseTable(releases: readonly Release[]): string {
   return formatTable(
-    ['ID', 'PRODUCT', 'REPOSITORY', 'VERSION', 'STATE', 'REGISTERED', 'IMAGE KEY'],
+    ['ID', 'PRODUCT', 'REPOSITORY', 'VERSION', 'STATE', 'REGISTERED', 'REQUIRES', 'IMAGE KEY'],
     releases.map((release) => [
       release.id,
       release.productCode,
@@ -104,6 +108,7 @@ function releaseTable(releases: readonly Release[]): string {
       release.version,
       release.state,
       formatInstant(release.createdAtMs),
+      release.entitlementCodes.join(' ') || '-',
       release.imageKeyId,
     ]),
   );

@@ -12,6 +12,7 @@ import * as auditTree from './migrations/0007-audit-tree.ts';
 import * as tokenLife from './migrations/0008-token-life.ts';
 import * as idempotencyKeys from './migrations/0009-idempotency-keys.ts';
 import * as auditByTarget from './migrations/0010-audit-by-target.ts';
+import * as entitlements from './migrations/0011-entitlements.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -26,6 +27,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0008-token-life': tokenLife,
   '0009-idempotency-keys': idempotencyKeys,
   '0010-audit-by-target': auditByTarget,
+  '0011-entitlements': entitlements,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

@@ -3,6 +3,7 @@ import type { ImageFacts, NodeFacts } from '#src/licensing/decide.ts';
 import type { NodeSession } from '#src/licensing/node-chain.ts';
 import type { NodeState } from '#src/licensing/node-state.ts';
 import type { Reader } from '../db/store.ts';
+import { fromCodeColumn } from './code-list.ts';
 import { SESSION_COLUMNS, toSession } from './session-row.ts';
 
 export interface KnownNode extends NodeFacts {
@@ -153,6 +154,7 @@ export async function loadStart(
       'release.created_at_ms as release_created_at_ms',
       'release.image_key_id as release_image_key_id',
       'release.statement as release_statement',
+      'release.entitlement_codes as release_entitlement_codes',
       'image_key.product_id as key_product_id',
       'image_key.state as key_state',
       'image_key.wrapped_key',
@@ -177,6 +179,7 @@ export async function loadStart(
               hasStatement: row.release_statement !== null,
               version: row.release_version ?? '',
               publishedAtMs: row.release_created_at_ms ?? Infinity,
+              requiredEntitlements: fromCodeColumn(row.release_entitlement_codes),
             },
       imageKey:
         row.key_product_id === null

@@ -2,6 +2,7 @@
 import type { LicenseFacts } from '#src/licensing/decide.ts';
 import type { OnRevoke } from '#src/licensing/license-state.ts';
 import type { Reader } from '../db/store.ts';
+import { fromCodeColumn } from './code-list.ts';
 
 /** What a lease takes over from its license. */
 export interface GrantableLicense extends LicenseFacts {
@@ -85,6 +86,7 @@ function licenseRows(reader: Reader) {
       'license.contact',
       'license.version_constraint',
       'license.maintenance_until_ms',
+      'license.entitlements',
       'customer.state as customer_state',
       'product.contact as product_contact',
       'product.code as product_code',
@@ -112,6 +114,7 @@ function toLicenseFacts(
     seats: { maxNodes: row.max_nodes, ...seats },
     versionConstraint: row.version_constraint,
     maintenanceUntilMs: row.maintenance_until_ms,
+    entitlements: fromCodeColumn(row.entitlements),
     leaseDurationMs: row.lease_duration_ms,
     onRevoke: row.on_revoke,
   };

@@ -17,6 +17,7 @@ import type { LicenseTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
 import { type Access, isWithin } from './access.ts';
 import { runChange } from './change.ts';
+import { fromCodeColumn, toCodeColumn } from './code-list.ts';
 import { requireCustomer } from './customers.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
@@ -70,6 +71,7 @@ export async function createLicense(
       contact: input.contact ?? null,
       version_constraint: input.versionConstraint ?? null,
       maintenance_until_ms: input.maintenanceUntilMs ?? null,
+      entitlements: toCodeColumn(input.entitlements),
     };
     await writer.insertInto('license').values(row).execute();
     await change.audit({
@@ -223,5 +225,6 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     contact: row.contact,
     versionConstraint: row.version_constraint,
     maintenanceUntilMs: row.maintenance_until_ms,
+    entitlements: fromCodeColumn(row.entitlements),
   };
 }

@@ -9,6 +9,7 @@ import type { ImageKeyTable } from '../db/tables/catalog.ts';
 import type { Reader } from '../db/store.ts';
 import { type Access, isWithin } from './access.ts';
 import { type Change, runChange } from './change.ts';
+import { fromCodeColumn, toCodeColumn } from './code-list.ts';
 import { newId } from './ids.ts';
 import { activateImageKey } from './image-keys.ts';
 import type { KeyServer } from './key-server.ts';
@@ -51,6 +52,7 @@ export async function registerRelease(
         version: input.version,
         imageKeyId: input.imageKeyId,
         imageDigests: input.imageDigests,
+        entitlementCodes: input.entitlementCodes ?? [],
       },
     });
     const release = await releaseOfKey(server, change.writer, input.imageKeyId);
@@ -161,6 +163,7 @@ async function insertRelease(
       image_key_id: input.imageKeyId,
       state: 'PUBLISHED',
       statement: input.statement ?? null,
+      entitlement_codes: toCodeColumn(input.entitlementCodes ?? []),
     })
     .execute();
   for (const imageDigest of new Set(input.imageDigests)) {
@@ -218,6 +221,7 @@ async function refuseOtherContent(
     known.productCode === input.productCode &&
     known.repository === input.repository &&
     known.version === input.version &&
+    toCodeColumn(known.entitlementCodes) === toCodeColumn(input.entitlementCodes ?? []) &&
     [...known.imageDigests].sort().join() === [...new Set(input.imageDigests)].sort().join();
   if (!same) {
     throw new LatchkeyError(
@@ -271,5 +275,6 @@ async function toRelease(reader: Reader, row: ReleaseRow): Promise<SignedRelease
     state: row.state,
     statement: row.statement,
     imageDigests: images.map((image) => image.image_digest),
+    entitlementCodes: fromCodeColumn(row.entitlement_codes),
   };
 }

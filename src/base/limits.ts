@@ -219,6 +219,8 @@ export const MAX_JOIN_TOKEN_LIFE_MS = 366 * 24 * HOUR_MS;
 export const MAX_LICENSE_KEY_TEXT = 256;
 /** Nodes a license allows unless it says otherwise: a small cluster. */
 export const DEFAULT_MAX_NODES = 3;
+/** Features that one license or release may name; a product is sold in a few. */
+export const MAX_ENTITLEMENTS = 64;
 /** Nodes one license may allow; more is a typing mistake. */
 export const MAX_NODES_PER_LICENSE = 1_000_000;
 /** Layer keys wrapped in one admin request: with the next bound they fit into its body. */

@@ -76,3 +76,23 @@ test('an unknown product or a wrong token costs nothing and writes nothing', asy
   expect(refused.status).toBe(77);
   expect(existsSync(join(directory, 'none'))).toBe(false);
 });
+
+test('asks licenses for entitlements', async () => {
+  const ask = ['--require-entitlement', 'sso', '--require-entitlement', 'reports'];
+  const encrypt = ['encrypt', 'oci:source:v1', 'oci:out:3.0', ...ask];
+  const [refused, encrypted] = [
+    await latchkey(server.adminToken, ...encrypt, '--recipient', 'jwe:none.pem'),
+    await latchkey(server.adminToken, ...encrypt, '--product', 'acme'),
+  ];
+  expect(refused).toMatchObject({ status: 2, stderr: expect.stringContaining('no product') as string });
+  expect(encrypted.status).toBe(0);
+  const { imageKeyId } = JSON.parse(encrypted.stdout) as { imageKeyId: string };
+  const releases = JSON.parse((await latchkey(server.adminToken, 'release', 'list')).stdout) as {
+    imageKeyId: string;
+    entitlementCodes: string[];
+  }[];
+  expect(releases.find((release) => release.imageKeyId === imageKeyId)?.entitlementCodes).toEqual([
+    'reports',
+    'sso',
+  ]);
+});

@@ -52,8 +52,17 @@ test('attaches the signed statement, with which the image can be verified', asyn
   expect(encrypted).toMatchObject({ status: 0 });
   const verify = ['verify', '--key', 'acme.pub.pem', 'oci:theirs:v1'];
   expect(await latchkey(...verify)).toMatchObject({ status: 66 });
-  const registered = await latchkey('release', 'register', '--image-key', 'web.key', 'oci:theirs:v1');
+  const require = ['--require-entitlement', 'sso'];
+  const registered = await latchkey(
+    'release',
+    'register',
+    '--image-key',
+    'web.key',
+    ...require,
+    'oci:theirs:v1',
+  );
   expect(registered).toMatchObject({ status: 0, stderr: '' });
+  expect(await adminClient(server).releases()).toMatchObject([{ entitlementCodes: ['sso'] }]);
   expect(existsSync(join(directory, 'web.key'))).toBe(false);
   expect(await latchkey(...verify)).toMatchObject({ status: 0 });
 });

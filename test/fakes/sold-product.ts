@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { sealEnvelope } from '#src/crypto/envelope.ts';
 import type { License, LicenseRequest } from '#src/wire/admin/license.ts';
+import type { ReleaseInput } from '#src/wire/admin/release.ts';
 import { type Digest, parseDigest } from '#src/oci/digest.ts';
 import { AdminClient } from '../../cli/admin-client.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
@@ -33,7 +34,11 @@ export interface RegisteredImage {
 }
 
 /** Registers a release with one image. */
-export async function registerImage(client: AdminClient, productCode: string): Promise<RegisteredImage> {
+export async function registerImage(
+  client: AdminClient,
+  productCode: string,
+  terms: Partial<Pick<ReleaseInput, 'version' | 'entitlementCodes'>> = {},
+): Promise<RegisteredImage> {
   const { id: organizationId } = await client.organization();
   const imageKeyId = `ik-${randomBytes(8).toString('hex')}`;
   const image = {
@@ -49,6 +54,7 @@ export async function registerImage(client: AdminClient, productCode: string): P
     imageKeyId,
     sealedImageKey: await sealImageKey(client, imageKeyId, image.imageKey),
     statement: statementTextFor(image.imageDigest, { productCode, organizationId, imageKeyId }),
+    ...terms,
   });
   return image;
 }

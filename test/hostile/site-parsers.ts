@@ -18,7 +18,7 @@ import { registryOrigin } from '#src/registry/endpoint.ts';
 import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { parseName, parseProductCode } from '../../cli/name-arguments.ts';
+import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseNodeCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseNodeRequest } from '../../keyserver/custody/certificate-authority.ts';
@@ -132,6 +132,13 @@ export const SITE_PARSERS: readonly HostileParser[] = [
   textParser('cli/time-arguments.ts', 'parseNodeCount', ['3'], parseNodeCount, argument),
   textParser('cli/name-arguments.ts', 'parseName', ['Acme'], parseName, argument),
   textParser('cli/name-arguments.ts', 'parseProductCode', ['suite'], parseProductCode, argument),
+  textParser(
+    'cli/name-arguments.ts',
+    'parseEntitlements',
+    ['sso'],
+    (text) => parseEntitlements(text),
+    argument,
+  ),
   textParser(
     'keyserver/arguments.ts',
     'parseListen',

@@ -15,6 +15,8 @@ export interface ReleaseTable extends Row {
   state: 'PUBLISHED' | 'YANKED';
   /** Signed envelope (DSSE, JSON) that says what the release is; null for one registered before there were any. */
   statement: string | null;
+  /** Codes of the features that a license must hold, with spaces between them; null = none. */
+  readonly entitlement_codes: string | null;
 }
 
 /** One row per manifest of a release: index and platforms. */

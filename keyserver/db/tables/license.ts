@@ -28,6 +28,8 @@ export interface LicenseTable extends Row {
   version_constraint: string | null;
   /** Releases published after it are not covered; null = all are. */
   maintenance_until_ms: number | null;
+  /** Codes of the features that were sold, with spaces between them; null = none. */
+  entitlements: string | null;
 }
 
 /** A seat: this node was activated with this license. */

@@ -1,5 +1,6 @@
 /** Fields that several resources of the admin API share. Times are epoch milliseconds. */
 import * as z from 'zod';
+import { MAX_ENTITLEMENTS } from '#src/base/limits.ts';
 import { isDigest } from '#src/oci/digest.ts';
 
 /** Text that a person gives; PostgreSQL stores none with a null character. */
@@ -17,13 +18,18 @@ export const timeMs = z.int().nonnegative().max(8.64e15);
 
 export const common = { id: z.string(), revision: z.int(), createdAtMs: timeMs, updatedAtMs: timeMs };
 
-/** Product codes appear in commands and annotations, so they are short and plain. */
-export const productCode = z
+/** Codes appear in commands and annotations, so they are short and plain. */
+const code = z
   .string()
   .regex(
     /^[a-z0-9][a-z0-9._-]{0,62}$/,
     'lower-case letters, digits, dots, dashes and underscores, at most 63',
   );
+
+export const productCode = code;
+
+/** Features, as a license is sold with them and a release asks for them. */
+export const entitlementCodes = z.array(code).max(MAX_ENTITLEMENTS);
 
 export const imageKeyId = z
   .string()

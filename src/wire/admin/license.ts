@@ -9,7 +9,7 @@ import {
 } from '#src/base/limits.ts';
 import { isVersionRange } from '#src/licensing/coverage.ts';
 import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
-import { common, contact, name, text, timeMs } from './field.ts';
+import { common, contact, entitlementCodes, name, text, timeMs } from './field.ts';
 
 export const licenseInputSchema = z.strictObject({
   /** Id, external id or name. */
@@ -37,6 +37,8 @@ export const licenseInputSchema = z.strictObject({
     .optional(),
   /** Releases published after it are not covered; default: all are. */
   maintenanceUntilMs: timeMs.optional(),
+  /** Codes of the features that are sold with it. */
+  entitlements: entitlementCodes.default([]),
 });
 
 /** As checked, with defaults filled in. */
@@ -64,6 +66,7 @@ export const licenseSchema = z.object({
   contact: z.string().nullable(),
   versionConstraint: z.string().nullable(),
   maintenanceUntilMs: timeMs.nullable(),
+  entitlements: z.array(z.string()),
 });
 
 export type License = z.infer<typeof licenseSchema>;

@@ -1,7 +1,7 @@
 /** Releases in the admin API. */
 import * as z from 'zod';
 import { MAX_INDEX_ENTRIES, MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base/limits.ts';
-import { common, digest, imageKeyId, name, text } from './field.ts';
+import { common, digest, entitlementCodes, imageKeyId, name, text } from './field.ts';
 
 export const releaseInputSchema = z.strictObject({
   productCode: name,
@@ -14,6 +14,8 @@ export const releaseInputSchema = z.strictObject({
   sealedImageKey: z.string().max(4096).optional(),
   /** DSSE envelope (JSON) of the release statement; the vendor may have signed it, the key server adds its signature. */
   statement: z.string().max(MAX_STATEMENT_ENVELOPE_BYTES).optional(),
+  /** Features that a license must hold, all of them, to run it. */
+  entitlementCodes: entitlementCodes.optional(),
 });
 
 export type ReleaseInput = z.input<typeof releaseInputSchema>;
@@ -26,6 +28,7 @@ export const releaseSchema = z.object({
   imageKeyId: z.string(),
   state: z.enum(['PUBLISHED', 'YANKED']),
   imageDigests: z.array(z.string()),
+  entitlementCodes: z.array(z.string()),
 });
 
 export type Release = z.infer<typeof releaseSchema>;
