@@ -1,6 +1,7 @@
 /** Writes the audit log, in the same transaction as what it tells of. */
 import { AUDIT_START, type AuditEventBody, auditHash } from '#src/crypto/audit-chain.ts';
 import { canonicalJson } from '#src/base/json.ts';
+import { preparedInsert, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 
 /** `token:ID`, `node:ID`, or one of the two that have no id. */
@@ -16,6 +17,16 @@ export interface AuditEntry {
   readonly detail?: Readonly<Record<string, string | number | boolean | null | string[]>> | undefined;
 }
 
+const lastEvent = preparedQuery((reader) =>
+  reader
+    .selectFrom('audit_event')
+    .select(['sequence', 'hash', 'time_ms'])
+    .orderBy('sequence', 'desc')
+    .limit(1),
+);
+
+const insertEvent = preparedInsert('audit_event');
+
 /**
  * Appends one event.
  * @returns its sequence number, the receipt
@@ -26,12 +37,7 @@ export async function appendAuditEvent(
   nowMs: number,
   entry: AuditEntry,
 ): Promise<number> {
-  const last = await writer
-    .selectFrom('audit_event')
-    .select(['sequence', 'hash', 'time_ms'])
-    .orderBy('sequence', 'desc')
-    .limit(1)
-    .executeTakeFirst();
+  const [last] = await lastEvent(writer, {});
   const head = last === undefined ? AUDIT_START : { ...last, timeMs: last.time_ms };
   const body: AuditEventBody = {
     sequence: head.sequence + 1,
@@ -45,21 +51,18 @@ export async function appendAuditEvent(
     code: entry.code ?? null,
     detail: entry.detail ?? {},
   };
-  await writer
-    .insertInto('audit_event')
-    .values({
-      sequence: body.sequence,
-      organization_id: organizationId,
-      time_ms: body.timeMs,
-      actor: body.actor,
-      action: body.action,
-      target: body.target,
-      outcome: body.outcome,
-      code: body.code,
-      detail: canonicalJson(body.detail),
-      previous_hash: head.hash,
-      hash: auditHash(head.hash, body),
-    })
-    .execute();
+  await insertEvent(writer, {
+    sequence: body.sequence,
+    organization_id: organizationId,
+    time_ms: body.timeMs,
+    actor: body.actor,
+    action: body.action,
+    target: body.target,
+    outcome: body.outcome,
+    code: body.code,
+    detail: canonicalJson(body.detail),
+    previous_hash: head.hash,
+    hash: auditHash(head.hash, body),
+  });
   return body.sequence;
 }

@@ -2,6 +2,7 @@
 import type { ImageFacts, NodeFacts } from '#src/licensing/decide.ts';
 import type { NodeSession } from '#src/licensing/node-chain.ts';
 import type { NodeState } from '#src/licensing/node-state.ts';
+import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
 import { fromCodeColumn } from './code-list.ts';
 import { SESSION_COLUMNS, toSession } from './session-row.ts';
@@ -29,7 +30,12 @@ export async function loadNodeById(
   organizationId: string,
   nodeId: string,
 ): Promise<KnownNode | null> {
-  const row = await reader
+  const [row] = await nodeRow(reader, { organizationId, nodeId });
+  return row === undefined ? null : toNode(row);
+}
+
+const nodeRow = preparedQuery((reader, node: { readonly organizationId: string; readonly nodeId: string }) =>
+  reader
     .selectFrom('node')
     .select([
       'id as node_id',
@@ -38,24 +44,27 @@ export async function loadNodeById(
       'public_jwk',
       'revision as node_revision',
     ])
-    .where('organization_id', '=', organizationId)
-    .where('id', '=', nodeId)
-    .executeTakeFirst();
-  return row === undefined ? null : toNode(row);
-}
+    .where('organization_id', '=', node.organizationId)
+    .where('id', '=', node.nodeId),
+);
 
 export interface OrganizationFacts {
   readonly contact: string;
   readonly revision: number;
 }
 
-export function loadOrganization(reader: Reader, organizationId: string): Promise<OrganizationFacts> {
-  return reader
+export async function loadOrganization(reader: Reader, organizationId: string): Promise<OrganizationFacts> {
+  const [row] = await organizationRow(reader, { organizationId });
+  if (row === undefined) throw new TypeError('the database has lost its organization');
+  return row;
+}
+
+const organizationRow = preparedQuery((reader, organization: { readonly organizationId: string }) =>
+  reader
     .selectFrom('organization')
     .select(['contact', 'revision'])
-    .where('id', '=', organizationId)
-    .executeTakeFirstOrThrow();
-}
+    .where('id', '=', organization.organizationId),
+);
 
 export interface KnownImage extends ImageFacts {
   /** The image key as stored; undefined when there is none. */
@@ -73,17 +82,21 @@ export async function loadImageOfKey(
   organizationId: string,
   imageKeyId: string,
 ): Promise<string> {
-  const row = await reader
-    .selectFrom('release')
-    .innerJoin('release_image', 'release_image.release_id', 'release.id')
-    .select('release_image.image_digest')
-    .where('release.organization_id', '=', organizationId)
-    .where('release.image_key_id', '=', imageKeyId)
-    .orderBy('release_image.image_digest')
-    .limit(1)
-    .executeTakeFirst();
+  const [row] = await imageOfKeyRow(reader, { organizationId, imageKeyId });
   return row?.image_digest ?? '';
 }
+
+const imageOfKeyRow = preparedQuery(
+  (reader, key: { readonly organizationId: string; readonly imageKeyId: string }) =>
+    reader
+      .selectFrom('release')
+      .innerJoin('release_image', 'release_image.release_id', 'release.id')
+      .select('release_image.image_digest')
+      .where('release.organization_id', '=', key.organizationId)
+      .where('release.image_key_id', '=', key.imageKeyId)
+      .orderBy('release_image.image_digest')
+      .limit(1),
+);
 
 /** What a start is about. */
 export interface StartQuery {
@@ -108,12 +121,8 @@ export interface StartFacts {
 }
 
 /** Everything about a start but the licenses, in one query: it runs for every start of every container. */
-export async function loadStart(
-  reader: Reader,
-  organizationId: string,
-  query: StartQuery,
-): Promise<StartFacts> {
-  const row = await reader
+const startRow = preparedQuery((reader, query: StartQuery & { readonly organizationId: string }) =>
+  reader
     .selectFrom('organization')
     .leftJoin('node', (join) => {
       const ofId = join
@@ -160,8 +169,16 @@ export async function loadStart(
       'image_key.wrapped_key',
       'lease.id as lease_id',
     ])
-    .where('organization.id', '=', organizationId)
-    .executeTakeFirstOrThrow();
+    .where('organization.id', '=', query.organizationId),
+);
+
+export async function loadStart(
+  reader: Reader,
+  organizationId: string,
+  query: StartQuery,
+): Promise<StartFacts> {
+  const [row] = await startRow(reader, { organizationId, ...query });
+  if (row === undefined) throw new TypeError('the database has lost its organization');
   const { imageDigest } = query;
   const imageKeyId = query.imageKeyId ?? row.release_image_key_id ?? '';
   return {

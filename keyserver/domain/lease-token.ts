@@ -2,6 +2,7 @@
 import { signToken } from '#src/crypto/sign-token.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { leaseTimes } from '#src/licensing/lease-rules.ts';
+import { preparedInsert } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { KnownNode } from './decision-facts.ts';
 import { newId } from './ids.ts';
@@ -20,6 +21,8 @@ export interface LeaseGrant {
   readonly previousLeaseId: string | null;
 }
 
+const insertLeaseRow = preparedInsert('lease');
+
 /** Writes a lease and gives its claims; sign them only after the commit. */
 export async function insertLease(
   server: KeyServer,
@@ -34,26 +37,23 @@ export async function insertLease(
     random: server.random(),
   });
   const leaseId = newId('lease', nowMs);
-  await writer
-    .insertInto('lease')
-    .values({
-      id: leaseId,
-      organization_id: server.organizationId,
-      revision: grant.revision,
-      created_at_ms: nowMs,
-      updated_at_ms: nowMs,
-      license_id: license.licenseId,
-      epoch: license.epoch,
-      node_id: node.nodeId,
-      image_digest: grant.imageDigest,
-      image_key_id: grant.imageKeyId,
-      nonce: grant.nonce,
-      previous_lease_id: grant.previousLeaseId,
-      issued_at_ms: times.issuedAtMs,
-      renew_at_ms: times.renewAtMs,
-      expires_at_ms: times.expiresAtMs,
-    })
-    .execute();
+  await insertLeaseRow(writer, {
+    id: leaseId,
+    organization_id: server.organizationId,
+    revision: grant.revision,
+    created_at_ms: nowMs,
+    updated_at_ms: nowMs,
+    license_id: license.licenseId,
+    epoch: license.epoch,
+    node_id: node.nodeId,
+    image_digest: grant.imageDigest,
+    image_key_id: grant.imageKeyId,
+    nonce: grant.nonce,
+    previous_lease_id: grant.previousLeaseId,
+    issued_at_ms: times.issuedAtMs,
+    renew_at_ms: times.renewAtMs,
+    expires_at_ms: times.expiresAtMs,
+  });
   return {
     leaseId,
     organizationId: server.organizationId,

@@ -1,6 +1,7 @@
 /** Loads the licenses that the license decision looks at, inside the transaction that acts on it. */
 import type { LicenseFacts } from '#src/licensing/decide.ts';
 import type { OnRevoke } from '#src/licensing/license-state.ts';
+import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
 import { fromCodeColumn } from './code-list.ts';
 
@@ -17,12 +18,15 @@ export async function loadNodeLicenses(
   nodeId: string,
   defaultContact: string,
 ): Promise<GrantableLicense[]> {
-  const rows = await licenseRows(reader)
-    .innerJoin('license_node', 'license_node.license_id', 'license.id')
-    .where('license_node.node_id', '=', nodeId)
-    .execute();
+  const rows = await nodeLicenseRows(reader, { nodeId });
   return rows.map((row) => toLicenseFacts(row, defaultContact, SEAT_HELD));
 }
+
+const nodeLicenseRows = preparedQuery((reader, node: { readonly nodeId: string }) =>
+  licenseRows(reader)
+    .innerJoin('license_node', 'license_node.license_id', 'license.id')
+    .where('license_node.node_id', '=', node.nodeId),
+);
 
 /** The licenses of a node that have changed after a revision, the oldest change first. */
 export async function loadChangedLicenses(

@@ -11,6 +11,7 @@ import {
   takeCounter,
 } from '#src/licensing/node-chain.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
+import { preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
 import { loadNode, loadOrganization } from './decision-facts.ts';
@@ -35,13 +36,14 @@ export async function takePosition(
 ): Promise<LatchkeyError | undefined> {
   const mark = takeCounter(session, position);
   if (mark === 'stale') return sessionStale();
-  if (mark !== 'unchanged') await keepMark(writer, nodeId, mark);
+  if (mark !== 'unchanged') await keepMark(writer, { nodeId, ...mark });
   return undefined;
 }
 
-async function keepMark(writer: Writer, nodeId: string, { counter, window }: ChainMark): Promise<void> {
-  await writer.updateTable('node_session').set({ counter, window }).where('node_id', '=', nodeId).execute();
-}
+const keepMark = preparedQuery(
+  (writer, { nodeId, counter, window }: ChainMark & { readonly nodeId: string }) =>
+    writer.updateTable('node_session').set({ counter, window }).where('node_id', '=', nodeId),
+);
 
 /** The next session of the node, whatever it says it stands at, opens. */
 export async function forgetSession(writer: Writer, nodeId: string): Promise<void> {

@@ -5,7 +5,7 @@ import { decide } from '#src/licensing/decide.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
-import type { LeaseTable } from '../db/tables/lease.ts';
+import { preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
 import {
@@ -110,7 +110,7 @@ async function decideRenewal(
   nowMs: number,
 ): Promise<LeaseClaims | LatchkeyError> {
   const { server, writer, organization, node, identity } = context;
-  const lease = await findLease(writer, identity.nodeId, leaseId);
+  const [lease] = await leaseRow(writer, { leaseId, nodeId: identity.nodeId });
   const start =
     lease &&
     (await loadStart(writer, server.organizationId, {
@@ -152,20 +152,13 @@ async function decideRenewal(
   });
 }
 
-function findLease(
-  writer: Writer,
-  nodeId: string,
-  leaseId: string,
-): Promise<
-  Pick<LeaseTable, 'license_id' | 'epoch' | 'image_digest' | 'image_key_id' | 'expires_at_ms'> | undefined
-> {
-  return writer
+const leaseRow = preparedQuery((writer, lease: { readonly leaseId: string; readonly nodeId: string }) =>
+  writer
     .selectFrom('lease')
     .select(['license_id', 'epoch', 'image_digest', 'image_key_id', 'expires_at_ms'])
-    .where('id', '=', leaseId)
-    .where('node_id', '=', nodeId)
-    .executeTakeFirst();
-}
+    .where('id', '=', lease.leaseId)
+    .where('node_id', '=', lease.nodeId),
+);
 
 function leaseInvalid(leaseId: string, contact: string, licenseId?: string): LatchkeyError {
   return new LatchkeyError('DENIED_LEASE_INVALID', `lease ${leaseId} is not valid any more`, {

@@ -1,5 +1,6 @@
 /** The stored session of a node. */
 import type { NodeSession } from '#src/licensing/node-chain.ts';
+import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
 
 /** For joins: every query about a start reads them. */
@@ -45,10 +46,10 @@ export function toSession(row: SessionRow): NodeSession | undefined {
 
 /** The session of a node; undefined when it never opened one. */
 export async function loadSession(reader: Reader, nodeId: string): Promise<NodeSession | undefined> {
-  const row = await reader
-    .selectFrom('node_session')
-    .select(SESSION_COLUMNS)
-    .where('node_id', '=', nodeId)
-    .executeTakeFirst();
+  const [row] = await sessionRow(reader, { nodeId });
   return row && toSession(row);
 }
+
+const sessionRow = preparedQuery((reader, node: { readonly nodeId: string }) =>
+  reader.selectFrom('node_session').select(SESSION_COLUMNS).where('node_id', '=', node.nodeId),
+);
