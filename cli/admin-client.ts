@@ -41,6 +41,7 @@ import {
 import { type LicenseNode, type Node, licenseNodeSchema, nodeSchema } from '#src/wire/admin/node.ts';
 import { type Organization, organizationSchema } from '#src/wire/admin/organization.ts';
 import { pageSchema } from '#src/wire/admin/page.ts';
+import { type Preflight, type PreflightInput, preflightSchema } from '#src/wire/admin/preflight.ts';
 import { type Product, type ProductInput, productSchema } from '#src/wire/admin/product.ts';
 import {
   type Release,
@@ -110,6 +111,11 @@ export class AdminClient {
 
   changeLicense(id: string, verb: 'suspend' | 'reinstate' | 'revoke', reason?: string): Promise<License> {
     return this.#post(`licenses/${encodeURIComponent(id)}:${verb}`, { reason }, licenseSchema);
+  }
+
+  /** Whether a node may start an image now; changes nothing. */
+  preflight(input: PreflightInput): Promise<Preflight> {
+    return this.#post('licenses:preflight', input, preflightSchema);
   }
 
   createJoinToken(licenseId: string, input: JoinTokenRequest): Promise<CreatedJoinToken> {

@@ -8,6 +8,7 @@ import { idParser, parseEntitlements, parseName, parseProductCode } from '../nam
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
 import { refusalSummary, registerLicenseNodes } from './license-nodes.ts';
+import { registerLicensePreflight } from './license-preflight.ts';
 import {
   formatDuration,
   formatInstant,
@@ -43,6 +44,7 @@ export function registerLicense(program: Command, context: CommandContext): void
   const license = program.command('license').description('licenses: who may run what, where and how long');
   registerCreate(license, context);
   registerLicenseNodes(license, context);
+  registerLicensePreflight(license, context);
   registerJoinTokens(license, context);
   withAdminOptions(license.command('list'))
     .description('list licenses')

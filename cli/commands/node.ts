@@ -8,6 +8,7 @@ import { becomeProgram } from '../run-program.ts';
 import { type SocketOptions, readLine, withAgent, withSocket } from './agent-socket.ts';
 import { registerNodeDoctor } from './node-doctor.ts';
 import { DEFAULT_CONFIG_PATH, registerNodeInstall } from './node-install.ts';
+import { registerNodePreflight } from './node-preflight.ts';
 import { registerNodeUninstall } from './node-uninstall.ts';
 
 /** Adds the group and gives it, so that other verbs about nodes can join. */
@@ -18,6 +19,7 @@ export function registerNode(program: Command, context: CommandContext): Command
   registerRun(node, context);
   registerActivate(node, context);
   registerStatus(node, context);
+  registerNodePreflight(node, context);
   registerDrop(node, context);
   registerNodeInstall(node, context);
   registerNodeUninstall(node, context);

@@ -8,6 +8,8 @@ import type {
   NodesServer,
   OpenSessionRequest,
   OpenSessionResponse,
+  PreflightRequest,
+  PreflightResponse,
   RenewLeasesRequest,
   RenewLeasesResponse,
   RenewalResult,
@@ -20,6 +22,7 @@ import { acquireLease } from '../domain/acquire-lease.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { licenseChangesSince } from '../domain/license-changes.ts';
 import { openSession } from '../domain/node-sessions.ts';
+import { preflightOfNode } from '../domain/preflight.ts';
 import { reportPlaintext } from '../domain/plaintext-reports.ts';
 import { type Renewal, renewLeases } from '../domain/renew-leases.ts';
 import { rotateCertificate } from '../domain/rotate-certificate.ts';
@@ -80,6 +83,11 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
     reportPlaintext: unaryHandler<ReportPlaintextRequest, ReportPlaintextResponse>(async (request, call) => {
       await reportPlaintext(server, await certificates.identify(call, server.clock.nowMs()), request);
       return {};
+    }, log),
+    preflight: unaryHandler<PreflightRequest, PreflightResponse>(async (request, call) => {
+      const identity = await certificates.identify(call, server.clock.nowMs());
+      const answer = await preflightOfNode(server, identity, request);
+      return { ...answer, serverTimeMs: server.clock.nowMs() };
     }, log),
     rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
       async (request, call) => {

@@ -30,6 +30,7 @@ import { healthRoutes } from './routes/health.ts';
 import { imageKeyRoutes } from './routes/image-keys.ts';
 import { licenseRoutes } from './routes/licenses.ts';
 import { nodeRoutes } from './routes/nodes.ts';
+import { preflightRoutes } from './routes/preflight.ts';
 
 export type AdminApp = ReturnType<typeof withZod>;
 
@@ -69,6 +70,7 @@ export async function createAdminApp(
     customerRoutes(routes, server);
     licenseRoutes(routes, server);
     nodeRoutes(routes, server);
+    preflightRoutes(routes, server);
     administrationRoutes(routes, server);
     auditTreeRoutes(routes, server);
   });

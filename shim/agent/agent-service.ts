@@ -30,5 +30,9 @@ export function agentService(parts: AgentServiceParts): AgentServer {
       const { dropped, kept } = await agent.plaintext.dropUnused();
       return { droppedLayers: dropped, keptLayers: kept };
     }),
+    preflight: unaryHandler(async ({ imageDigest }) => {
+      const { licenseId, productCode, version } = await agent.leases.preflight(imageDigest);
+      return { nodeId: agent.identity?.nodeId ?? '', licenseId, productCode, version };
+    }),
   };
 }

@@ -12,6 +12,8 @@ import type {
   AcquireLeaseResponse,
   ChainPosition,
   ListChangesResponse,
+  PreflightRequest,
+  PreflightResponse,
   RenewLeasesRequest,
   RenewLeasesResponse,
   ReportPlaintextRequest,
@@ -82,6 +84,10 @@ export class KeyServerLine implements KeyServer {
 
   async reportPlaintext(request: ReportPlaintextRequest): Promise<unknown> {
     return this.#usable().reportPlaintext(request);
+  }
+
+  preflight(request: PreflightRequest): Promise<PreflightResponse> {
+    return this.#ask((channel) => channel.preflight(request));
   }
 
   async listChanges(afterRevision: number): Promise<ListChangesResponse> {

@@ -15,6 +15,8 @@ import {
   NodesClient,
   type OpenSessionRequest,
   type OpenSessionResponse,
+  type PreflightRequest,
+  type PreflightResponse,
   type RenewLeasesRequest,
   type RenewLeasesResponse,
   type ReportPlaintextRequest,
@@ -50,6 +52,8 @@ export interface KeyServer {
   listChanges(afterRevision: number): Promise<ListChangesResponse>;
   /** Resolves when the key server has taken note. */
   reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
+  /** What a start would be told now. */
+  preflight(request: PreflightRequest): Promise<PreflightResponse>;
   /** A failed stream as our error. */
   explain(error: unknown): LatchkeyError;
   close(): void;
@@ -64,6 +68,7 @@ export interface KeyServerChannel {
   openSession(request: OpenSessionRequest): Promise<OpenSessionResponse>;
   rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse>;
   reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
+  preflight(request: PreflightRequest): Promise<PreflightResponse>;
   explain(error: unknown): LatchkeyError;
   close(): void;
 }
@@ -92,6 +97,7 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
   return {
     acquireLease: (request) => call(client.acquireLease.bind(client), request),
     reportPlaintext: (request) => call(client.reportPlaintext.bind(client), request),
+    preflight: (request) => call(client.preflight.bind(client), request),
     renewLeases: (request) => call(client.renewLeases.bind(client), request),
     rotateCertificate: (request) => call(client.rotateCertificate.bind(client), request),
     watchRevocations: (request) => client.watchRevocations(request),

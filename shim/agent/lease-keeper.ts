@@ -10,7 +10,7 @@ import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { MAX_REMEMBERED_LICENSES } from '#src/base/limits.ts';
 import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
-import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
+import type { LicenseChange, PreflightResponse } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from './key-server.ts';
 import { explainRefusal, expired, fromDenial } from './lease-denial.ts';
 import { type LeaseAnchor, type LeaseSubject, leaseTimeMs, subjectKey } from './lease.ts';
@@ -89,6 +89,18 @@ export class LeaseKeeper {
   /** Why there is no authority, while there is none. */
   setUnavailable(reason: LatchkeyError): void {
     this.#withoutAuthority = reason;
+  }
+
+  /**
+   * Whether an image could be started now, by the key server's word; takes no lease.
+   * @throws LatchkeyError DENIED_* as the start would be told; NET_*
+   */
+  async preflight(imageDigest: string): Promise<PreflightResponse> {
+    if (this.#authority === undefined) throw this.#withoutAuthority;
+    const refusal = this.#authority.refusal();
+    if (refusal !== undefined) throw refusal;
+    const nodeTimeMs = this.#clock.nowMs();
+    return this.#authority.keyServer.preflight({ imageDigest, imageKeyId: '', nodeTimeMs });
   }
 
   all(): HeldLease[] {

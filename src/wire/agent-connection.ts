@@ -4,6 +4,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import {
   AgentClient,
   type AgentActivateResponse,
+  type AgentPreflightResponse,
   type DropPlaintextResponse,
   type StatusResponse,
 } from './generated/latchkey/agent.ts';
@@ -32,6 +33,10 @@ export class AgentConnection {
 
   dropPlaintext(): Promise<DropPlaintextResponse> {
     return this.#call(this.#client.dropPlaintext.bind(this.#client), {});
+  }
+
+  preflight(imageDigest: string): Promise<AgentPreflightResponse> {
+    return this.#call(this.#client.preflight.bind(this.#client), { imageDigest });
   }
 
   close(): void {

@@ -58,6 +58,11 @@ export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
       return new LatchkeyError('INTERRUPTED', 'the call was cancelled', { cause: error });
     case grpcStatus.UNAVAILABLE:
       return new LatchkeyError('NET_UNREACHABLE', `${peer} is unreachable`, { cause: error });
+    case grpcStatus.UNIMPLEMENTED:
+      return new LatchkeyError('INPUT_UNSUPPORTED', `${peer} does not know this question`, {
+        hint: 'it is older than this side; update it',
+        cause: error,
+      });
     default:
       return new LatchkeyError('BUG_UNEXPECTED', `${peer} answered ${error.details}`, { cause: error });
   }

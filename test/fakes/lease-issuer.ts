@@ -113,6 +113,11 @@ export class LeaseIssuer {
         };
       },
       reportPlaintext: () => Promise.resolve(),
+      preflight: () => {
+        if (this.refusal !== undefined) return Promise.reject(this.refusal);
+        const answer = { licenseId: 'lic-1', productCode: 'acme-web', version: '2.0.0' };
+        return Promise.resolve({ ...answer, revision: 1, serverTimeMs: this.clock.wallMs });
+      },
       renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
       watchRevocations: () => Promise.reject(new TypeError('the watch has its own test')),
       listChanges: () => Promise.reject(new TypeError('the watch has its own test')),

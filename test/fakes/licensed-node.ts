@@ -12,6 +12,7 @@ import {
   type ActivateResponse,
   EnrollmentClient,
   NodesClient,
+  type PreflightResponse,
   type RenewLeasesResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
@@ -95,6 +96,17 @@ export class LicensedNode {
     this.key = key;
     this.activation = activation;
     this.client = connectNode(server, key, activation.certificateDer);
+  }
+
+  async preflight(imageDigest: string, nodeTimeMs = Date.now(), imageKeyId = ''): Promise<PreflightResponse> {
+    return this.#call(
+      callUnary(
+        this.client.preflight.bind(this.client),
+        { imageDigest, imageKeyId, nodeTimeMs },
+        new Metadata(),
+        { deadline: Date.now() + CALL_TIMEOUT_MS },
+      ),
+    );
   }
 
   async acquire(options: AcquireOptions): Promise<AcquireLeaseResponse> {

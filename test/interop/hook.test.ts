@@ -79,6 +79,11 @@ describe.skipIf(skipReason !== undefined)(`podman with the start hook ${skipReas
     expect((await site.gated.agent.status()).mode).toBe('hook');
   });
 
+  test('with a license a preflight says that the image may run', async () => {
+    const { imageDigest } = site.gated.release;
+    expect(await site.gated.agent.preflight(imageDigest)).toMatchObject({ licenseId });
+  });
+
   test('with a license the image runs', async () => {
     const { status, output } = await run(site.gated.image);
     expect(output).toContain(`${SECRET} one`);
@@ -125,6 +130,14 @@ describe.skipIf(skipReason !== undefined)(`podman with the start hook ${skipReas
       await until(async () => {
         const { licenses } = await site.gated.agent.status();
         return licenses.every(({ state }) => state === 'DENIED_LICENSE_REVOKED');
+      });
+    });
+
+    test('a preflight says that it would be refused', async () => {
+      const { imageDigest } = site.gated.release;
+      await expect(site.gated.agent.preflight(imageDigest)).rejects.toMatchObject({
+        code: 'DENIED_LICENSE_REVOKED',
+        licenseId,
       });
     });
 

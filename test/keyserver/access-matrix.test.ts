@@ -40,6 +40,7 @@ const WHO_MAY: Readonly<Record<string, string>> = {
   'GET /v1/licenses': READERS,
   'GET /v1/licenses/{id}': READERS,
   'GET /v1/licenses/{id}/nodes': READERS,
+  'POST /v1/licenses:preflight': READERS,
   'POST /v1/licenses/{id}:suspend': SELLERS,
   'POST /v1/licenses/{id}:reinstate': SELLERS,
   'POST /v1/licenses/{id}:revoke': SELLERS,
@@ -183,6 +184,7 @@ const REQUESTS: Readonly<Record<string, (node: LicensedNode | null) => object>> 
   listChanges: () => ({ afterRevision: 0 }),
   openSession: () => ({ isRunning: false, requestId: 'r', machine: 'm', boot: 'b', bootTimeMs: 1 }),
   reportPlaintext: () => ({ licenseId: 'license_unknown', denialCode: 'DENIED_LICENSE_REVOKED' }),
+  preflight: () => ({ imageDigest: sold.image.imageDigest, nodeTimeMs: Date.now() }),
   rotateCertificate: (node) => ({ certificateRequestDer: node?.key.requestDer ?? Buffer.alloc(1) }),
 };
 /** A banned node says what it still holds, and should. */

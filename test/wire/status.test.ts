@@ -30,6 +30,7 @@ beforeEach(async () => {
       (error) => told.push(error),
     ),
     status: () => undefined,
+    preflight: () => undefined,
     dropPlaintext: (_call, callback) => {
       callback({ code: grpcStatus.RESOURCE_EXHAUSTED, details: 'from another program' });
     },
@@ -125,6 +126,15 @@ describe('a call that does not get there', () => {
       running.cancel();
     });
     expect(await failure(call)).toMatchObject({ code: 'INTERRUPTED' });
+  });
+
+  test('because the far end is older', () => {
+    const error = Object.assign(new Error('12 UNIMPLEMENTED'), {
+      code: grpcStatus.UNIMPLEMENTED,
+      details: 'The server does not implement the method',
+      metadata: new Metadata(),
+    });
+    expect(fromGrpcError(error, PEER)).toMatchObject({ code: 'INPUT_UNSUPPORTED' });
   });
 
   test('because the far end is another program: its words are kept', async () => {

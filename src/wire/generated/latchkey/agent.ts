@@ -149,6 +149,20 @@ export interface DropPlaintextResponse {
   keptLayers: number;
 }
 
+export interface AgentPreflightRequest {
+  /** Of the image's index or of one of its manifests. */
+  imageDigest: string;
+}
+
+export interface AgentPreflightResponse {
+  nodeId: string;
+  /** That would allow the start. */
+  licenseId: string;
+  productCode: string;
+  /** Of the release. */
+  version: string;
+}
+
 function createBaseAgentActivateRequest(): AgentActivateRequest {
   return { licenseKey: "" };
 }
@@ -1480,6 +1494,152 @@ export const DropPlaintextResponse: MessageFns<DropPlaintextResponse> = {
   },
 };
 
+function createBaseAgentPreflightRequest(): AgentPreflightRequest {
+  return { imageDigest: "" };
+}
+
+export const AgentPreflightRequest: MessageFns<AgentPreflightRequest> = {
+  encode(message: AgentPreflightRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.imageDigest !== "") {
+      writer.uint32(10).string(message.imageDigest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AgentPreflightRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAgentPreflightRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.imageDigest = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AgentPreflightRequest>): AgentPreflightRequest {
+    return AgentPreflightRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AgentPreflightRequest>): AgentPreflightRequest {
+    const message = createBaseAgentPreflightRequest();
+    message.imageDigest = object.imageDigest ?? "";
+    return message;
+  },
+};
+
+function createBaseAgentPreflightResponse(): AgentPreflightResponse {
+  return { nodeId: "", licenseId: "", productCode: "", version: "" };
+}
+
+export const AgentPreflightResponse: MessageFns<AgentPreflightResponse> = {
+  encode(message: AgentPreflightResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.licenseId !== "") {
+      writer.uint32(18).string(message.licenseId);
+    }
+    if (message.productCode !== "") {
+      writer.uint32(26).string(message.productCode);
+    }
+    if (message.version !== "") {
+      writer.uint32(34).string(message.version);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AgentPreflightResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAgentPreflightResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.productCode = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AgentPreflightResponse>): AgentPreflightResponse {
+    return AgentPreflightResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AgentPreflightResponse>): AgentPreflightResponse {
+    const message = createBaseAgentPreflightResponse();
+    message.nodeId = object.nodeId ?? "";
+    message.licenseId = object.licenseId ?? "";
+    message.productCode = object.productCode ?? "";
+    message.version = object.version ?? "";
+    return message;
+  },
+};
+
 export type AgentService = typeof AgentService;
 export const AgentService = {
   activate: {
@@ -1512,6 +1672,18 @@ export const AgentService = {
       Buffer.from(DropPlaintextResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DropPlaintextResponse => DropPlaintextResponse.decode(value),
   },
+  /** Asks the key server whether this node may start an image, before the image is here. */
+  preflight: {
+    path: "/latchkey.agent.v1.Agent/Preflight" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AgentPreflightRequest): Buffer =>
+      Buffer.from(AgentPreflightRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AgentPreflightRequest => AgentPreflightRequest.decode(value),
+    responseSerialize: (value: AgentPreflightResponse): Buffer =>
+      Buffer.from(AgentPreflightResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AgentPreflightResponse => AgentPreflightResponse.decode(value),
+  },
 } as const;
 
 export interface AgentServer extends UntypedServiceImplementation {
@@ -1519,6 +1691,8 @@ export interface AgentServer extends UntypedServiceImplementation {
   status: handleUnaryCall<StatusRequest, StatusResponse>;
   /** Drops plaintext that no running container uses. */
   dropPlaintext: handleUnaryCall<DropPlaintextRequest, DropPlaintextResponse>;
+  /** Asks the key server whether this node may start an image, before the image is here. */
+  preflight: handleUnaryCall<AgentPreflightRequest, AgentPreflightResponse>;
 }
 
 export interface AgentClient extends Client {
@@ -1567,6 +1741,22 @@ export interface AgentClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DropPlaintextResponse) => void,
+  ): ClientUnaryCall;
+  /** Asks the key server whether this node may start an image, before the image is here. */
+  preflight(
+    request: AgentPreflightRequest,
+    callback: (error: ServiceError | null, response: AgentPreflightResponse) => void,
+  ): ClientUnaryCall;
+  preflight(
+    request: AgentPreflightRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AgentPreflightResponse) => void,
+  ): ClientUnaryCall;
+  preflight(
+    request: AgentPreflightRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AgentPreflightResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -239,6 +239,24 @@ export interface ReportPlaintextRequest {
 export interface ReportPlaintextResponse {
 }
 
+export interface PreflightRequest {
+  /** Of the image's index or of one of its manifests. */
+  imageDigest: string;
+  /** Empty = the one that the release was registered with. */
+  imageKeyId: string;
+  nodeTimeMs: number;
+}
+
+export interface PreflightResponse {
+  /** That would allow the start. */
+  licenseId: string;
+  productCode: string;
+  /** Of the release. */
+  version: string;
+  serverTimeMs: number;
+  revision: number;
+}
+
 function createBaseActivateRequest(): ActivateRequest {
   return {
     licenseKey: "",
@@ -2493,6 +2511,188 @@ export const ReportPlaintextResponse: MessageFns<ReportPlaintextResponse> = {
   },
 };
 
+function createBasePreflightRequest(): PreflightRequest {
+  return { imageDigest: "", imageKeyId: "", nodeTimeMs: 0 };
+}
+
+export const PreflightRequest: MessageFns<PreflightRequest> = {
+  encode(message: PreflightRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.imageDigest !== "") {
+      writer.uint32(10).string(message.imageDigest);
+    }
+    if (message.imageKeyId !== "") {
+      writer.uint32(18).string(message.imageKeyId);
+    }
+    if (message.nodeTimeMs !== 0) {
+      writer.uint32(24).int64(message.nodeTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreflightRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreflightRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.imageDigest = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.imageKeyId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.nodeTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PreflightRequest>): PreflightRequest {
+    return PreflightRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreflightRequest>): PreflightRequest {
+    const message = createBasePreflightRequest();
+    message.imageDigest = object.imageDigest ?? "";
+    message.imageKeyId = object.imageKeyId ?? "";
+    message.nodeTimeMs = object.nodeTimeMs ?? 0;
+    return message;
+  },
+};
+
+function createBasePreflightResponse(): PreflightResponse {
+  return { licenseId: "", productCode: "", version: "", serverTimeMs: 0, revision: 0 };
+}
+
+export const PreflightResponse: MessageFns<PreflightResponse> = {
+  encode(message: PreflightResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licenseId !== "") {
+      writer.uint32(10).string(message.licenseId);
+    }
+    if (message.productCode !== "") {
+      writer.uint32(18).string(message.productCode);
+    }
+    if (message.version !== "") {
+      writer.uint32(26).string(message.version);
+    }
+    if (message.serverTimeMs !== 0) {
+      writer.uint32(32).int64(message.serverTimeMs);
+    }
+    if (message.revision !== 0) {
+      writer.uint32(40).int64(message.revision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PreflightResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePreflightResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.productCode = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.serverTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PreflightResponse>): PreflightResponse {
+    return PreflightResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PreflightResponse>): PreflightResponse {
+    const message = createBasePreflightResponse();
+    message.licenseId = object.licenseId ?? "";
+    message.productCode = object.productCode ?? "";
+    message.version = object.version ?? "";
+    message.serverTimeMs = object.serverTimeMs ?? 0;
+    message.revision = object.revision ?? 0;
+    return message;
+  },
+};
+
 export type EnrollmentService = typeof EnrollmentService;
 export const EnrollmentService = {
   /** Trades a license key or a join token, used this once, for a node certificate. */
@@ -2685,6 +2885,16 @@ export const NodesService = {
       Buffer.from(ReportPlaintextResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReportPlaintextResponse => ReportPlaintextResponse.decode(value),
   },
+  /** What AcquireLease would answer now, without a lease, a key or anything written; refused with the same denial. */
+  preflight: {
+    path: "/latchkey.node.v1.Nodes/Preflight" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PreflightRequest): Buffer => Buffer.from(PreflightRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PreflightRequest => PreflightRequest.decode(value),
+    responseSerialize: (value: PreflightResponse): Buffer => Buffer.from(PreflightResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PreflightResponse => PreflightResponse.decode(value),
+  },
 } as const;
 
 export interface NodesServer extends UntypedServiceImplementation {
@@ -2702,6 +2912,8 @@ export interface NodesServer extends UntypedServiceImplementation {
   rotateCertificate: handleUnaryCall<RotateCertificateRequest, RotateCertificateResponse>;
   /** What has become of a license that the node refuses starts under. Repeated until it is answered; banned nodes may. */
   reportPlaintext: handleUnaryCall<ReportPlaintextRequest, ReportPlaintextResponse>;
+  /** What AcquireLease would answer now, without a lease, a key or anything written; refused with the same denial. */
+  preflight: handleUnaryCall<PreflightRequest, PreflightResponse>;
 }
 
 export interface NodesClient extends Client {
@@ -2810,6 +3022,22 @@ export interface NodesClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReportPlaintextResponse) => void,
+  ): ClientUnaryCall;
+  /** What AcquireLease would answer now, without a lease, a key or anything written; refused with the same denial. */
+  preflight(
+    request: PreflightRequest,
+    callback: (error: ServiceError | null, response: PreflightResponse) => void,
+  ): ClientUnaryCall;
+  preflight(
+    request: PreflightRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PreflightResponse) => void,
+  ): ClientUnaryCall;
+  preflight(
+    request: PreflightRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PreflightResponse) => void,
   ): ClientUnaryCall;
 }
 
