@@ -25,7 +25,7 @@ export function registerLicenseNodes(license: Command, context: CommandContext):
 }
 
 /**
- * `revoked; 2 of 3 nodes have acknowledged, 1 plaintext gone; 1 silent, can start until 2026-12-01 14:00:00Z`;
+ * `revoked at revision 41; 2 of 3 nodes have acknowledged, 1 plaintext gone; 1 silent, can start until 2026-12-01 14:00:00Z`;
  * undefined for a license that is in force.
  */
 export function refusalSummary(
@@ -38,22 +38,34 @@ export function refusalSummary(
   if (!isRefused && reports.length === 0) return undefined;
   const gone = reports.filter(({ plaintextGoneAtMs }) => plaintextGoneAtMs !== null).length;
   const noun = nodes.length === 1 ? 'node has' : 'nodes have';
-  const state = license.state.toLowerCase();
+  const acknowledged = nodes.filter(({ hasAcknowledged }) => hasAcknowledged).length;
+  const state = `${license.state.toLowerCase()} at revision ${license.revision}`;
   const ends = nodes.flatMap(({ canStartUntilMs }) =>
     canStartUntilMs !== null && canStartUntilMs > nowMs ? [canStartUntilMs] : [],
   );
   const silent =
     ends.length === 0 ? '' : `; ${ends.length} silent, can start until ${formatInstant(Math.max(...ends))}`;
-  return `${state}; ${reports.length} of ${nodes.length} ${noun} acknowledged, ${gone} plaintext gone${silent}`;
+  return `${state}; ${acknowledged} of ${nodes.length} ${noun} acknowledged, ${gone} plaintext gone${silent}`;
 }
 
 function nodeTable(nodes: readonly LicenseNode[]): string {
   return formatTable(
-    ['NODE', 'NAME', 'STATE', 'STARTS REFUSED', 'CAN START UNTIL', 'RUNNING', 'PLAINTEXT', 'LAST CONTACT'],
-    nodes.map(({ id, name, state, lastContactMs, canStartUntilMs, report }) => [
+    [
+      'NODE',
+      'NAME',
+      'STATE',
+      'ACKNOWLEDGED',
+      'STARTS REFUSED',
+      'CAN START UNTIL',
+      'RUNNING',
+      'PLAINTEXT',
+      'LAST CONTACT',
+    ],
+    nodes.map(({ id, name, state, lastContactMs, canStartUntilMs, report, ...node }) => [
       id,
       name,
       state,
+      acknowledgedText(node),
       report === null ? '-' : formatInstant(report.startsRefusedAtMs),
       canStartUntilMs === null ? '-' : formatInstant(canStartUntilMs),
       report === null ? '-' : String(report.runningContainers),
@@ -61,6 +73,14 @@ function nodeTable(nodes: readonly LicenseNode[]): string {
       lastContactMs === null ? 'never' : formatInstant(lastContactMs),
     ]),
   );
+}
+
+function acknowledgedText({
+  hasAcknowledged,
+  acknowledgedRevision,
+}: Pick<LicenseNode, 'hasAcknowledged' | 'acknowledgedRevision'>): string {
+  if (acknowledgedRevision === null) return hasAcknowledged ? 'by report' : '-';
+  return hasAcknowledged ? `revision ${acknowledgedRevision}` : `revision ${acknowledgedRevision}, older`;
 }
 
 function plaintextText(report: LicenseNode['report']): string {

@@ -13,6 +13,7 @@ import * as tokenLife from './migrations/0008-token-life.ts';
 import * as idempotencyKeys from './migrations/0009-idempotency-keys.ts';
 import * as auditByTarget from './migrations/0010-audit-by-target.ts';
 import * as entitlements from './migrations/0011-entitlements.ts';
+import * as acknowledgements from './migrations/0019-acknowledgements.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -28,6 +29,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0009-idempotency-keys': idempotencyKeys,
   '0010-audit-by-target': auditByTarget,
   '0011-entitlements': entitlements,
+  '0019-acknowledgements': acknowledgements,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

@@ -1,6 +1,6 @@
 /** What nodes say about a license they refuse starts under: that they do, what still runs, and when nothing is left. */
 import { LatchkeyError, isDeniedCode, isErrorCode } from '#src/base/errors.ts';
-import { nodeDenial } from '#src/licensing/decide.ts';
+import { licenseDenial, nodeDenial } from '#src/licensing/decide.ts';
 import type { LicenseNode } from '#src/wire/admin/node.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
@@ -10,6 +10,7 @@ import type { NodeIdentity } from './acquire-lease.ts';
 import { loadNode, loadOrganization } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
+import { loadLicense } from './license-facts.ts';
 import { getLicense } from './licenses.ts';
 import { toPage } from './page.ts';
 
@@ -95,6 +96,7 @@ export async function listLicenseNodes(
   query: PageQuery,
 ): Promise<Page<LicenseNode>> {
   const license = await getLicense(server, licenseId);
+  const isRefused = await isRefusedNow(server, licenseId);
   const rows = await server.store.read
     .selectFrom('license_node')
     .innerJoin('node', 'node.id', 'license_node.node_id')
@@ -105,7 +107,7 @@ export async function listLicenseNodes(
         // A report about an earlier change of the license says nothing about this one.
         .on('plaintext_report.epoch', '=', license.epoch),
     )
-    .select(['node.id', 'node.name', 'node.state'])
+    .select(['node.id', 'node.name', 'node.state', 'node.acknowledged_revision', 'node.acknowledged_at_ms'])
     .select((select) =>
       select
         .selectFrom('lease')
@@ -137,28 +139,40 @@ export async function listLicenseNodes(
     .execute();
   return toPage(
     rows.map((row): LicenseNode => {
-      const lastContactMs = Math.max(row.last_lease_at_ms ?? 0, row.reported_at_ms ?? 0);
+      const { last_lease_at_ms: leaseAtMs, reported_at_ms: reportedAtMs, denial_code: denialCode } = row;
+      const { acknowledged_revision: revision, acknowledged_at_ms: acknowledgedAtMs } = row;
+      const lastContactMs = Math.max(leaseAtMs ?? 0, reportedAtMs ?? 0, acknowledgedAtMs ?? 0);
+      const hasAcknowledged = denialCode !== null || (revision ?? 0) >= license.revision;
+      const refuses = denialCode !== null || (hasAcknowledged && isRefused);
       return {
         id: row.id,
         name: row.name,
         state: row.state,
+        hasAcknowledged,
+        acknowledgedRevision: revision,
+        acknowledgedAtMs,
         lastContactMs: lastContactMs === 0 ? null : lastContactMs,
-        canStartUntilMs: row.denial_code === null ? row.last_lease_ends_at_ms : null,
+        canStartUntilMs: refuses ? null : row.last_lease_ends_at_ms,
         report:
-          row.denial_code === null
+          denialCode === null
             ? null
             : {
-                denialCode: row.denial_code,
+                denialCode,
                 startsRefusedAtMs: row.starts_refused_at_ms ?? 0,
                 runningContainers: row.running_containers ?? 0,
                 plaintextLayers: row.plaintext_layers ?? 0,
                 plaintextGoneAtMs: row.plaintext_gone_at_ms,
-                reportedAtMs: row.reported_at_ms ?? 0,
+                reportedAtMs: reportedAtMs ?? 0,
               },
       };
     }),
     query,
   );
+}
+
+async function isRefusedNow({ store, clock }: KeyServer, licenseId: string): Promise<boolean> {
+  const facts = await loadLicense(store.read, licenseId, '');
+  return facts !== undefined && licenseDenial(facts, clock.nowMs()) !== null;
 }
 
 function checkReport(report: PlaintextReport): void {

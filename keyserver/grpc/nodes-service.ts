@@ -1,6 +1,8 @@
 /** The Nodes service of node.proto: every call is checked against the database, not only the handshake. */
 import { unaryHandler } from '#src/wire/unary.ts';
 import type {
+  AcknowledgeRevocationsRequest,
+  AcknowledgeRevocationsResponse,
   AcquireLeaseRequest,
   AcquireLeaseResponse,
   ListChangesRequest,
@@ -18,6 +20,7 @@ import type {
   RotateCertificateRequest,
   RotateCertificateResponse,
 } from '#src/wire/generated/latchkey/node.ts';
+import { acknowledgeRevision } from '../domain/acknowledgements.ts';
 import { acquireLease } from '../domain/acquire-lease.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { licenseChangesSince } from '../domain/license-changes.ts';
@@ -89,6 +92,13 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
       const answer = await preflightOfNode(server, identity, request);
       return { ...answer, serverTimeMs: server.clock.nowMs() };
     }, log),
+    acknowledgeRevocations: unaryHandler<AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse>(
+      async (request, call) => {
+        await acknowledgeRevision(server, await certificates.identify(call, server.clock.nowMs()), request);
+        return {};
+      },
+      log,
+    ),
     rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
       async (request, call) => {
         const identity = await certificates.identify(call, server.clock.nowMs());

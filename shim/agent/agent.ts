@@ -39,6 +39,7 @@ import { PlaintextReporter } from './plaintext-reporter.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { NO_PLAINTEXT, type PlaintextHolder } from './plaintext-holder.ts';
 import { RefusedLicenses, isRefusal } from './refused-licenses.ts';
+import { RevocationAcknowledger } from './revocation-acknowledger.ts';
 import { RevocationWatch } from './revocation-watch.ts';
 import { Standings } from './standing.ts';
 import { SweepGrantor } from './sweep-grant.ts';
@@ -76,6 +77,7 @@ export class Agent {
   readonly #renewal: LeaseRenewal;
   #stopSweeping: (() => void) | undefined;
   readonly #reporter: PlaintextReporter;
+  readonly #acknowledger: RevocationAcknowledger;
 
   constructor(parts: AgentParts) {
     const { config, clock, log, machine, overlayOptions, copyTree, store, writableDirectory } = parts;
@@ -95,6 +97,7 @@ export class Agent {
         this.watch.start(authority.keyServer);
         this.#renewal.start(authority.keyServer);
         this.#reporter.start(authority.keyServer);
+        this.#acknowledger.start(authority.keyServer);
       },
     });
     this.refused = new RefusedLicenses(clock);
@@ -180,8 +183,15 @@ export class Agent {
       licenses: () => this.identity?.licenses ?? [],
       events: enforcementLog(log, clock, this.metrics),
     });
+    this.#acknowledger = new RevocationAcknowledger((error) => {
+      log.warn({ error: error.line }, 'the key server did not take an acknowledgement');
+    });
     this.watch = new RevocationWatch(clock, {
+      // Keys are wiped and starts refused by the time that this returns; the rest takes its time.
       onChange: (change, revision) => void this.#licenseChanged(change, revision),
+      onCaughtUp: (revision) => {
+        this.#acknowledger.applied(revision);
+      },
       onRefused: (reason) => {
         this.refused.refuseNode(reason);
         this.leases.endAll(reason);
@@ -231,6 +241,7 @@ export class Agent {
     this.watch.stop();
     this.#renewal.stop();
     this.#reporter.stop();
+    this.#acknowledger.stop();
     this.#membership.stop();
     this.#gate.stop();
     this.containerd.close();

@@ -90,14 +90,14 @@ export class KeyServerLine implements KeyServer {
     return this.#ask((channel) => channel.preflight(request));
   }
 
-  async listChanges(afterRevision: number): Promise<ListChangesResponse> {
-    const ask = async () => {
-      const position = await this.#session.stand();
-      return this.#noting(position, () =>
-        this.#ask((channel) => channel.listChanges({ afterRevision, position })),
-      );
-    };
-    return onceMore(ask);
+  listChanges(afterRevision: number): Promise<ListChangesResponse> {
+    return this.#standing((position) =>
+      this.#ask((channel) => channel.listChanges({ afterRevision, position })),
+    );
+  }
+
+  acknowledgeRevocations(revision: number): Promise<unknown> {
+    return this.#standing((position) => this.#usable().acknowledgeRevocations({ revision, position }));
   }
 
   async watchRevocations(afterRevision: number): Promise<Stream> {
@@ -155,6 +155,14 @@ export class KeyServerLine implements KeyServer {
         this.#noting(position, () => this.#ask((channel) => call(channel, position))),
       ),
     );
+  }
+
+  /** A request that changes nothing in the session. */
+  #standing<Answer>(call: (position: ChainPosition) => Promise<Answer>): Promise<Answer> {
+    return onceMore(async () => {
+      const position = await this.#session.stand();
+      return this.#noting(position, () => call(position));
+    });
   }
 
   /** Tells the session when the key server does not take its position. */

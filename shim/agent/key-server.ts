@@ -3,6 +3,7 @@ import { type ClientReadableStream, Metadata, credentials } from '@grpc/grpc-js'
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { KEY_SERVER_CALL_TIMEOUT_MS } from '#src/base/limits.ts';
 import {
+  type AcknowledgeRevocationsRequest,
   type AcquireLeaseRequest,
   type AcquireLeaseResponse,
   type ActivateRequest,
@@ -54,6 +55,8 @@ export interface KeyServer {
   reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
   /** What a start would be told now. */
   preflight(request: PreflightRequest): Promise<PreflightResponse>;
+  /** Resolves when the key server knows that every change up to the revision is acted upon. */
+  acknowledgeRevocations(revision: number): Promise<unknown>;
   /** A failed stream as our error. */
   explain(error: unknown): LatchkeyError;
   close(): void;
@@ -69,6 +72,7 @@ export interface KeyServerChannel {
   rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse>;
   reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
   preflight(request: PreflightRequest): Promise<PreflightResponse>;
+  acknowledgeRevocations(request: AcknowledgeRevocationsRequest): Promise<unknown>;
   explain(error: unknown): LatchkeyError;
   close(): void;
 }
@@ -98,6 +102,7 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
     acquireLease: (request) => call(client.acquireLease.bind(client), request),
     reportPlaintext: (request) => call(client.reportPlaintext.bind(client), request),
     preflight: (request) => call(client.preflight.bind(client), request),
+    acknowledgeRevocations: (request) => call(client.acknowledgeRevocations.bind(client), request),
     renewLeases: (request) => call(client.renewLeases.bind(client), request),
     rotateCertificate: (request) => call(client.rotateCertificate.bind(client), request),
     watchRevocations: (request) => client.watchRevocations(request),

@@ -39,6 +39,8 @@ export interface WatchState {
 
 export interface WatchEvents {
   readonly onChange: (change: LicenseChange, revision: number) => void;
+  /** Every change up to the revision has been passed on. */
+  readonly onCaughtUp?: (revision: number) => void;
   /** The key server ended the stream because of who we are. */
   readonly onRefused: (reason: LatchkeyError) => void;
 }
@@ -120,7 +122,9 @@ export class RevocationWatch {
         alive();
         heard = true;
         this.#heard('stream', revision);
-        if (event?.$case === 'licenseChange') this.#events.onChange(event.value, revision);
+        if (event?.$case !== 'licenseChange') return;
+        this.#events.onChange(event.value, revision);
+        this.#events.onCaughtUp?.(revision);
       });
       // 'error' is followed by 'close'.
       stream.on('error', (error) => {
@@ -161,6 +165,7 @@ export class RevocationWatch {
     if (revision < this.#state.revision) return;
     if (this.#state.by !== 'stream') this.#heard('poll', revision);
     for (const change of changes) this.#events.onChange(change, revision);
+    if (changes.length > 0) this.#events.onCaughtUp?.(revision);
   }
 
   #heard(by: 'stream' | 'poll', revision: number): void {

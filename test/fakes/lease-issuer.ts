@@ -118,6 +118,7 @@ export class LeaseIssuer {
         const answer = { licenseId: 'lic-1', productCode: 'acme-web', version: '2.0.0' };
         return Promise.resolve({ ...answer, revision: 1, serverTimeMs: this.clock.wallMs });
       },
+      acknowledgeRevocations: () => Promise.resolve(),
       renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
       watchRevocations: () => Promise.reject(new TypeError('the watch has its own test')),
       listChanges: () => Promise.reject(new TypeError('the watch has its own test')),

@@ -1,16 +1,14 @@
 import { Metadata } from '@grpc/grpc-js';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { systemClock } from '#src/base/clock.ts';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
-import { HostLimit } from '#src/registry/host-limit.ts';
 import type { ReportPlaintextRequest } from '#src/wire/generated/latchkey/node.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
-import { run } from '../../cli/main.ts';
 import { formatInstant } from '../../cli/time-arguments.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { adminCommand } from '../fakes/admin-command.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
@@ -58,18 +56,7 @@ async function report(node: LicensedNode, changes: Partial<ReportPlaintextReques
   });
 }
 
-async function latchkey(...args: string[]): Promise<string> {
-  let stdout = '';
-  await run(args, {
-    stdout: { write: (text) => (stdout += text) },
-    stderr: { write: () => undefined },
-    env: { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: server.adminToken },
-    clock: systemClock,
-    hostLimit: new HostLimit(1),
-    signal: new AbortController().signal,
-  });
-  return stdout;
-}
+const latchkey = (...args: string[]): Promise<string> => adminCommand(server, ...args);
 
 async function reportsInAudit(): Promise<string[]> {
   const events = await auditLog(sold.client);
@@ -80,8 +67,8 @@ async function reportsInAudit(): Promise<string[]> {
 
 describe('the nodes of a refused license', () => {
   test('have said nothing at first', async () => {
-    expect(await latchkey('license', 'nodes', licenseId)).toContain(
-      'revoked; 0 of 2 nodes have acknowledged, 0 plaintext gone',
+    expect(await latchkey('license', 'nodes', licenseId)).toMatch(
+      /^revoked at revision \d+; 0 of 2 nodes have acknowledged, 0 plaintext gone/u,
     );
   });
 
@@ -99,7 +86,7 @@ describe('the nodes of a refused license', () => {
   test('are shown with what each has said last', async () => {
     await report(two, { runningContainers: 0, plaintextLayers: 0, plaintextGoneAtMs: 2000 });
     const text = await latchkey('license', 'nodes', licenseId);
-    expect(text).toContain('revoked; 2 of 2 nodes have acknowledged, 1 plaintext gone\n');
+    expect(text).toMatch(/^revoked at revision \d+; 2 of 2 nodes have acknowledged, 1 plaintext gone\n/u);
     expect(text).toMatch(/one .*2 layers/);
     expect(text).toMatch(/two .*gone 1970-01-01/);
     expect(await latchkey('license', 'show', licenseId)).toContain('2 of 2 nodes have acknowledged');

@@ -12,6 +12,9 @@ export interface NodeTable extends Row {
   certificate_expires_at_ms: number;
   /** Where the node belongs, as it said at its activation: a cluster's id or a name; null when it did not say. */
   installation: string | null;
+  /** The highest change of a license that the node has said to act upon, and when it did; null = none yet. */
+  acknowledged_revision: number | null;
+  acknowledged_at_ms: number | null;
 }
 
 /** How a node was heard last; see src/licensing/node-chain.ts. */

@@ -21,7 +21,12 @@ export const licenseNodeSchema = z.object({
   id: z.string(),
   name: z.string(),
   state: nodeSchema.shape.state,
-  /** Its last lease or report; null = neither yet. */
+  /** True when it has said to act upon the newest change of the license, or on the refusal in its report. */
+  hasAcknowledged: z.boolean(),
+  /** The highest change that it has acknowledged; null = none yet. */
+  acknowledgedRevision: z.int().nullable(),
+  acknowledgedAtMs: timeMs.nullable(),
+  /** Its last lease, report or acknowledgement; null = none yet. */
   lastContactMs: timeMs.nullable(),
   /** End of its last lease: so long it can start without asking; null = it has acknowledged a refusal, or has no lease. */
   canStartUntilMs: timeMs.nullable(),

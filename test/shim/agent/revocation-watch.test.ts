@@ -31,6 +31,7 @@ let watch: RevocationWatch;
 let streams: Stream[];
 let changes: LicenseChange[];
 let refusals: string[];
+let caughtUp: number[];
 let polls: number;
 /** What it answers when it is asked for changes. */
 let onPoll: (afterRevision: number) => Promise<ListChangesResponse>;
@@ -38,7 +39,7 @@ let onPoll: (afterRevision: number) => Promise<ListChangesResponse>;
 let onWatch: (stream: Stream) => void;
 
 beforeEach(async () => {
-  [streams, changes, refusals, clock] = [[], [], [], manualClock()];
+  [streams, changes, refusals, caughtUp, clock] = [[], [], [], [], manualClock()];
   onWatch = () => undefined;
   polls = 0;
   onPoll = () => Promise.reject(new LatchkeyError('NET_UNREACHABLE', 'not asked in this test'));
@@ -46,6 +47,7 @@ beforeEach(async () => {
   client = new NodesClient(`unix://${socketPath()}`, credentials.createInsecure(), CHANNEL);
   watch = new RevocationWatch(clock, {
     onChange: (change) => changes.push(change),
+    onCaughtUp: (revision) => caughtUp.push(revision),
     onRefused: (reason) => refusals.push(reason.code),
   });
 });
@@ -116,7 +118,11 @@ describe('the watch', () => {
     start();
     await vi.waitFor(() => expect(streams).toHaveLength(1));
     for (const revision of [1, 2, 3]) streams[0]!.write(changeOf(revision));
-    await vi.waitFor(() => expect(changes.map(({ epoch }) => epoch)).toEqual([1, 2, 3]));
+    streams[0]!.write(heartbeat(4));
+    await vi.waitFor(() => expect(watch.state.revision).toBe(4));
+    expect(changes.map(({ epoch }) => epoch)).toEqual([1, 2, 3]);
+    // A revision without a change of a license of this node is nothing to acknowledge.
+    expect(caughtUp).toEqual([1, 2, 3]);
   });
 
   test.each([

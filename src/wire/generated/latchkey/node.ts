@@ -257,6 +257,15 @@ export interface PreflightResponse {
   revision: number;
 }
 
+export interface AcknowledgeRevocationsRequest {
+  /** Of a change that was heard, by whichever way. */
+  revision: number;
+  position: ChainPosition | undefined;
+}
+
+export interface AcknowledgeRevocationsResponse {
+}
+
 function createBaseActivateRequest(): ActivateRequest {
   return {
     licenseKey: "",
@@ -2693,6 +2702,118 @@ export const PreflightResponse: MessageFns<PreflightResponse> = {
   },
 };
 
+function createBaseAcknowledgeRevocationsRequest(): AcknowledgeRevocationsRequest {
+  return { revision: 0, position: undefined };
+}
+
+export const AcknowledgeRevocationsRequest: MessageFns<AcknowledgeRevocationsRequest> = {
+  encode(message: AcknowledgeRevocationsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.revision !== 0) {
+      writer.uint32(8).int64(message.revision);
+    }
+    if (message.position !== undefined) {
+      ChainPosition.encode(message.position, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcknowledgeRevocationsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcknowledgeRevocationsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.position = ChainPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcknowledgeRevocationsRequest>): AcknowledgeRevocationsRequest {
+    return AcknowledgeRevocationsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcknowledgeRevocationsRequest>): AcknowledgeRevocationsRequest {
+    const message = createBaseAcknowledgeRevocationsRequest();
+    message.revision = object.revision ?? 0;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? ChainPosition.fromPartial(object.position)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAcknowledgeRevocationsResponse(): AcknowledgeRevocationsResponse {
+  return {};
+}
+
+export const AcknowledgeRevocationsResponse: MessageFns<AcknowledgeRevocationsResponse> = {
+  encode(_: AcknowledgeRevocationsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcknowledgeRevocationsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcknowledgeRevocationsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AcknowledgeRevocationsResponse>): AcknowledgeRevocationsResponse {
+    return AcknowledgeRevocationsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<AcknowledgeRevocationsResponse>): AcknowledgeRevocationsResponse {
+    const message = createBaseAcknowledgeRevocationsResponse();
+    return message;
+  },
+};
+
 export type EnrollmentService = typeof EnrollmentService;
 export const EnrollmentService = {
   /** Trades a license key or a join token, used this once, for a node certificate. */
@@ -2895,6 +3016,19 @@ export const NodesService = {
     responseSerialize: (value: PreflightResponse): Buffer => Buffer.from(PreflightResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PreflightResponse => PreflightResponse.decode(value),
   },
+  /** The node does as every change up to a revision says. Repeated until it is answered; banned nodes may. */
+  acknowledgeRevocations: {
+    path: "/latchkey.node.v1.Nodes/AcknowledgeRevocations" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AcknowledgeRevocationsRequest): Buffer =>
+      Buffer.from(AcknowledgeRevocationsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AcknowledgeRevocationsRequest => AcknowledgeRevocationsRequest.decode(value),
+    responseSerialize: (value: AcknowledgeRevocationsResponse): Buffer =>
+      Buffer.from(AcknowledgeRevocationsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AcknowledgeRevocationsResponse =>
+      AcknowledgeRevocationsResponse.decode(value),
+  },
 } as const;
 
 export interface NodesServer extends UntypedServiceImplementation {
@@ -2914,6 +3048,8 @@ export interface NodesServer extends UntypedServiceImplementation {
   reportPlaintext: handleUnaryCall<ReportPlaintextRequest, ReportPlaintextResponse>;
   /** What AcquireLease would answer now, without a lease, a key or anything written; refused with the same denial. */
   preflight: handleUnaryCall<PreflightRequest, PreflightResponse>;
+  /** The node does as every change up to a revision says. Repeated until it is answered; banned nodes may. */
+  acknowledgeRevocations: handleUnaryCall<AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse>;
 }
 
 export interface NodesClient extends Client {
@@ -3038,6 +3174,22 @@ export interface NodesClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PreflightResponse) => void,
+  ): ClientUnaryCall;
+  /** The node does as every change up to a revision says. Repeated until it is answered; banned nodes may. */
+  acknowledgeRevocations(
+    request: AcknowledgeRevocationsRequest,
+    callback: (error: ServiceError | null, response: AcknowledgeRevocationsResponse) => void,
+  ): ClientUnaryCall;
+  acknowledgeRevocations(
+    request: AcknowledgeRevocationsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AcknowledgeRevocationsResponse) => void,
+  ): ClientUnaryCall;
+  acknowledgeRevocations(
+    request: AcknowledgeRevocationsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AcknowledgeRevocationsResponse) => void,
   ): ClientUnaryCall;
 }
 
