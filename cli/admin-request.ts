@@ -5,10 +5,14 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
-import { SECOND_MS } from '#src/base/units.ts';
+import { MINUTE_MS, SECOND_MS } from '#src/base/units.ts';
 import { problemSchema } from '#src/wire/admin/problem.ts';
 import { networkError } from '#src/registry/network-error.ts';
 
+/** Together, the waits that the key server asks of one request; a script that imports thousands goes at its pace. */
+const MAX_PATIENCE_MS = 2 * MINUTE_MS;
+
+const TOO_MANY_REQUESTS = 429;
 /** A restart of the key server takes about this long. */
 const PAUSES_BEFORE_REPEAT_MS = [SECOND_MS / 4, SECOND_MS];
 
@@ -31,7 +35,7 @@ export async function requestAdminApi(
   body: unknown,
 ): Promise<unknown> {
   const { serverUrl, signal } = options;
-  const response = await sendUntilAnswered(options, path, {
+  const response = await sendUntilServed(options, path, {
     method,
     headers: {
       authorization: `Bearer ${options.token}`,
@@ -50,8 +54,25 @@ export async function requestAdminApi(
 
 interface Answered {
   readonly ok: boolean;
+  /** Of an answer that asks to come back: when. */
+  readonly retryAfterMs: number | undefined;
   readonly status: number;
   readonly text: string;
+}
+
+/** An answer that asks to come back is waited for, when it says for how long. */
+async function sendUntilServed(
+  options: AdminClientOptions,
+  path: string,
+  init: RequestInit,
+): Promise<Answered> {
+  for (let patienceMs = MAX_PATIENCE_MS; ;) {
+    const answered = await sendUntilAnswered(options, path, init);
+    const { status, retryAfterMs = Infinity } = answered;
+    patienceMs -= retryAfterMs;
+    if (status !== TOO_MANY_REQUESTS || patienceMs < 0) return answered;
+    await pause(retryAfterMs, options.signal);
+  }
 }
 
 async function sendUntilAnswered(
@@ -63,7 +84,8 @@ async function sendUntilAnswered(
   for (const pauseMs of [...PAUSES_BEFORE_REPEAT_MS, null]) {
     try {
       const response = await fetch(url, init);
-      return { ok: response.ok, status: response.status, text: await response.text() };
+      const { ok, status, headers } = response;
+      return { ok, status, retryAfterMs: retryAfterMs(headers), text: await response.text() };
     } catch (error) {
       if (signal?.aborted === true) throw error;
       const { code, message } = networkError(error, url);
@@ -74,10 +96,20 @@ async function sendUntilAnswered(
         });
       }
       if (pauseMs === null) throw unreachable(serverUrl, error);
-      await delay(pauseMs, undefined, signal === undefined ? {} : { signal });
+      await pause(pauseMs, signal);
     }
   }
   throw unreachable(serverUrl, undefined);
+}
+
+/** RFC 9110, 10.2.3, in seconds, as our key server writes it; a moment at least, so that nobody asks in a circle. */
+function retryAfterMs(headers: Headers): number | undefined {
+  const seconds = /^\d{1,6}$/.exec(headers.get('retry-after') ?? '')?.[0];
+  return seconds === undefined ? undefined : Math.max(1, Number(seconds)) * SECOND_MS;
+}
+
+async function pause(durationMs: number, signal: AbortSignal | undefined): Promise<void> {
+  await delay(durationMs, undefined, signal === undefined ? {} : { signal });
 }
 
 function unreachable(serverUrl: string, cause: unknown): LatchkeyError {

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { hasPassword } from './database-url.ts';
 import { NODE_CERTIFICATE_LIFETIME_MS } from './limits.ts';
+import { type Rates, parseRates } from './rates.ts';
 
 export interface ServeOptions {
   /** Directory of the database and of what belongs to it. */
@@ -25,6 +26,7 @@ export interface ServeOptions {
   readonly afterRestore: boolean;
   /** Where checkpoints of the audit log are kept, away from the database. */
   readonly auditCheckpointDirectory: string | null;
+  readonly rates: Rates;
   readonly logLevel: string;
 }
 
@@ -43,6 +45,7 @@ const OPTIONS = {
   'node-certificate-life': { type: 'string' },
   'after-restore': { type: 'boolean', default: false },
   'audit-checkpoints': { type: 'string' },
+  'rate-limit': { type: 'string', multiple: true, default: [] as string[] },
   'log-level': { type: 'string', default: 'info' },
 } as const;
 
@@ -89,6 +92,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     afterRestore: values['after-restore'],
     nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
     auditCheckpointDirectory: values['audit-checkpoints'] ?? null,
+    rates: parseRates(values['rate-limit']),
     logLevel: values['log-level'],
   };
 }

@@ -24,18 +24,29 @@ export const API_TOKEN_LIFETIME_MS = 90 * 24 * HOUR_MS;
 export const MAX_API_TOKEN_LIFETIME_MS = 366 * 24 * HOUR_MS;
 /** The last use of an API token is written this often at most, so that reading costs no write each time. */
 export const TOKEN_USE_PRECISION_MS = MINUTE_MS;
-/** Requests without a valid token from one address; a program with an old token tries that often until somebody sees it. */
-export const FAILED_AUTHENTICATIONS_BURST = 100;
-/** ... and these after that; a valid token from the same address is served all the same. */
-export const FAILED_AUTHENTICATIONS_PER_SECOND = 1;
-/** What an answer that refuses a flood says about when to come back. */
-export const RETRY_AFTER_SECONDS = 60;
-/** Activations one address may ask for: a site behind one address sets up a cluster at once, guessing gains nothing. */
-export const ACTIVATIONS_BURST = 60;
-/** ... and these after that, each of which writes to the database. */
-export const ACTIVATIONS_PER_SECOND = 5;
-/** Addresses whose activations are counted; each costs some hundred bytes. */
-export const MAX_COUNTED_PEERS = 10_000;
+/**
+ * Requests without a valid token from one address; a program with an old token
+ * tries that often until somebody sees it. A valid token from the same address is served all the same.
+ */
+export const FAILED_AUTHENTICATIONS_RATE = { perSecond: 1, burst: 100 } as const;
+/**
+ * Activations from one address, and as many challenges and proofs: a site behind one address sets up a cluster at once,
+ * guessing gains nothing, and each writes to the database.
+ */
+export const ADDRESS_RATE = { perSecond: 5, burst: 60 } as const;
+/** Calls of one node: one that starts all of its 250 containers at once, and asks again for each. */
+export const NODE_RATE = { perSecond: 20, burst: 500 } as const;
+/**
+ * Decisions under one license: two calls of each of 10,000 nodes that come back together, then a part of what a server
+ * can do, so that one customer's fleet leaves room for the others.
+ */
+export const LICENSE_RATE = { perSecond: 500, burst: 20_000 } as const;
+/** Requests with one API token: a pipeline or an inventory in a loop; an import of thousands waits, and goes on by itself. */
+export const TOKEN_RATE = { perSecond: 200, burst: 2000 } as const;
+/** Beyond it a limit limits nothing. */
+export const MAX_RATE_BURST = 1_000_000;
+/** Addresses, nodes, licenses or tokens that are counted at once: a reconnect of 10,000 nodes and more; some hundred bytes each. */
+export const MAX_COUNTED_CALLERS = 50_000;
 /** How long a node has to sign a challenge: one call and one signature by a slow token. */
 export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
 /** Challenges that wait for their answer; beyond it, the oldest is forgotten. */

@@ -29,6 +29,7 @@ import { createCallLog } from './grpc/call-log.ts';
 import { startNodeListeners } from './grpc/node-listeners.ts';
 import { createAdminApp } from './http/admin-app.ts';
 import { type AdminTls, readAdminTls } from './http/admin-tls.ts';
+import { RateLimit } from './rate-limit.ts';
 import { replaceOwnerFile } from './owner-file.ts';
 
 const OWNER_ONLY_DIRECTORY = 0o700;
@@ -109,6 +110,7 @@ async function openKeyServer(
     clock: systemClock,
     random: Math.random,
     changes,
+    licenseRate: new RateLimit(options.rates.license, systemClock),
     auditPublisher: new AuditPublisher({
       store,
       organizationId: organization.id,
@@ -166,7 +168,7 @@ async function listen(
   version: string,
   logger: Logger,
 ): Promise<Endpoints & { stop(): Promise<void> }> {
-  const app = await createAdminApp(server, logger, version, adminTls);
+  const app = await createAdminApp(server, logger, version, adminTls, options.rates.token);
   const nodes = await startNodeListeners(server, options, createCallLog(logger));
   const stop = async () => {
     await Promise.all([nodes.stop(), closeAdmin(app)]);

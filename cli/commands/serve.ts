@@ -32,6 +32,10 @@ export function registerServe(program: Command, context: CommandContext): void {
       '--audit-checkpoints <directory>',
       'keep signed checkpoints of the audit log here, off the database disk',
     )
+    .option(
+      '--rate-limit <name=per-second/burst...>',
+      'what one address, node, license or token may ask, such as node=20/300',
+    )
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .addHelpText(
       'after',

@@ -48,7 +48,8 @@ const MAX_IMAGE_KEY_ID = 128;
 
 /**
  * Decides a start and gives a lease with the sealed image key.
- * @throws LatchkeyError DENIED_*, INPUT_MALFORMED, STATE_CONFLICT for a nonce that was used before, STATE_SESSION_STALE
+ * @throws LatchkeyError DENIED_*, INPUT_MALFORMED, STATE_CONFLICT for a nonce that was used before, STATE_SESSION_STALE,
+ *   RATE_LIMITED
  */
 export async function acquireLease(
   server: KeyServer,
@@ -133,6 +134,8 @@ async function decideAndRecord(
     });
     return { granted: false, error };
   };
+  const decidedLicenseId = decision.allowed ? decision.license.licenseId : decision.licenseId;
+  if (decidedLicenseId !== null) server.licenseRate.spend(decidedLicenseId, 'calls under this license');
   if (!decision.allowed) return refuse(denialError(decision), decision.licenseId);
   const { license } = decision;
   if (node === null || nonceUsed) {

@@ -49,7 +49,7 @@ const MAX_INSTALLATION = 128;
 
 /**
  * Activates a node. The same node key under the same license takes no second seat.
- * @throws LatchkeyError INPUT_LICENSE_KEY_MALFORMED, INPUT_MALFORMED, DENIED_*
+ * @throws LatchkeyError INPUT_LICENSE_KEY_MALFORMED, INPUT_MALFORMED, DENIED_*, RATE_LIMITED
  */
 export async function activate(server: KeyServer, request: ActivationRequest): Promise<Activation> {
   checkNodeName(request.nodeName);
@@ -148,6 +148,8 @@ async function decideAndRecord(
   });
   const { joinToken } = opened;
   const by = joinToken === undefined ? {} : { joinTokenId: joinToken.tokenId };
+  if (opened.license !== undefined)
+    server.licenseRate.spend(opened.license.licenseId, 'calls under this license');
   const license = opened.license && (await withSeats(writer, opened.license, nodeId));
   const decision = decide({
     sealed: false,

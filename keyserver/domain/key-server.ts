@@ -3,6 +3,7 @@ import type { Clock } from '#src/base/clock.ts';
 import type { AuditPublisher } from '../audit/audit-publisher.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
 import type { Store } from '../db/store.ts';
+import type { RateLimit } from '../rate-limit.ts';
 import type { ChangeFeed } from './change-feed.ts';
 
 export interface KeyServer {
@@ -18,5 +19,7 @@ export interface KeyServer {
   /** Uniform in [0, 1); spreads renewals. */
   readonly random: () => number;
   readonly changes: ChangeFeed;
+  /** Counts what is decided under each license. */
+  readonly licenseRate: RateLimit;
   readonly auditPublisher: AuditPublisher;
 }

@@ -44,7 +44,7 @@ export interface Renewals {
 
 /**
  * Renews leases of a node.
- * @throws LatchkeyError LIMIT_EXCEEDED, INPUT_MALFORMED, STATE_SESSION_STALE; DENIED_NODE_* when no lease of this node can be renewed
+ * @throws LatchkeyError LIMIT_EXCEEDED, RATE_LIMITED, INPUT_MALFORMED, STATE_SESSION_STALE; DENIED_NODE_* when no lease of this node can be renewed
  */
 export async function renewLeases(
   server: KeyServer,
@@ -66,7 +66,15 @@ export async function renewLeases(
       const stale = await takePosition(writer, node.nodeId, session, position);
       if (stale !== undefined) throw stale;
     }
-    const renewal: RenewalContext = { server, writer, organization, node, identity, nodeTimeMs };
+    const renewal: RenewalContext = {
+      server,
+      writer,
+      organization,
+      node,
+      identity,
+      nodeTimeMs,
+      countedLicenses: new Set(),
+    };
     const decided: { leaseId: string; outcome: LeaseClaims | LatchkeyError }[] = [];
     for (const leaseId of leaseIds) decided.push({ leaseId, outcome: await renewOne(renewal, leaseId) });
     return { outcomes: decided, revision: organization.revision };
@@ -86,6 +94,8 @@ interface RenewalContext {
   readonly node: KnownNode | null;
   readonly identity: NodeIdentity;
   readonly nodeTimeMs: number;
+  /** The licenses that this call has been counted under. */
+  readonly countedLicenses: Set<string>;
 }
 
 async function renewOne(context: RenewalContext, leaseId: string): Promise<LeaseClaims | LatchkeyError> {
@@ -111,6 +121,7 @@ async function decideRenewal(
 ): Promise<LeaseClaims | LatchkeyError> {
   const { server, writer, organization, node, identity } = context;
   const [lease] = await leaseRow(writer, { leaseId, nodeId: identity.nodeId });
+  if (lease !== undefined) countUnder(context, lease.license_id);
   const start =
     lease &&
     (await loadStart(writer, server.organizationId, {
@@ -150,6 +161,13 @@ async function decideRenewal(
     nonce: null,
     previousLeaseId: leaseId,
   });
+}
+
+/** @throws LatchkeyError RATE_LIMITED, for the whole call: a lease must not end because of it */
+function countUnder({ server, countedLicenses }: RenewalContext, licenseId: string): void {
+  if (countedLicenses.has(licenseId)) return;
+  countedLicenses.add(licenseId);
+  server.licenseRate.spend(licenseId, 'calls under this license');
 }
 
 const leaseRow = preparedQuery((writer, lease: { readonly leaseId: string; readonly nodeId: string }) =>

@@ -1,6 +1,4 @@
 /** The Enrollment service of node.proto. */
-import { LatchkeyError } from '#src/base/errors.ts';
-import { ACTIVATIONS_BURST, ACTIVATIONS_PER_SECOND, MAX_COUNTED_PEERS } from '../limits.ts';
 import { unaryHandler } from '#src/wire/unary.ts';
 import type {
   ActivateRequest,
@@ -17,24 +15,20 @@ import { Challenges } from '../domain/challenges.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import type { CallLog } from './call-log.ts';
 import { renewCertificateAtMs } from './certificate-times.ts';
-import { RateLimit } from '../rate-limit.ts';
+import { type Rate, RateLimit, addressGroup, hostOfPeer } from '../rate-limit.ts';
 
-export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentServer {
-  const limits = {
-    perSecond: ACTIVATIONS_PER_SECOND,
-    burst: ACTIVATIONS_BURST,
-    maxPeers: MAX_COUNTED_PEERS,
-  };
-  const rate = new RateLimit(limits, server.clock);
+/** @param rate of each call from one address */
+export function enrollmentService(server: KeyServer, rate: Rate, log: CallLog): EnrollmentServer {
+  const activations = new RateLimit(rate, server.clock);
   // One of its own for each, so that a challenge leaves room for its answer.
-  const challengeRate = new RateLimit(limits, server.clock);
-  const authenticationRate = new RateLimit(limits, server.clock);
+  const challengeRate = new RateLimit(rate, server.clock);
+  const authentications = new RateLimit(rate, server.clock);
   const challenges = new Challenges(server.clock);
   const authentication = new NodeAuthentication(server, challenges);
   return {
     activate: unaryHandler<ActivateRequest, ActivateResponse>(async (request, call) => {
       // Before anything is written: everybody can reach this listener.
-      refuseFlood(rate, call.getPeer(), 'activations');
+      spend(activations, call, 'activations');
       const activation = await activate(server, {
         licenseKey: request.licenseKey,
         joinToken: request.joinToken,
@@ -58,11 +52,11 @@ export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentSe
       };
     }, log),
     challenge: unaryHandler<ChallengeRequest, ChallengeResponse>((_request, call) => {
-      refuseFlood(challengeRate, call.getPeer(), 'challenges');
+      spend(challengeRate, call, 'challenges');
       return Promise.resolve({ nonce: challenges.issue() });
     }, log),
     authenticate: unaryHandler<AuthenticateRequest, AuthenticateResponse>(async (request, call) => {
-      refuseFlood(authenticationRate, call.getPeer(), 'authentications');
+      spend(authentications, call, 'authentications');
       const { nodeId, nonce, signature, certificateRequestDer: certificateRequest } = request;
       const proof = { nodeId, certificateRequest, nonce, signature };
       const certificate = await authentication.authenticate(proof);
@@ -76,9 +70,7 @@ export function enrollmentService(server: KeyServer, log: CallLog): EnrollmentSe
   };
 }
 
-function refuseFlood(rate: RateLimit, peer: string, what: string): void {
-  if (rate.take(peer)) return;
-  throw new LatchkeyError('RATE_LIMITED', `too many ${what} from this address`, {
-    hint: 'try again in a minute',
-  });
+/** @throws LatchkeyError RATE_LIMITED */
+function spend(rate: RateLimit, call: { getPeer(): string }, what: string): void {
+  rate.spend(addressGroup(hostOfPeer(call.getPeer())), `${what} from this address`);
 }

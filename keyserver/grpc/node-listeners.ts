@@ -8,6 +8,7 @@ import { EnrollmentService, NodesService } from '#src/wire/generated/latchkey/no
 import { issueServerCertificate } from '../custody/certificate-authority.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { authorityPem } from '../domain/organization.ts';
+import type { Rates } from '../rates.ts';
 import type { CallLog } from './call-log.ts';
 import { enrollmentService } from './enrollment-service.ts';
 import { nodesService } from './nodes-service.ts';
@@ -26,6 +27,7 @@ export interface NodeListenerOptions {
   readonly nodeListen: string;
   /** Names and addresses under which nodes reach this server. */
   readonly hostnames: readonly string[];
+  readonly rates: Pick<Rates, 'address' | 'node'>;
 }
 
 export interface NodeListeners {
@@ -52,9 +54,9 @@ export async function startNodeListeners(
   };
   const streams = new OpenStreams(server, log);
   const enrollment = newServer();
-  enrollment.addService(EnrollmentService, enrollmentService(server, log));
+  enrollment.addService(EnrollmentService, enrollmentService(server, options.rates.address, log));
   const nodes = newServer();
-  nodes.addService(NodesService, nodesService(server, streams, log));
+  nodes.addService(NodesService, nodesService(server, options.rates.node, streams, log));
   try {
     const enrollAddress = await bind(
       enrollment,

@@ -29,25 +29,33 @@ import { preflightOfNode } from '../domain/preflight.ts';
 import { reportPlaintext } from '../domain/plaintext-reports.ts';
 import { type Renewal, renewLeases } from '../domain/renew-leases.ts';
 import { rotateCertificate } from '../domain/rotate-certificate.ts';
+import { type Rate, RateLimit } from '../rate-limit.ts';
 import type { CallLog } from './call-log.ts';
 import { renewCertificateAtMs } from './certificate-times.ts';
 import { toDenial } from './denial-message.ts';
-import { PeerCertificates } from './peer-certificate.ts';
+import { type CertifiedIdentity, type NodeCall, PeerCertificates } from './peer-certificate.ts';
 import { type OpenStreams, toMessage } from './revocation-stream.ts';
 
 /** Of a node that has not opened a session yet. */
 const NO_POSITION = { sequence: 0, token: '', counter: 0 };
 
-export function nodesService(server: KeyServer, streams: OpenStreams, log: CallLog): NodesServer {
+/** @param rate of the calls of one node */
+export function nodesService(server: KeyServer, rate: Rate, streams: OpenStreams, log: CallLog): NodesServer {
   const certificates = new PeerCertificates();
+  const calls = new RateLimit(rate, server.clock);
+  const identify = async (call: NodeCall): Promise<CertifiedIdentity> => {
+    const identity = await certificates.identify(call, server.clock.nowMs());
+    calls.spend(identity.nodeId, 'calls of this node');
+    return identity;
+  };
   return {
     acquireLease: unaryHandler<AcquireLeaseRequest, AcquireLeaseResponse>(async (request, call) => {
-      const identity = await certificates.identify(call, server.clock.nowMs());
+      const identity = await identify(call);
       const answer = await acquireLease(server, identity, request);
       return { ...answer, serverTimeMs: server.clock.nowMs() };
     }, log),
     renewLeases: unaryHandler<RenewLeasesRequest, RenewLeasesResponse>(async (request, call) => {
-      const identity = await certificates.identify(call, server.clock.nowMs());
+      const identity = await identify(call);
       const { renewals, revision } = await renewLeases(server, identity, request.leaseIds, {
         nodeTimeMs: request.nodeTimeMs,
         position: request.position,
@@ -55,7 +63,7 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
       return { results: renewals.map(toResult), serverTimeMs: server.clock.nowMs(), revision };
     }, log),
     watchRevocations: (call) => {
-      certificates.identify(call, server.clock.nowMs()).then(
+      identify(call).then(
         (identity) => {
           streams.open(call, identity);
         },
@@ -66,7 +74,7 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
     },
     listChanges: unaryHandler<ListChangesRequest, ListChangesResponse>(
       async ({ afterRevision, position }, call) => {
-        const identity = await certificates.identify(call, server.clock.nowMs());
+        const identity = await identify(call);
         const since = await licenseChangesSince(server, identity, afterRevision, position);
         // The denial of each license goes with a refusal of the node on a stream; here the refusal says it all.
         if (since.nodeDenial !== null) throw since.nodeDenial;
@@ -76,7 +84,7 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
       log,
     ),
     openSession: unaryHandler<OpenSessionRequest, OpenSessionResponse>(async (request, call) => {
-      const identity = await certificates.identify(call, server.clock.nowMs());
+      const identity = await identify(call);
       const { isRunning, requestId, machine, boot, bootTimeMs, seenRevision } = request;
       const { sequence, token, counter } = request.position ?? NO_POSITION;
       const opening = { sequence, token, counter, isRunning, requestId, machine, boot, bootTimeMs };
@@ -84,7 +92,7 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
       return { ...opened, serverTimeMs: server.clock.nowMs() };
     }, log),
     reportPlaintext: unaryHandler<ReportPlaintextRequest, ReportPlaintextResponse>(async (request, call) => {
-      await reportPlaintext(server, await certificates.identify(call, server.clock.nowMs()), request);
+      await reportPlaintext(server, await identify(call), request);
       return {};
     }, log),
     preflight: unaryHandler<PreflightRequest, PreflightResponse>(async (request, call) => {
@@ -101,7 +109,7 @@ export function nodesService(server: KeyServer, streams: OpenStreams, log: CallL
     ),
     rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
       async (request, call) => {
-        const identity = await certificates.identify(call, server.clock.nowMs());
+        const identity = await identify(call);
         const certificate = await rotateCertificate(server, identity, request.certificateRequestDer);
         return {
           certificateDer: Buffer.from(certificate.der),

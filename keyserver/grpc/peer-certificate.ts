@@ -3,7 +3,6 @@
  * valid when the connection was made; a connection can outlive that, so the end is checked on every call.
  */
 import { X509Certificate, createHash } from 'node:crypto';
-import type { ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { type JWK, calculateJwkThumbprint } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { readNodeUri } from '../custody/node-uri.ts';
@@ -14,6 +13,11 @@ export interface CertifiedIdentity extends NodeIdentity {
   readonly expiresAtMs: number;
 }
 
+/** A call over mutual TLS. */
+export interface NodeCall {
+  getAuthContext(): { readonly sslPeerCertificate?: { readonly raw: Buffer } | undefined };
+}
+
 /** More certificates than this in use at once: the oldest are read again when they come back. */
 const MAX_CACHED_CERTIFICATES = 10_000;
 
@@ -22,10 +26,7 @@ export class PeerCertificates {
   readonly #identities = new Map<string, CertifiedIdentity>();
 
   /** @throws LatchkeyError DENIED_NODE_NOT_ACTIVATED without a valid node certificate */
-  async identify<Request, Response>(
-    call: ServerUnaryCall<Request, Response> | ServerWritableStream<Request, Response>,
-    nowMs: number,
-  ): Promise<CertifiedIdentity> {
+  async identify(call: NodeCall, nowMs: number): Promise<CertifiedIdentity> {
     const certificate = call.getAuthContext().sslPeerCertificate;
     if (certificate === undefined) throw notActivated('came without a certificate');
     const identity = await this.#read(certificate.raw);

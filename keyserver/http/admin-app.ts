@@ -11,13 +11,9 @@ import fastify, {
 import { type ZodTypeProvider, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
-import {
-  ADMIN_REQUEST_TIMEOUT_MS,
-  MAX_ADMIN_BODY_BYTES,
-  MAX_PATH_PARAMETER,
-  RETRY_AFTER_SECONDS,
-} from '../limits.ts';
+import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
+import type { Rate } from '../rate-limit.ts';
 import type { AdminTls } from './admin-tls.ts';
 import { apiDocument } from './api-document.ts';
 import { requireToken } from './authentication.ts';
@@ -40,6 +36,7 @@ export async function createAdminApp(
   logger: Logger,
   version: string,
   tls: AdminTls | null,
+  tokenRate: Rate,
 ): Promise<FastifyInstance> {
   const loggerInstance: FastifyBaseLogger = logger;
   const options = {
@@ -63,7 +60,7 @@ export async function createAdminApp(
   healthRoutes(app, server);
   app.get('/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(async (scope) => {
-    requireToken(scope, server);
+    requireToken(scope, server, tokenRate);
     const routes = withZod(scope);
     catalogRoutes(routes, server);
     imageKeyRoutes(routes, server);
@@ -110,7 +107,7 @@ function answerWithProblems(app: FastifyInstance): void {
     const fields = { method: request.method, path: request.routeOptions.url, code: known.code };
     if (known.code === 'BUG_UNEXPECTED') request.log.error({ ...fields, err: known.cause }, known.message);
     else request.log.info({ ...fields, cause: causeMessage(known) }, known.message);
-    if (known.code === 'RATE_LIMITED') reply.header('retry-after', RETRY_AFTER_SECONDS);
+    if (known.retryAfterMs !== undefined) reply.header('retry-after', Math.ceil(known.retryAfterMs / 1000));
     return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).serializer(JSON.stringify).send(problem);
   });
   app.setNotFoundHandler((request, reply) => {

@@ -6,12 +6,8 @@ import { type Actor, appendAuditEvent } from '../audit/append-event.ts';
 import { authenticate } from '../domain/api-tokens.ts';
 import { type Access, type OwnedThing, isWholeOrganization, requireWithin } from '../domain/access.ts';
 import type { KeyServer } from '../domain/key-server.ts';
-import {
-  FAILED_AUTHENTICATIONS_BURST,
-  FAILED_AUTHENTICATIONS_PER_SECOND,
-  MAX_COUNTED_PEERS,
-} from '../limits.ts';
-import { RateLimit } from '../rate-limit.ts';
+import { FAILED_AUTHENTICATIONS_RATE } from '../limits.ts';
+import { type Rate, RateLimit, addressGroup } from '../rate-limit.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -41,16 +37,11 @@ export type RouteScope =
 /**
  * The one authorization point of the admin API: checks the token of every request of this (encapsulated) instance, and
  * that its permission set holds what the route asks for.
+ * @param rate of the requests with one token
  */
-export function requireToken(app: FastifyInstance, server: KeyServer): void {
-  const failures = new RateLimit(
-    {
-      perSecond: FAILED_AUTHENTICATIONS_PER_SECOND,
-      burst: FAILED_AUTHENTICATIONS_BURST,
-      maxPeers: MAX_COUNTED_PEERS,
-    },
-    server.clock,
-  );
+export function requireToken(app: FastifyInstance, server: KeyServer, rate: Rate): void {
+  const failures = new RateLimit(FAILED_AUTHENTICATIONS_RATE, server.clock);
+  const requests = new RateLimit(rate, server.clock);
   app.decorateRequest('actor', 'system');
   app.decorateRequest('access');
   app.addHook('onRoute', refuseUnguarded);
@@ -58,13 +49,14 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
     const token = bearerToken(request);
     const holder = token === undefined ? null : await authenticate(server, token);
     if (holder === null) {
-      refuseFlood(failures, request.ip);
+      failures.spend(addressGroup(request.ip), 'requests without a valid API token from this address');
       throw new LatchkeyError('AUTH_REQUIRED', 'the request has no valid API token', {
         hint: 'send the token of DATA/admin.token, or one made with `latchkey token create`',
       });
     }
     request.actor = `token:${holder.tokenId}`;
     request.access = holder.access;
+    requests.spend(holder.tokenId, 'requests with this API token');
     const { permission, within } = request.routeOptions.config;
     if (within === undefined && !isWholeOrganization(holder.access)) {
       await recordForbidden(server, request);
@@ -86,14 +78,6 @@ export function requireToken(app: FastifyInstance, server: KeyServer): void {
     if (typeof within !== 'object') return;
     const [part, key] = 'field' in within ? [request.body, within.field] : [request.params, within.parameter];
     await requireWithin(server, request.access, within.thing, (part as Record<string, string>)[key] ?? '');
-  });
-}
-
-/** @throws LatchkeyError RATE_LIMITED */
-function refuseFlood(failures: RateLimit, address: string): void {
-  if (failures.take(`${address}:`)) return;
-  throw new LatchkeyError('RATE_LIMITED', 'too many requests without a valid API token from this address', {
-    hint: 'try again in a minute, with a token that is valid',
   });
 }
 

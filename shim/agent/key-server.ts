@@ -1,4 +1,5 @@
 /** The agent's side of node.v1: one mutual TLS channel for everything a node asks, kept open. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { type ClientReadableStream, Metadata, credentials } from '@grpc/grpc-js';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { KEY_SERVER_CALL_TIMEOUT_MS } from '#src/base/limits.ts';
@@ -90,12 +91,17 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
     method: Parameters<typeof callUnary<Request, Response>>[0],
     request: Request,
   ): Promise<Response> => {
-    try {
-      return await callUnary(method, request, new Metadata(), {
-        deadline: Date.now() + KEY_SERVER_CALL_TIMEOUT_MS,
-      });
-    } catch (error) {
-      throw explain(error);
+    const deadline = Date.now() + KEY_SERVER_CALL_TIMEOUT_MS;
+    for (;;) {
+      try {
+        return await callUnary(method, request, new Metadata(), { deadline });
+      } catch (error) {
+        const known = explain(error);
+        // Nothing was used up: the key server has looked at who asks, and no further.
+        const { retryAfterMs = Infinity } = known;
+        if (known.code !== 'RATE_LIMITED' || Date.now() + retryAfterMs >= deadline) throw known;
+        await delay(retryAfterMs);
+      }
     }
   };
   return {
@@ -131,7 +137,7 @@ export function activateAt(
 
 /**
  * Gets something new to sign.
- * @throws LatchkeyError LIMIT_EXCEEDED, NET_*
+ * @throws LatchkeyError RATE_LIMITED, NET_*
  */
 export async function challengeAt(address: string, authorityPem: string): Promise<Buffer> {
   const { nonce } = await enroll(address, authorityPem, (client, options) =>
@@ -142,7 +148,7 @@ export async function challengeAt(address: string, authorityPem: string): Promis
 
 /**
  * Trades proof of the node key for a certificate of another key.
- * @throws LatchkeyError DENIED_NODE_*, STATE_CONFLICT, LIMIT_EXCEEDED, NET_*
+ * @throws LatchkeyError DENIED_NODE_*, STATE_CONFLICT, RATE_LIMITED, NET_*
  */
 export function authenticateAt(
   address: string,

@@ -148,6 +148,8 @@ export interface LatchkeyErrorOptions {
   readonly licenseId?: string | undefined;
   /** The ISV's contact line, shown with denials. */
   readonly contact?: string | undefined;
+  /** When the same request may be made again, from now. */
+  readonly retryAfterMs?: number | undefined;
 }
 
 export class LatchkeyError extends Error {
@@ -156,6 +158,7 @@ export class LatchkeyError extends Error {
   readonly hint: string | undefined;
   readonly licenseId: string | undefined;
   readonly contact: string | undefined;
+  readonly retryAfterMs: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: LatchkeyErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -163,6 +166,7 @@ export class LatchkeyError extends Error {
     this.hint = options.hint;
     this.licenseId = options.licenseId;
     this.contact = options.contact;
+    this.retryAfterMs = options.retryAfterMs;
   }
 
   /** The one line a person sees: code, what happened, license, what to do next, whom to ask. */

@@ -6,6 +6,13 @@ import { Metadata, type ServiceError, type StatusObject, status as grpcStatus } 
 import * as z from 'zod';
 import { ERROR_TABLE, LatchkeyError, isErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
+import type { Any } from './generated/google/protobuf/any.ts';
+import { ErrorInfo, RetryInfo } from './generated/google/rpc/error_details.ts';
+import { Status } from './generated/google/rpc/status.ts';
+
+/** Where programs that know nothing of Latchkey look (googleapis, google/rpc/status.proto). */
+const STATUS_KEY = 'grpc-status-details-bin';
+const ERROR_DOMAIN = 'latchkey';
 
 /** Binary metadata, because messages may hold any character. */
 const DETAIL_KEY = 'latchkey-error-bin';
@@ -16,6 +23,7 @@ const detailSchema = z.object({
   hint: z.string().optional(),
   licenseId: z.string().optional(),
   contact: z.string().optional(),
+  retryAfterMs: z.int().min(0).optional(),
 });
 
 type WireDetail = z.infer<typeof detailSchema>;
@@ -30,12 +38,32 @@ export function toGrpcStatus(error: unknown): Partial<StatusObject> {
     hint: known.hint,
     licenseId: known.licenseId,
     contact: known.contact,
+    retryAfterMs: known.retryAfterMs,
   };
   const metadata = new Metadata();
   metadata.set(DETAIL_KEY, Buffer.from(JSON.stringify(detail)));
+  if (known.retryAfterMs !== undefined) metadata.set(STATUS_KEY, retryStatus(known, known.retryAfterMs));
   // Foreign callers (containerd) show only the details, so they carry the whole line.
   const details = known.code === 'BUG_UNEXPECTED' ? `BUG_UNEXPECTED: ${message}` : known.line;
   return { code: ERROR_TABLE[known.code].grpc, details, metadata };
+}
+
+/** Says when to come back as google.rpc.RetryInfo, and why as google.rpc.ErrorInfo. */
+function retryStatus({ code, message }: LatchkeyError, retryAfterMs: number): Buffer {
+  const retryDelay = { seconds: Math.floor(retryAfterMs / 1000), nanos: (retryAfterMs % 1000) * 1_000_000 };
+  const status = Status.encode({
+    code: ERROR_TABLE[code].grpc,
+    message,
+    details: [
+      anyOf('google.rpc.RetryInfo', RetryInfo.encode({ retryDelay }).finish()),
+      anyOf('google.rpc.ErrorInfo', ErrorInfo.encode({ reason: code, domain: ERROR_DOMAIN }).finish()),
+    ],
+  });
+  return Buffer.from(status.finish());
+}
+
+function anyOf(type: string, bytes: Uint8Array): Any {
+  return { typeUrl: `type.googleapis.com/${type}`, value: Buffer.from(bytes) };
 }
 
 /**
@@ -47,9 +75,9 @@ export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
   if (!isServiceError(error)) return toLatchkeyError(error);
   const detail = readDetail(error.metadata);
   if (detail !== undefined) {
-    const { message, hint, licenseId, contact } = detail;
+    const { message, hint, licenseId, contact, retryAfterMs } = detail;
     const code = isErrorCode(detail.code) ? detail.code : 'BUG_UNEXPECTED';
-    return new LatchkeyError(code, message, { hint, licenseId, contact, cause: error });
+    return new LatchkeyError(code, message, { hint, licenseId, contact, retryAfterMs, cause: error });
   }
   switch (error.code) {
     case grpcStatus.DEADLINE_EXCEEDED:

@@ -21,6 +21,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseNodeCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
+import { parseRates } from '../../keyserver/rates.ts';
 import { parseNodeRequest } from '../../keyserver/custody/certificate-authority.ts';
 import { readNodeUri } from '../../keyserver/custody/node-uri.ts';
 import { parseAgentConfig } from '../../shim/agent/agent-config.ts';
@@ -146,6 +147,7 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     (text) => parseListen(text, 'admin-listen'),
     typed,
   ),
+  textParser('keyserver/rates.ts', 'parseRates', ['node=20/300'], (text) => parseRates([text]), argument),
   textParser(
     'keyserver/arguments.ts',
     'parseArguments',
