@@ -11,7 +11,13 @@ import {
   apiTokenSchema,
   createdTokenSchema,
 } from '#src/wire/admin/api-token.ts';
-import { type AuditCheckpointAnswer, auditCheckpointSchema, auditPageSchema } from '#src/wire/admin/audit.ts';
+import {
+  type AuditCheckpointAnswer,
+  type AuditExport,
+  auditCheckpointSchema,
+  auditExportsSchema,
+  auditPageSchema,
+} from '#src/wire/admin/audit.ts';
 import { type Customer, type CustomerInput, customerSchema } from '#src/wire/admin/customer.ts';
 import {
   type DestructionInput,
@@ -209,6 +215,11 @@ export class AdminClient {
   /** The newest signed checkpoint of the audit log. */
   auditCheckpoint(): Promise<AuditCheckpointAnswer> {
     return this.#get('audit-checkpoint', auditCheckpointSchema);
+  }
+
+  /** Where the audit log is copied to. */
+  async auditExports(): Promise<AuditExport[]> {
+    return (await this.#get('audit-exports', auditExportsSchema)).items;
   }
 
   async #list<Item extends z.ZodType>(path: string, item: Item): Promise<z.infer<Item>[]> {

@@ -3,6 +3,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { type ExportTarget, parseExportTargets } from './audit/export/export-target.ts';
 import { hasPassword } from './database-url.ts';
 import { NODE_CERTIFICATE_LIFETIME_MS } from './limits.ts';
 import { type Rates, parseRates } from './rates.ts';
@@ -27,6 +28,8 @@ export interface ServeOptions {
   /** Where checkpoints of the audit log are kept, away from the database. */
   readonly auditCheckpointDirectory: string | null;
   readonly rates: Rates;
+  /** Where copies of the audit log go. */
+  readonly auditExports: readonly ExportTarget[];
   readonly logLevel: string;
 }
 
@@ -46,6 +49,7 @@ const OPTIONS = {
   'after-restore': { type: 'boolean', default: false },
   'audit-checkpoints': { type: 'string' },
   'rate-limit': { type: 'string', multiple: true, default: [] as string[] },
+  'audit-export': { type: 'string', multiple: true, default: [] as string[] },
   'log-level': { type: 'string', default: 'info' },
 } as const;
 
@@ -93,6 +97,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
     auditCheckpointDirectory: values['audit-checkpoints'] ?? null,
     rates: parseRates(values['rate-limit']),
+    auditExports: parseExportTargets(values['audit-export']),
     logLevel: values['log-level'],
   };
 }

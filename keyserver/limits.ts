@@ -88,3 +88,13 @@ export const DATABASE_RECONNECT_MS = SECOND_MS;
 export const MAX_ANNOUNCED_NODES = 100;
 /** How long an event waits for a signed checkpoint at most. */
 export const AUDIT_CHECKPOINT_INTERVAL_MS = SECOND_MS;
+/** How soon what is in the audit log goes on to where it is copied. */
+export const AUDIT_FOLLOW_INTERVAL_MS = SECOND_MS;
+/** Events handed on at once: some hundred kibibytes, and a millisecond of the process that serves releases. */
+export const AUDIT_FOLLOW_BATCH = 256;
+/** A receiver that has not taken a batch by then counts as away. */
+export const AUDIT_FOLLOW_TIMEOUT_MS = 30 * SECOND_MS;
+/** A receiver that is away is tried this often at least. */
+export const AUDIT_FOLLOW_MAX_PAUSE_MS = MINUTE_MS;
+/** The authorities of a whole system are a quarter of it. */
+export const MAX_CERTIFICATE_FILE_BYTES = MEBIBYTE;

@@ -10,6 +10,7 @@ import { startImageKeySweep } from './image-key-sweep.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { type ServeOptions, parseListen } from './arguments.ts';
 import { AuditPublisher } from './audit/audit-publisher.ts';
+import { AuditExports } from './audit/export/audit-exports.ts';
 import { openAuditKey } from './audit/audit-key.ts';
 import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
 import { openOrganizationKeys } from './custody/organization-keys.ts';
@@ -69,6 +70,7 @@ export async function startKeyServer(
       stop: async () => {
         await endpoints.stop();
         await stopSweep();
+        await server.auditExports.stop();
         await server.auditPublisher.stop();
         await store.close();
       },
@@ -121,10 +123,19 @@ async function openKeyServer(
         logger.error({ err: error }, 'the audit log got no checkpoint');
       },
     }),
+    auditExports: await AuditExports.open({
+      store,
+      organizationId: organization.id,
+      targets: options.auditExports,
+      clock: systemClock,
+      random: Math.random,
+      logger,
+    }),
   };
   if (options.afterRestore && existing !== undefined) await acceptRestore(server);
   else await server.auditPublisher.refuseRollback();
   await server.auditPublisher.start();
+  await server.auditExports.start();
   return { server, firstStart: existing === undefined };
 }
 

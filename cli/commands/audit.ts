@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { parseVerifierKey } from '#src/crypto/signed-note.ts';
+import type { AuditExport } from '#src/wire/admin/audit.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import { type KeptCheckpoint, againstCheckpoints, readCheckpoints } from '../audit-checkpoints.ts';
 import { writeAuditExport } from '../audit-export.ts';
@@ -53,6 +54,13 @@ export function registerAudit(program: Command, context: CommandContext): void {
     .action(async (_options: unknown, command: Command) => {
       const { verifierKey } = await (await adminClientOf(context, command)).auditCheckpoint();
       outputOf(context, command).result({ verifierKey }, () => verifierKey);
+    });
+  withAdminOptions(audit.command('exports'))
+    .description('list where the audit log is copied to, and how far each copy is')
+    .addHelpText('after', '\nExample:\n  latchkey audit exports')
+    .action(async (_options: unknown, command: Command) => {
+      const exports = await (await adminClientOf(context, command)).auditExports();
+      outputOf(context, command).result(exports, () => exportTable(exports));
     });
   withAdminOptions(audit.command('verify'))
     .description('check that no event was changed, removed or moved')
@@ -114,6 +122,19 @@ function eventTable(events: readonly AuditEvent[]): string {
       event.action,
       event.code ?? event.outcome,
       event.target,
+    ]),
+  );
+}
+
+function exportTable(exports: readonly AuditExport[]): string {
+  return formatTable(
+    ['NAME', 'BEHIND', 'WAITING SINCE', 'LAST DELIVERED', 'FAILURE'],
+    exports.map((each) => [
+      each.name,
+      String(each.behind),
+      formatInstant(each.waitingSinceMs),
+      formatInstant(each.deliveredAtMs),
+      each.failure ?? '',
     ]),
   );
 }

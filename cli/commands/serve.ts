@@ -36,6 +36,10 @@ export function registerServe(program: Command, context: CommandContext): void {
       '--rate-limit <name=per-second/burst...>',
       'what one address, node, license or token may ask, such as node=20/300',
     )
+    .option(
+      '--audit-export <target...>',
+      'copy the audit log: syslog+tls://HOST, syslog://HOST, https://HOST/PATH or file:PATH; may be repeated',
+    )
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .addHelpText(
       'after',

@@ -14,7 +14,11 @@ export async function listAuditEvents(reader: Reader, query: AuditQuery): Promis
     .limit(query.limit);
   if (query.target !== undefined) events = events.where('target', '=', query.target);
   const rows = await events.execute();
-  return rows.map((row) => ({ ...toEventHead(row), detail: parseDetail(row.detail) }));
+  return rows.map((row) => {
+    // In the order in which an export has the fields, so that every copy of an event is the same text.
+    const { previousHash, hash, ...head } = toEventHead(row);
+    return { ...head, detail: parseDetail(row.detail), previousHash, hash };
+  });
 }
 
 /** A detail that somebody has broken must still be listed, so that the verification can name its event. */

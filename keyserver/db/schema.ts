@@ -3,7 +3,7 @@
  * milliseconds, JSON as text. Everything secret in here is wrapped by custody or is a one-way digest.
  */
 import type { ApiTokenTable } from './tables/api-token.ts';
-import type { AuditEventTable, AuditKeyTable, AuditTileTable } from './tables/audit.ts';
+import type { AuditEventTable, AuditExportTable, AuditKeyTable, AuditTileTable } from './tables/audit.ts';
 import type { ImageKeyTable, ProductTable, ReleaseImageTable, ReleaseTable } from './tables/catalog.ts';
 import type { IdempotentAnswerTable } from './tables/idempotent-answer.ts';
 import type { LeaseTable } from './tables/lease.ts';
@@ -28,6 +28,7 @@ export interface Database {
   audit_event: AuditEventTable;
   audit_key: AuditKeyTable;
   audit_tile: AuditTileTable;
+  audit_export: AuditExportTable;
   api_token: ApiTokenTable;
   idempotent_answer: IdempotentAnswerTable;
 }

@@ -6,8 +6,10 @@
 import { setImmediate } from 'node:timers';
 import { CompiledQuery, Kysely, SqliteDialect, type Transaction } from 'kysely';
 import { MAX_COMMIT_GROUP } from '../limits.ts';
+import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
 import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
+import { PostgresDuty } from './postgres-duty.ts';
 import { postgresDialect, postgresPool } from './postgres-database.ts';
 import type { Database } from './schema.ts';
 import { openSqlite } from './sqlite-database.ts';
@@ -24,6 +26,8 @@ export interface Store {
   announce(nodeIds: readonly string[]): void;
   /** Hears what this and other processes announce; one listener. */
   onAnnounced(listener: AnnouncementListener): void;
+  /** Work of that name, which one process on this database does for all; release it before closing. */
+  duty(name: string): Duty;
   /** Waits for writes under way, then closes the database. */
   close(): Promise<void>;
 }
@@ -35,7 +39,7 @@ export interface Store {
 export async function openStore(path: string): Promise<Store> {
   const database = new Kysely<Database>({ dialect: new SqliteDialect({ database: openSqlite(path) }) });
   await migrateOrClose(database);
-  return new GroupCommitStore(database, null);
+  return new GroupCommitStore(database, null, () => SOLE_DUTY);
 }
 
 /**
@@ -47,7 +51,11 @@ export async function openPostgresStore(url: string): Promise<Store> {
   const pool = postgresPool(url);
   const database = new Kysely<Database>({ dialect: postgresDialect(pool) });
   await migrateOrClose(database);
-  return new GroupCommitStore(database, new PostgresAnnouncements(pool, url));
+  return new GroupCommitStore(
+    database,
+    new PostgresAnnouncements(pool, url),
+    (name) => new PostgresDuty(url, name),
+  );
 }
 
 async function migrateOrClose(database: Kysely<Database>): Promise<void> {
@@ -68,14 +76,16 @@ interface WaitingWrite {
 
 class GroupCommitStore implements Store {
   readonly read: Reader;
+  readonly duty: (name: string) => Duty;
   #waiting: WaitingWrite[] = [];
   #committing: Promise<void> | null = null;
   /** Null on a database that one process has for itself. */
   readonly #others: PostgresAnnouncements | null;
 
-  constructor(database: Reader, others: PostgresAnnouncements | null) {
+  constructor(database: Reader, others: PostgresAnnouncements | null, duty: (name: string) => Duty) {
     this.read = database;
     this.#others = others;
+    this.duty = duty;
   }
 
   announce(nodeIds: readonly string[]): void {

@@ -40,6 +40,7 @@ export async function answerOnce<Answer>(
     ...server,
     store: {
       read: store.read,
+      duty: (name) => store.duty(name),
       announce: (nodeIds) => {
         store.announce(nodeIds);
       },

@@ -1,6 +1,7 @@
 /** What every operation of the key server works with; made once at start and passed in. */
 import type { Clock } from '#src/base/clock.ts';
 import type { AuditPublisher } from '../audit/audit-publisher.ts';
+import type { AuditExports } from '../audit/export/audit-exports.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
 import type { Store } from '../db/store.ts';
 import type { RateLimit } from '../rate-limit.ts';
@@ -22,4 +23,5 @@ export interface KeyServer {
   /** Counts what is decided under each license. */
   readonly licenseRate: RateLimit;
   readonly auditPublisher: AuditPublisher;
+  readonly auditExports: AuditExports;
 }

@@ -22,6 +22,7 @@ import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-a
 import { parseDuration, parseInstant, parseLeaseDuration, parseNodeCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
+import { parseExportTarget, parseExportTargets } from '../../keyserver/audit/export/export-target.ts';
 import { parseNodeRequest } from '../../keyserver/custody/certificate-authority.ts';
 import { readNodeUri } from '../../keyserver/custody/node-uri.ts';
 import { parseAgentConfig } from '../../shim/agent/agent-config.ts';
@@ -148,6 +149,24 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     typed,
   ),
   textParser('keyserver/rates.ts', 'parseRates', ['node=20/300'], (text) => parseRates([text]), argument),
+  textParser(
+    'keyserver/audit/export/export-target.ts',
+    'parseExportTarget',
+    [
+      'syslog+tls://logs.acme.example#ca-file=/x',
+      'file:/var/log/audit.jsonl',
+      'https://logs.acme.example/#token-file=/x',
+    ],
+    parseExportTarget,
+    typed,
+  ),
+  textParser(
+    'keyserver/audit/export/export-target.ts',
+    'parseExportTargets',
+    ['file:/a file:/b'],
+    (text) => parseExportTargets(text.split(' ')),
+    typed,
+  ),
   textParser(
     'keyserver/arguments.ts',
     'parseArguments',

@@ -55,6 +55,7 @@ const WHO_MAY: Readonly<Record<string, string>> = {
   'POST /v1/nodes/{id}:readmit': SELLERS,
   'GET /v1/audit-events': 'admin auditor',
   'GET /v1/audit-checkpoint': 'admin auditor',
+  'GET /v1/audit-exports': 'admin auditor',
   'POST /v1/api-tokens': 'admin',
   'GET /v1/api-tokens': 'admin auditor',
   'DELETE /v1/api-tokens/{id}': 'admin',

@@ -22,6 +22,20 @@ export interface AuditKeyTable {
   readonly wrapped_key: Uint8Array;
 }
 
+/** A copy of the log that is made somewhere else. */
+export interface AuditExportTable {
+  readonly name: string;
+  readonly organization_id: string;
+  /** 1 while the operator asks for it. */
+  is_configured: number;
+  /** Sequence number of the last event that has arrived. */
+  position: number;
+  delivered_at_ms: number | null;
+  /** Null when the last try was a success. */
+  failing_since_ms: number | null;
+  failure: string | null;
+}
+
 /** The root of each full tile of the tree; computed from the events, and kept so that a start need not read them all. */
 export interface AuditTileTable {
   readonly level: number;

@@ -1,7 +1,7 @@
 /** The audit log and API tokens. */
 import * as z from 'zod';
 import { apiTokenSchema, createdTokenSchema, tokenInputSchema } from '#src/wire/admin/api-token.ts';
-import { auditPageSchema, auditQuerySchema } from '#src/wire/admin/audit.ts';
+import { auditExportsSchema, auditPageSchema, auditQuerySchema } from '#src/wire/admin/audit.ts';
 import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import { listAuditEvents } from '../../audit/list-events.ts';
 import { createToken, listTokens, revokeToken } from '../../domain/api-tokens.ts';
@@ -21,6 +21,17 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
       },
     },
     async (request) => ({ items: await listAuditEvents(server.store.read, request.query) }),
+  );
+  app.get(
+    '/v1/audit-exports',
+    {
+      config: { permission: 'audit.read' },
+      schema: {
+        summary: 'Where the audit log is copied to, and how far each copy is',
+        response: { 200: auditExportsSchema },
+      },
+    },
+    async () => ({ items: await server.auditExports.list() }),
   );
   app.post(
     '/v1/api-tokens',

@@ -1,0 +1,93 @@
+/**
+ * Reads the audit log behind whoever writes it and hands it on in batches. Where it is stands in the database, and moves
+ * only once a batch is delivered: so nothing is lost, some may come twice, and no release waits for it.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { AuditEvent } from '#src/crypto/audit-chain.ts';
+import {
+  AUDIT_FOLLOW_BATCH,
+  AUDIT_FOLLOW_INTERVAL_MS,
+  AUDIT_FOLLOW_MAX_PAUSE_MS,
+  AUDIT_FOLLOW_TIMEOUT_MS,
+} from '../limits.ts';
+import type { Reader } from '../db/store.ts';
+import { listAuditEvents } from './list-events.ts';
+
+export interface LogFollowing {
+  readonly read: Reader;
+  /** False while another process does it. */
+  readonly isOurs: () => Promise<boolean>;
+  /** The last sequence number that was delivered; null = there is nothing to do. */
+  readonly position: () => Promise<number | null>;
+  readonly deliver: (events: readonly AuditEvent[], signal: AbortSignal) => Promise<void>;
+  /** Stores the new position, if the old one is still what is stored. */
+  readonly advance: (from: number, to: number) => Promise<void>;
+  readonly onFailure: (error: unknown) => Promise<void>;
+  /** Uniform in [0, 1); spreads what comes again. */
+  readonly random: () => number;
+}
+
+export class LogFollower {
+  readonly #following: LogFollowing;
+  readonly #stopping = new AbortController();
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(following: LogFollowing) {
+    this.#following = following;
+  }
+
+  start(): void {
+    this.#running = this.#run(this.#stopping.signal);
+  }
+
+  /** Gives up a delivery under way; it comes again after the next start. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #run(stopping: AbortSignal): Promise<void> {
+    const isOver = () => stopping.aborted;
+    for (let failures = 0; !isOver();) {
+      let isAtEnd = true;
+      try {
+        isAtEnd = await this.#deliverNext(stopping);
+        failures = 0;
+      } catch (error) {
+        if (isOver()) return;
+        failures += 1;
+        // Storing the failure may fail as well: then the database is what is away.
+        await this.#following.onFailure(error).catch(() => undefined);
+      }
+      if (isAtEnd) await this.#pause(failures, stopping);
+    }
+  }
+
+  /** @returns true when there was no full batch */
+  async #deliverNext(stopping: AbortSignal): Promise<boolean> {
+    const { read, isOurs, position, deliver, advance } = this.#following;
+    if (!(await isOurs())) return true;
+    const from = await position();
+    if (from === null) return true;
+    const events = await listAuditEvents(read, { after: from, limit: AUDIT_FOLLOW_BATCH });
+    const last = events.at(-1);
+    if (last === undefined) return true;
+    const timeout = AbortSignal.timeout(AUDIT_FOLLOW_TIMEOUT_MS);
+    try {
+      await deliver(events, AbortSignal.any([stopping, timeout]));
+    } catch (error) {
+      if (!timeout.aborted) throw error;
+      throw new LatchkeyError('NET_TIMEOUT', 'it did not take the events in time', { cause: error });
+    }
+    await advance(from, last.sequence);
+    return events.length < AUDIT_FOLLOW_BATCH;
+  }
+
+  async #pause(failures: number, signal: AbortSignal): Promise<void> {
+    const grown = AUDIT_FOLLOW_INTERVAL_MS * 2 ** failures * (1 - this.#following.random() / 2);
+    const pauseMs = failures === 0 ? AUDIT_FOLLOW_INTERVAL_MS : Math.min(AUDIT_FOLLOW_MAX_PAUSE_MS, grown);
+    // Cut short by the end.
+    await sleep(pauseMs, undefined, { signal, ref: false }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,104 @@
+/** Copies of the audit log to a real rsyslog, and from several key servers on one PostgreSQL. */
+import { once } from 'node:events';
+import { type Server, createServer } from 'node:http';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AuditEvent } from '#src/crypto/audit-chain.ts';
+import { verifyAuditLog } from '../../cli/audit-log.ts';
+import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { type TestPostgres, postgresSkipReason, startPostgres } from '../../lab/postgres.ts';
+import { type Rsyslog, startRsyslog } from '../../lab/rsyslog.ts';
+import { adminClient, auditLog } from '../fakes/sold-product.ts';
+
+/** For machines that are busy with other tests. */
+const PATIENTLY = { timeout: 60_000 };
+
+describe('rsyslog', () => {
+  let rsyslog: Rsyslog;
+  let server: TestKeyServer;
+
+  beforeAll(async () => {
+    rsyslog = await startRsyslog();
+    server = await startKeyServer({
+      args: [
+        `--audit-export=syslog://127.0.0.1:${rsyslog.tcpPort}`,
+        `--audit-export=syslog+tls://localhost:${rsyslog.tlsPort}#ca-file=${rsyslog.certificateFile}`,
+        // The same receiver, whose certificate is for another name.
+        `--audit-export=syslog+tls://127.0.0.1:${rsyslog.tlsPort}#ca-file=${rsyslog.certificateFile}`,
+      ],
+    });
+  });
+
+  afterAll(async () => {
+    await server.dispose();
+    await rsyslog.stop();
+  });
+
+  it('understands every event over TCP and TLS, and gets nothing where its name is not the right one', async () => {
+    const client = adminClient(server);
+    await client.createCustomer({ name: 'Initech' });
+    const events = await auditLog(client);
+    const messages = async () => (await rsyslog.messages()).map(({ msg }) => msg);
+    await expect.poll(messages, PATIENTLY).toHaveLength(2 * events.length);
+    const text = events.map((event) => JSON.stringify(event));
+    expect((await messages()).toSorted()).toEqual([...text, ...text].toSorted());
+    const [first] = await rsyslog.messages();
+    expect(first).toMatchObject({ app: 'latchkey', msgid: events[0]?.action, pri: '109' });
+    expect(first?.['sd']).toContain(`[meta sequenceId="1"][latchkey@32473 sequence="1" organizationId="`);
+    const wrongName = async () =>
+      (await client.auditExports()).find(({ name }) => name.startsWith('syslog+tls://127'));
+    await expect
+      .poll(wrongName, PATIENTLY)
+      .toMatchObject({ position: 0, failure: expect.stringContaining('altnames') as string });
+  });
+});
+
+const skipReason = postgresSkipReason();
+
+describe.skipIf(skipReason !== null)('of two key servers on one PostgreSQL', () => {
+  let postgres: TestPostgres;
+  let collector: Server;
+  const received: AuditEvent[] = [];
+
+  beforeAll(async () => {
+    postgres = await startPostgres();
+    collector = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const lines = Buffer.concat(chunks).toString().trimEnd().split('\n');
+        received.push(...lines.map((line) => JSON.parse(line) as AuditEvent));
+        response.writeHead(204).end();
+      });
+    }).listen(0, '127.0.0.1');
+    await once(collector, 'listening');
+  });
+
+  afterAll(async () => {
+    collector.close();
+    await postgres.dispose();
+  });
+
+  it('one makes the copy; when it is killed, the other goes on, and nothing is lost or doubled', async () => {
+    const { port } = collector.address() as { port: number };
+    const options = {
+      args: [`--audit-export=http://127.0.0.1:${port}/`],
+      env: { ...process.env, LATCHKEY_DATABASE: await postgres.createDatabase('exports') },
+    };
+    const first = await startKeyServer(options);
+    const second = await startKeyServer({ ...options, dataDirectory: first.dataDirectory });
+    const client = adminClient(second, first.adminToken);
+    const behind = async () => (await client.auditExports())[0]?.behind;
+    try {
+      for (let count = 0; count < 10; count += 1) await client.createCustomer({ name: `${count}` });
+      await expect.poll(behind, PATIENTLY).toBe(0);
+      await first.kill();
+      for (let count = 0; count < 10; count += 1) await client.createCustomer({ name: `later ${count}` });
+      await expect.poll(behind, PATIENTLY).toBe(0);
+      const events = await auditLog(client);
+      expect(received).toEqual(events);
+      await verifyAuditLog(client.auditEvents());
+    } finally {
+      await second.dispose();
+    }
+  });
+});
