@@ -49,8 +49,8 @@ export const MAX_RATE_BURST = 1_000_000;
 export const MAX_COUNTED_CALLERS = 50_000;
 /** How long a node has to sign a challenge: one call and one signature by a slow token. */
 export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
-/** Challenges that wait for their answer; beyond it, the oldest is forgotten. */
-export const MAX_OPEN_CHALLENGES = 10_000;
+/** How far apart the clocks of key servers on one database may be: what one issues, another checks. */
+export const MAX_SERVER_CLOCK_SKEW_MS = 10 * SECOND_MS;
 /** Longest life of a certificate for a TLS key, which lies in the memory of a node whose node key is on a token. */
 export const TLS_CERTIFICATE_LIFETIME_MS = 24 * HOUR_MS;
 /** A message from a node: a certificate request is the largest, about one kibibyte. */

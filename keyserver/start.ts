@@ -92,7 +92,8 @@ async function openKeyServer(
   logger: Logger,
 ): Promise<{ server: KeyServer; firstStart: boolean }> {
   const existing = await findOrganization(store);
-  const stored = existing ?? (await initialize(store, options));
+  const { row: stored, isNew } =
+    existing === undefined ? await initialize(store, options) : { row: existing, isNew: false };
   const custody = await openRootKeyFile(options.rootKeyFile);
   const organization = await completeOrganization(store, custody, stored, systemClock.nowMs());
   const changes = new ChangeFeed((nodeIds) => {
@@ -132,27 +133,27 @@ async function openKeyServer(
       logger,
     }),
   };
-  if (options.afterRestore && existing !== undefined) await acceptRestore(server);
+  if (options.afterRestore && !isNew) await acceptRestore(server);
   else await server.auditPublisher.refuseRollback();
   await server.auditPublisher.start();
   await server.auditExports.start();
-  return { server, firstStart: existing === undefined };
+  return { server, firstStart: isNew };
 }
 
 /**
  * Makes root key, admin token and organization. Files come before the rows that need them: a start that dies
- * in between is simply repeated.
+ * in between is simply repeated. Of several first starts on one database, one makes them and the others join it.
  */
 async function initialize(store: Store, options: ServeOptions) {
   await createRootKeyFile(options.rootKeyFile);
   const custody = await openRootKeyFile(options.rootKeyFile);
   const adminToken = newToken();
-  await writeOwnerFile(options, 'admin.token', `${adminToken}\n`);
   return createOrganization(store, custody, {
     name: options.organizationName,
     contact: options.contact,
     nowMs: systemClock.nowMs(),
     adminToken,
+    keepAdminToken: () => writeOwnerFile(options, 'admin.token', `${adminToken}\n`),
   });
 }
 

@@ -4,12 +4,14 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { systemErrorCode } from '#src/base/errors.ts';
+import { removeServerDatabase, serverDatabaseUrl } from './server-database.ts';
 
 const MAIN = join(import.meta.dirname, '..', 'keyserver', 'main.js');
 const READY = 'latchkey key server is ready';
 
 export interface KeyServerOptions {
-  /** Start on the data of an earlier server; default = a new directory. */
+  /** Start on the data of an earlier server; default = a new directory. Its database is found by it. */
   readonly dataDirectory?: string;
   /** More arguments for `keyserver/main.js`. */
   readonly args?: readonly string[];
@@ -23,6 +25,7 @@ export interface TestKeyServer {
   /** `host:port`, TLS. */
   readonly enrollAddress: string;
   readonly authorityPem: string;
+  /** Empty when another server made the organization, in a directory of its own. */
   readonly adminToken: string;
   readonly dataDirectory: string;
   readonly pid: number;
@@ -60,6 +63,7 @@ const endpointsSchema = z.object({
  */
 export async function startKeyServer(options: KeyServerOptions = {}): Promise<TestKeyServer> {
   const dataDirectory = options.dataDirectory ?? (await mkdtemp(join(tmpdir(), 'latchkey-keyserver-')));
+  const env = await environment(dataDirectory, options);
   const child = spawn(
     process.execPath,
     [
@@ -68,7 +72,7 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
       ...['--admin-listen', '127.0.0.1:0', '--node-listen', '127.0.0.1:0', '--enroll-listen', '127.0.0.1:0'],
       ...(options.args ?? []),
     ],
-    { stdio: ['ignore', 'pipe', 'pipe'], env: options.env ?? process.env },
+    { stdio: ['ignore', 'pipe', 'pipe'], env },
   );
   const stderr: Buffer[] = [];
   child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
@@ -83,7 +87,7 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
   return {
     ...endpoints,
     authorityPem: await readText(dataDirectory, 'authority.pem'),
-    adminToken: (await readText(dataDirectory, 'admin.token')).trim(),
+    adminToken: await readAdminToken(dataDirectory),
     dataDirectory,
     pid: child.pid ?? 0,
     log,
@@ -93,9 +97,18 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
     },
     dispose: async () => {
       await end('SIGTERM');
+      await removeServerDatabase(dataDirectory);
       await rm(dataDirectory, { recursive: true, force: true });
     },
   };
+}
+
+/** A test that names a database gets that one. */
+async function environment(dataDirectory: string, options: KeyServerOptions): Promise<NodeJS.ProcessEnv> {
+  const env = options.env ?? process.env;
+  const isNamed = env['LATCHKEY_DATABASE'] !== undefined || options.args?.includes('--database') === true;
+  const url = isNamed ? null : await serverDatabaseUrl(dataDirectory);
+  return url === null ? env : { ...env, LATCHKEY_DATABASE: url };
 }
 
 function ready(child: ChildProcess, exited: Promise<number | null>, log: () => string): Promise<void> {
@@ -109,6 +122,15 @@ function ready(child: ChildProcess, exited: Promise<number | null>, log: () => s
       reject(new KeyServerExit(status, log()));
     });
   });
+}
+
+async function readAdminToken(directory: string): Promise<string> {
+  try {
+    return (await readText(directory, 'admin.token')).trim();
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return '';
+    throw error;
+  }
 }
 
 function readText(directory: string, name: string): Promise<string> {

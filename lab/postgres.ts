@@ -13,7 +13,17 @@ const VERSIONS = '/usr/lib/postgresql';
 const START_POLL_MS = 100;
 const run = promisify(execFile);
 
+export interface PostgresOptions {
+  /** More settings of the server, as `name=value`. */
+  readonly settings?: readonly string[];
+}
+
+/** For tests that neither kill the server nor cut the power: nothing waits for the disk. */
+export const FORGETFUL = ['fsync=off', 'full_page_writes=off', 'max_connections=300'];
+
 export interface TestPostgres {
+  /** URL of a database that is always there. */
+  readonly url: string;
   /** Makes an empty database; gives its URL. */
   createDatabase(name: string): Promise<string>;
   /** SIGKILL to the server and, by that, to its children. Keeps the data. */
@@ -42,7 +52,7 @@ function unprivileged(): { readonly uid?: number; readonly gid?: number } {
 }
 
 /** Makes a cluster and starts it. */
-export async function startPostgres(): Promise<TestPostgres> {
+export async function startPostgres(options: PostgresOptions = {}): Promise<TestPostgres> {
   const bin = programs();
   if (bin === null) throw new Error(postgresSkipReason() ?? '');
   const owner = unprivileged();
@@ -54,7 +64,8 @@ export async function startPostgres(): Promise<TestPostgres> {
   const port = await freePort();
   const url = (database: string) => `postgres://latchkey@127.0.0.1:${port}/${database}`;
   const start = async () => {
-    const settings = ['listen_addresses=127.0.0.1', `unix_socket_directories=${directory}`];
+    const place = ['listen_addresses=127.0.0.1', `unix_socket_directories=${directory}`];
+    const settings = [...place, ...(options.settings ?? [])];
     const child = spawn(
       join(bin, 'postgres'),
       ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
@@ -65,6 +76,7 @@ export async function startPostgres(): Promise<TestPostgres> {
   };
   let server = await start();
   return {
+    url: url('postgres'),
     createDatabase: async (name) => {
       await query(url('postgres'), `create database "${name}"`);
       return url(name);

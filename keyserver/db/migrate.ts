@@ -15,6 +15,7 @@ import * as auditByTarget from './migrations/0010-audit-by-target.ts';
 import * as entitlements from './migrations/0011-entitlements.ts';
 import * as acknowledgements from './migrations/0019-acknowledgements.ts';
 import * as auditExports from './migrations/0025-audit-exports.ts';
+import * as usedChallenges from './migrations/0031-used-challenges.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -32,6 +33,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0011-entitlements': entitlements,
   '0019-acknowledgements': acknowledgements,
   '0025-audit-exports': auditExports,
+  '0031-used-challenges': usedChallenges,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

@@ -68,7 +68,8 @@ export class PostgresAnnouncements {
     });
     this.#client = client;
     try {
-      await client.connect();
+      // pg never settles a connecting that is ended before it is done.
+      await Promise.race([client.connect(), ended]);
       await client.query(`listen ${CHANNEL}`);
       // Whatever was announced in between is not told again.
       listener(null);

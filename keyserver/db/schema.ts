@@ -10,6 +10,7 @@ import type { LeaseTable } from './tables/lease.ts';
 import type { CustomerTable, JoinTokenTable, LicenseNodeTable, LicenseTable } from './tables/license.ts';
 import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables/node.ts';
 import type { OrganizationTable } from './tables/organization.ts';
+import type { UsedChallengeTable } from './tables/used-challenge.ts';
 
 export interface Database {
   organization: OrganizationTable;
@@ -31,4 +32,5 @@ export interface Database {
   audit_export: AuditExportTable;
   api_token: ApiTokenTable;
   idempotent_answer: IdempotentAnswerTable;
+  used_challenge: UsedChallengeTable;
 }

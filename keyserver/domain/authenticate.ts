@@ -49,11 +49,7 @@ export class NodeAuthentication {
       throw new LatchkeyError('INPUT_MALFORMED', 'the node id is malformed');
     if (signature.length !== NODE_PROOF_BYTES)
       throw new LatchkeyError('INPUT_MALFORMED', `the signature is not ${NODE_PROOF_BYTES} bytes`);
-    if (!this.#challenges.take(nonce)) {
-      throw new LatchkeyError('STATE_CONFLICT', 'the challenge was used before or is too old', {
-        hint: 'ask for another one',
-      });
-    }
+    if (!this.#challenges.isOpen(nonce)) throw usedOrOld();
     const tlsKey = await parseNodeRequest(request.certificateRequest);
     const node = await loadNodeById(this.#server.store.read, this.#server.organizationId, nodeId);
     const proven = isSigned(request, node?.publicJwk ?? this.#nobodyJwk) ? node : null;
@@ -65,16 +61,17 @@ export class NodeAuthentication {
             nowMs: clock.nowMs(),
             lifetimeMs: Math.min(nodeCertificateLifetimeMs, TLS_CERTIFICATE_LIFETIME_MS),
           });
-    return this.#record(nodeId, proven, certificate);
+    return this.#record(request, proven, certificate);
   }
 
   async #record(
-    nodeId: string,
+    { nodeId, nonce }: Authentication,
     proven: KnownNode | null,
     certificate: NodeCertificate | undefined,
   ): Promise<NodeCertificate> {
     const { organizationId, clock, store } = this.#server;
     const refusal = await store.write(async (writer) => {
+      if (!(await this.#challenges.use(writer, nonce))) throw usedOrOld();
       const { contact } = await loadOrganization(writer, organizationId);
       const thumbprint = proven?.keyThumbprint ?? '';
       // Its state may have changed since.
@@ -101,6 +98,12 @@ export class NodeAuthentication {
     if (certificate === undefined) throw new TypeError('an authentication was allowed without a certificate');
     return certificate;
   }
+}
+
+function usedOrOld(): LatchkeyError {
+  return new LatchkeyError('STATE_CONFLICT', 'the challenge was used before or is too old', {
+    hint: 'ask for another one',
+  });
 }
 
 function isSigned(request: Authentication, publicJwk: string): boolean {

@@ -25,16 +25,21 @@ export interface NewOrganization {
   readonly name: string;
   readonly contact: string;
   readonly nowMs: number;
-  /** The first admin token; already kept where its owner finds it. */
+  /** The first admin token. */
   readonly adminToken: string;
+  /** Keeps it where its owner finds it; called once the organization is sure to be made, before it is. */
+  readonly keepAdminToken: () => Promise<void>;
 }
 
-/** Makes the organization with its keys and the first admin token. */
+/**
+ * Makes the organization with its keys and the first admin token, unless another key server has just done so.
+ * @returns the one that is there now, and whether it is this one
+ */
 export async function createOrganization(
   store: Store,
   custody: Custody,
   organization: NewOrganization,
-): Promise<Selectable<OrganizationTable>> {
+): Promise<{ row: Selectable<OrganizationTable>; isNew: boolean }> {
   const { name, contact, nowMs, adminToken } = organization;
   const id = newId('org', nowMs);
   const keys = await createOrganizationKeys(id, name, custody, nowMs);
@@ -47,7 +52,10 @@ export async function createOrganization(
     updated_at_ms: nowMs,
     ...keys,
   };
-  await store.write(async (writer) => {
+  return store.write(async (writer) => {
+    const first = await writer.selectFrom('organization').selectAll().executeTakeFirst();
+    if (first !== undefined) return { row: first, isNew: false };
+    await organization.keepAdminToken();
     await writer.insertInto('organization').values(row).execute();
     await insertToken(writer, {
       organizationId: id,
@@ -66,8 +74,8 @@ export async function createOrganization(
       target: id,
       outcome: 'done',
     });
+    return { row, isNew: true };
   });
-  return row;
 }
 
 /** An organization with all its keys. */
@@ -80,12 +88,12 @@ export async function completeOrganization(
   row: Selectable<OrganizationTable>,
   nowMs: number,
 ): Promise<CompleteOrganization> {
-  const { release_public_jwk: publicJwk, wrapped_release_key: wrappedKey } = row;
-  if (publicJwk !== null && wrappedKey !== null) {
-    return { ...row, release_public_jwk: publicJwk, wrapped_release_key: wrappedKey };
-  }
+  if (isComplete(row)) return row;
   const added = await createReleaseKey(row.id, row, custody);
-  await store.write(async (writer) => {
+  return store.write(async (writer) => {
+    const now = await writer.selectFrom('organization').selectAll().executeTakeFirstOrThrow();
+    // Another key server was faster.
+    if (isComplete(now)) return now;
     await writer.updateTable('organization').set(added).where('id', '=', row.id).execute();
     await appendAuditEvent(writer, row.id, nowMs, {
       actor: 'system',
@@ -93,8 +101,12 @@ export async function completeOrganization(
       target: row.id,
       outcome: 'done',
     });
+    return { ...now, ...added };
   });
-  return { ...row, ...added };
+}
+
+function isComplete(row: Selectable<OrganizationTable>): row is CompleteOrganization {
+  return row.release_public_jwk !== null && row.wrapped_release_key !== null;
 }
 
 /** What clients may know of the organization. */

@@ -1,56 +1,87 @@
 /** A database as an earlier version of the key server left it. */
-import { DatabaseSync } from 'node:sqlite';
-import { Kysely, SqliteDialect } from 'kysely';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Kysely, SqliteDialect, sql } from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
 import { MIGRATIONS } from '../../keyserver/db/migrate.ts';
+import { postgresDialect, postgresPool } from '../../keyserver/db/postgres-database.ts';
 import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
+import { databaseKind, removeServerDatabase, serverDatabaseUrl } from '../../lab/server-database.ts';
 
-/** Takes out of a database file every table, index and column that migrations after this one have added. */
-export async function undoMigrations(path: string, last: string): Promise<void> {
-  const early = await schemaUpTo(last, `${path}.early`);
-  withDatabase(path, (database) => {
-    database.exec('PRAGMA foreign_keys = OFF');
-    const current = readSchema(database);
+/** Takes out of the database of a data directory every table, index and column that migrations after this one have added. */
+export async function undoMigrations(dataDirectory: string, last: string): Promise<void> {
+  const early = await schemaUpTo(last);
+  await withDatabase(dataDirectory, async (database) => {
+    if (databaseKind() === 'SQLite') await sql`pragma foreign_keys = off`.execute(database);
+    const current = await readSchema(database);
     for (const [name, { type }] of current) {
-      if (!early.has(name)) database.exec(`DROP ${type} IF EXISTS "${name}"`);
+      if (early.has(name)) continue;
+      const cascade = databaseKind() === 'SQLite' ? '' : 'cascade';
+      await sql`drop ${sql.raw(type)} if exists ${sql.ref(name)} ${sql.raw(cascade)}`.execute(database);
     }
     for (const [name, { columns }] of early) {
       const added = current.get(name)?.columns.filter((column) => !columns.includes(column)) ?? [];
-      for (const column of added) database.exec(`ALTER TABLE "${name}" DROP COLUMN "${column}"`);
+      for (const column of added) {
+        await sql`alter table ${sql.ref(name)} drop column ${sql.ref(column)}`.execute(database);
+      }
     }
-    database.prepare(`DELETE FROM ${DEFAULT_MIGRATION_TABLE} WHERE name > ?`).run(last);
+    await sql`delete from ${sql.ref(DEFAULT_MIGRATION_TABLE)} where name > ${last}`.execute(database);
   });
 }
 
 /** Tables and indexes by name; an index has no columns of its own here. */
-type Schema = ReadonlyMap<string, { readonly type: string; readonly columns: readonly string[] }>;
+type Schema = ReadonlyMap<string, SchemaContent>;
 
-async function schemaUpTo(last: string, path: string): Promise<Schema> {
-  const database = new Kysely<unknown>({ dialect: new SqliteDialect({ database: openSqlite(path) }) });
-  const provider = { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) };
-  await new Migrator({ db: database, provider }).migrateTo(last);
-  await database.destroy();
-  return withDatabase(path, readSchema);
+interface SchemaContent {
+  readonly type: 'index' | 'table';
+  readonly columns: readonly string[];
 }
 
-function readSchema(database: DatabaseSync): Schema {
-  const objects = database
-    .prepare("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY type")
-    .all() as { type: string; name: string }[];
-  const columns = database.prepare('SELECT name FROM pragma_table_info(?)');
-  return new Map(
-    objects.map(({ type, name }) => {
-      const rows = type === 'table' ? (columns.all(name) as { name: string }[]) : [];
-      return [name, { type, columns: rows.map((row) => row.name) }];
-    }),
-  );
+async function schemaUpTo(last: string): Promise<Schema> {
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'latchkey-old-'));
+  const schema = await withDatabase(dataDirectory, async (database) => {
+    const provider = { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) };
+    await new Migrator({ db: database, provider }).migrateTo(last);
+    return readSchema(database);
+  });
+  await removeServerDatabase(dataDirectory);
+  await rm(dataDirectory, { recursive: true });
+  return schema;
 }
 
-function withDatabase<Result>(path: string, work: (database: DatabaseSync) => Result): Result {
-  const database = new DatabaseSync(path);
+async function readSchema(database: Kysely<unknown>): Promise<Schema> {
+  const indexes = await (
+    databaseKind() === 'SQLite'
+      ? sql<{ name: string }>`select name from sqlite_master where type = 'index' and sql is not null`
+      : sql<{
+          name: string;
+        }>`select i.indexname as name from pg_indexes i where i.schemaname = 'public' and not exists
+          (select from pg_constraint c where c.conname = i.indexname)`
+  ).execute(database);
+  const tables = await database.introspection.getTables({ withInternalKyselyTables: true });
+  return new Map<string, SchemaContent>([
+    ...indexes.rows.map(({ name }): [string, SchemaContent] => [name, { type: 'index', columns: [] }]),
+    ...tables.map(({ name, columns }): [string, SchemaContent] => [
+      name,
+      { type: 'table', columns: columns.map((column) => column.name) },
+    ]),
+  ]);
+}
+
+async function withDatabase<Result>(
+  dataDirectory: string,
+  work: (database: Kysely<unknown>) => Promise<Result>,
+): Promise<Result> {
+  const url = await serverDatabaseUrl(dataDirectory);
+  const dialect =
+    url === null
+      ? new SqliteDialect({ database: openSqlite(join(dataDirectory, 'latchkey.db')) })
+      : postgresDialect(postgresPool(url));
+  const database = new Kysely<unknown>({ dialect });
   try {
-    return work(database);
+    return await work(database);
   } finally {
-    database.close();
+    await database.destroy();
   }
 }

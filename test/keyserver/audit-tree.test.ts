@@ -1,7 +1,6 @@
 import { cp, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { auditHash } from '#src/crypto/audit-chain.ts';
 import { auditTreeEntry, openCheckpoint } from '#src/crypto/audit-checkpoint.ts';
@@ -11,6 +10,7 @@ import { againstCheckpoints, readCheckpoints } from '../../cli/audit-checkpoints
 import { verifyAuditLog } from '../../cli/audit-log.ts';
 import { tileAddress } from '../../keyserver/http/routes/audit-tree.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { copyServerData, openServerStore, removeServerDatabase } from '../../lab/server-database.ts';
 import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
 let directory: string;
@@ -49,11 +49,12 @@ beforeAll(async () => {
   for (let count = 0; count < 260; count += 1) await sold.sell();
   verifier = parseVerifierKey((await adminClient(first).auditCheckpoint()).verifierKey);
   await stop();
-  await cp(dataDirectory, join(directory, 'older'), { recursive: true });
+  await copyServerData(dataDirectory, join(directory, 'older'));
 });
 
 afterAll(async () => {
   await stop();
+  for (const name of ['data', 'older', 'newer']) await removeServerDatabase(join(directory, name));
   await rm(directory, { recursive: true, force: true });
 });
 
@@ -115,9 +116,9 @@ describe('a log that was changed', () => {
     await adminClient(running).createCustomer({ name: 'Later' });
     await stop();
     const newer = join(directory, 'newer');
-    await cp(dataDirectory, newer, { recursive: true });
+    await copyServerData(dataDirectory, newer);
     await rm(dataDirectory, { recursive: true });
-    await cp(join(directory, 'older'), dataDirectory, { recursive: true });
+    await copyServerData(join(directory, 'older'), dataDirectory);
     await expect(start()).rejects.toThrow(/STATE_DAMAGED: the audit log lacks events/u);
     const before = await mkdtemp(join(directory, 'before-'));
     await cp(kept, before, { recursive: true });
@@ -130,7 +131,7 @@ describe('a log that was changed', () => {
     await start();
     await stop();
     await rm(dataDirectory, { recursive: true });
-    await cp(newer, dataDirectory, { recursive: true });
+    await copyServerData(newer, dataDirectory);
     await rm(kept, { recursive: true });
     await cp(before, kept, { recursive: true });
   });
@@ -139,17 +140,18 @@ describe('a log that was changed', () => {
     const running = await start();
     const events = await auditLog(adminClient(running));
     await stop();
-    const file = new DatabaseSync(join(dataDirectory, 'latchkey.db'));
+    const store = await openServerStore(dataDirectory);
     let previousHash = events[2]!.previousHash;
     for (const event of events.slice(2)) {
       const forged = event.sequence === 3 ? { ...event, target: 'lic_other' } : event;
       const hash = auditHash(previousHash, forged);
-      file
-        .prepare('UPDATE audit_event SET target = ?, previous_hash = ?, hash = ? WHERE sequence = ?')
-        .run(forged.target, previousHash, hash, event.sequence);
+      const changed = { target: forged.target, previous_hash: previousHash, hash };
+      await store.write((writer) =>
+        writer.updateTable('audit_event').set(changed).where('sequence', '=', event.sequence).execute(),
+      );
       previousHash = hash;
     }
-    file.close();
+    await store.close();
     await expect(start()).rejects.toThrow(/STATE_DAMAGED: the audit log is not the log/u);
     const forged = await startKeyServer({ dataDirectory });
     expect(await verifyAuditLog(adminClient(forged).auditEvents())).toMatchObject({

@@ -1,6 +1,7 @@
 import { sign } from 'node:crypto';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CHALLENGE_LIFETIME_MS, MAX_OPEN_CHALLENGES } from '../../keyserver/limits.ts';
+import { CHALLENGE_LIFETIME_MS, MAX_SERVER_CLOCK_SKEW_MS } from '../../keyserver/limits.ts';
 import { nodeProofStatement } from '#src/licensing/node-proof.ts';
 import { Challenges } from '../../keyserver/domain/challenges.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
@@ -11,31 +12,43 @@ import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-pro
 
 const DAY_MS = 86_400_000;
 
+const LOOKUP_KEY = new Uint8Array(32).fill(7);
+
 describe('a challenge', () => {
-  it('is good once', () => {
-    const challenges = new Challenges(manualClock());
-    const nonce = challenges.issue();
-    expect(challenges.take(nonce)).toBe(true);
-    expect(challenges.take(nonce)).toBe(false);
-    expect(challenges.take(Buffer.alloc(32))).toBe(false);
-  });
-
-  it('is good for a minute', () => {
+  it('is taken by every key server of the organization, and by no other', () => {
     const clock = manualClock();
-    const challenges = new Challenges(clock);
-    const [early, late] = [challenges.issue(), challenges.issue()];
-    clock.advance(CHALLENGE_LIFETIME_MS - 1);
-    expect(challenges.take(early)).toBe(true);
-    clock.advance(1);
-    expect(challenges.take(late)).toBe(false);
+    const nonce = new Challenges(LOOKUP_KEY, clock).issue();
+    expect(new Challenges(LOOKUP_KEY, clock).isOpen(nonce)).toBe(true);
+    expect(new Challenges(new Uint8Array(32), clock).isOpen(nonce)).toBe(false);
   });
 
-  it('is forgotten when too many wait after it', () => {
-    const challenges = new Challenges(manualClock());
-    const [first, second] = [challenges.issue(), challenges.issue()];
-    for (let count = 1; count < MAX_OPEN_CHALLENGES; count += 1) challenges.issue();
-    expect(challenges.take(first)).toBe(false);
-    expect(challenges.take(second)).toBe(true);
+  it('is good for a minute, by clocks that differ a little', () => {
+    const clock = manualClock();
+    const challenges = new Challenges(LOOKUP_KEY, clock);
+    const nonce = challenges.issue();
+    clock.advance(-MAX_SERVER_CLOCK_SKEW_MS);
+    expect(challenges.isOpen(nonce)).toBe(true);
+    clock.advance(-1);
+    expect(challenges.isOpen(nonce)).toBe(false);
+    clock.advance(CHALLENGE_LIFETIME_MS + 2 * MAX_SERVER_CLOCK_SKEW_MS);
+    expect(challenges.isOpen(nonce)).toBe(true);
+    clock.advance(1);
+    expect(challenges.isOpen(nonce)).toBe(false);
+  });
+
+  it('is none with any bit changed, nor with bytes more or less', () => {
+    const challenges = new Challenges(LOOKUP_KEY, manualClock());
+    const nonce = challenges.issue();
+    for (let bit = 0; bit < nonce.length * 8; bit += 1) {
+      const changed = Buffer.from(nonce);
+      changed[bit >> 3]! ^= 1 << (bit & 7);
+      expect(challenges.isOpen(changed)).toBe(false);
+    }
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
+        expect(challenges.isOpen(bytes)).toBe(false);
+      }),
+    );
   });
 });
 
@@ -111,6 +124,12 @@ describe('authenticating with the node key', () => {
     await expect(authenticate({ ...proof, nonce: Buffer.alloc(32, 1) })).rejects.toMatchObject({
       code: 'STATE_CONFLICT',
     });
+  });
+
+  it('takes a challenge once when two come with it at the same time', async () => {
+    const proof = await proofOf(await newNode());
+    const answers = await Promise.allSettled([authenticate(proof), authenticate(proof)]);
+    expect(answers.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
   });
 
   it('answers an unknown node like a wrong signature, and notes both', async () => {

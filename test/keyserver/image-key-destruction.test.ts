@@ -1,9 +1,8 @@
 /** Image keys that are to be destroyed: from when they open nothing, until when that can be taken back. */
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { DAY_MS } from '#src/base/units.ts';
-import { openStore } from '../../keyserver/db/store.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { openServerStore } from '../../lab/server-database.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
@@ -87,7 +86,7 @@ it('is for active image keys, for admins, and for a span of a week to a month', 
 
 /** The server is stopped: a week passes. */
 async function makeDue(dataDirectory: string, id: string): Promise<void> {
-  const store = await openStore(join(dataDirectory, 'latchkey.db'));
+  const store = await openServerStore(dataDirectory);
   await store.write((writer) =>
     writer.updateTable('image_key').set({ destroy_at_ms: 1 }).where('id', '=', id).execute(),
   );
@@ -95,7 +94,7 @@ async function makeDue(dataDirectory: string, id: string): Promise<void> {
 }
 
 async function wrappedKeyBytes(dataDirectory: string, id: string): Promise<number> {
-  const store = await openStore(join(dataDirectory, 'latchkey.db'));
+  const store = await openServerStore(dataDirectory);
   const row = await store.read
     .selectFrom('image_key')
     .select('wrapped_key')

@@ -1,12 +1,11 @@
 /** What the key server does not wrap under an image key of its own. */
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sealEnvelope } from '#src/crypto/envelope.ts';
 import type { AdminClient } from '../../cli/admin-client.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { changeServerDatabase, openServerStore } from '../../lab/server-database.ts';
 import { type ElementItem, newOptions, oldLayer, sealOptions } from '../fakes/old-layer.ts';
 import {
   type SoldProduct,
@@ -151,20 +150,21 @@ it('forgets image keys for which no release ever came', async () => {
   const forgotten = await client.mintImageKey(productCode);
   const waiting = await client.mintImageKey(productCode);
   await own.stop();
-  const path = join(own.dataDirectory, 'latchkey.db');
-  const rows = () => {
-    const database = new DatabaseSync(path);
-    const ids = database.prepare("select id from image_key where state = 'PENDING'").all();
-    database.close();
-    return ids.map(({ id }) => id);
-  };
-  const database = new DatabaseSync(path);
-  database.prepare('update image_key set created_at_ms = 0 where id = ?').run(forgotten.id);
-  database.close();
+  await changeServerDatabase(
+    own.dataDirectory,
+    `update image_key set created_at_ms = 0 where id = '${forgotten.id}'`,
+  );
   const again = await startKeyServer({ dataDirectory: own.dataDirectory });
   const fresh = await adminClient(again).mintImageKey(productCode);
   await again.stop();
-  expect(rows().sort()).toEqual([waiting.id, fresh.id].sort());
+  const store = await openServerStore(own.dataDirectory);
+  const pending = await store.read
+    .selectFrom('image_key')
+    .select('id')
+    .where('state', '=', 'PENDING')
+    .execute();
+  await store.close();
+  expect(pending.map(({ id }) => id).sort()).toEqual([waiting.id, fresh.id].sort());
   await again.dispose();
 });
 

@@ -1,7 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WatchRevocationsResponse } from '#src/wire/generated/latchkey/node.ts';
@@ -223,6 +220,15 @@ describe.skipIf(skipReason !== null)('two stores on one PostgreSQL', () => {
     await Promise.all([speaker.close(), hearer.close()]);
   });
 
+  it('close also while they are only about to listen', async () => {
+    const url = await postgres.createDatabase('closing');
+    for (let round = 0; round < 3; round += 1) {
+      const store = await openPostgresStore(url);
+      store.onAnnounced(() => undefined);
+      await store.close();
+    }
+  });
+
   it('write one after the other, though each reads before it writes', async () => {
     const url = await postgres.createDatabase('writers');
     // A transaction that keeps to what it saw first would not see what it has waited for.
@@ -257,39 +263,5 @@ describe.skipIf(skipReason !== null)('two stores on one PostgreSQL', () => {
     const url = await postgres.createDatabase('together');
     const stores = await Promise.all([openPostgresStore(url), openPostgresStore(url)]);
     await Promise.all(stores.map((store) => store.close()));
-  });
-});
-
-describe('the place of the database', () => {
-  it.each(['postgres://latchkey:secret@db/latchkey', 'postgres://db/latchkey?password=secret'])(
-    'is not given with a password on the command line: %s',
-    async (url) => {
-      await expect(startKeyServer({ args: ['--database', url] })).rejects.toMatchObject({
-        status: 2,
-        stderr: expect.not.stringContaining('secret') as string,
-      });
-    },
-  );
-
-  it.each([
-    ['mysql://db/latchkey', /no PostgreSQL URL/],
-    ['/nowhere/url', /cannot be read/],
-    ['postgres://latchkey@127.0.0.1:1/latchkey', /NET_UNREACHABLE/],
-  ])('is checked: %s', async (database, message) => {
-    await expect(startKeyServer({ args: ['--database', database] })).rejects.toMatchObject({
-      stderr: expect.stringMatching(message) as string,
-    });
-  });
-
-  it('may be in a file', async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'latchkey-database-url-'));
-    const file = join(directory, 'database');
-    await writeFile(file, 'postgres://latchkey:secret@127.0.0.1:1/latchkey\n');
-    await chmod(file, 0o600);
-    const start = startKeyServer({ args: ['--database', file] });
-    await expect(start).rejects.toMatchObject({
-      stderr: expect.stringMatching(/NET_UNREACHABLE(?!.*secret)/) as string,
-    });
-    await rm(directory, { recursive: true });
   });
 });

@@ -1,10 +1,10 @@
 /** A preflight says what a start would be told, by the side of real starts, and leaves nothing behind. */
-import { DatabaseSync } from 'node:sqlite';
-import { join } from 'node:path';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { openServerStore } from '../../lab/server-database.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import {
@@ -208,27 +208,25 @@ it('is a command that ends with the reason', async () => {
 });
 
 /** Every row of every table, as text; but the minute of a token's last use, which is of any request. */
-function dump(path: string): string {
-  const database = new DatabaseSync(path, { readOnly: true });
+async function dump(dataDirectory: string): Promise<string> {
+  const store = await openServerStore(dataDirectory);
   try {
-    const tables = database
-      .prepare("select name from sqlite_master where type = 'table' order by name")
-      .all();
-    const rows = (name: string) =>
-      database
-        .prepare(`select * from "${name}"`)
-        .all()
-        .map((row) => ({ ...row, last_used_at_ms: null }));
-    return tables.map(({ name }) => JSON.stringify([name, rows(String(name))])).join('\n');
+    const tables = await store.read.introspection.getTables();
+    const texts = tables.map(async ({ name }) => {
+      const { rows } = await sql<object>`select * from ${sql.table(name)}`.execute(store.read);
+      return [name, ...rows.map((row) => JSON.stringify({ ...row, last_used_at_ms: null })).sort()].join(
+        '\n',
+      );
+    });
+    return (await Promise.all(texts)).join('\n');
   } finally {
-    database.close();
+    await store.close();
   }
 }
 
 it('leaves the database as it was, allowed or refused', async () => {
   let own = await startKeyServer();
   const { dataDirectory } = own;
-  const path = join(dataDirectory, 'latchkey.db');
   try {
     const product = await createSoldProduct(own);
     const { license, licenseKey } = await product.sell();
@@ -237,7 +235,7 @@ it('leaves the database as it was, allowed or refused', async () => {
     const { imageDigest } = product.image;
     await product.client.changeLicense(license.id, 'suspend');
     await own.stop();
-    const before = dump(path);
+    const before = await dump(dataDirectory);
     own = await startKeyServer({ dataDirectory });
     const client = adminClient(own);
     expect((await client.preflight({ nodeId, imageDigest })).code).toBe('DENIED_LICENSE_SUSPENDED');
@@ -245,7 +243,7 @@ it('leaves the database as it was, allowed or refused', async () => {
     expect((await client.preflight({ nodeId: 'node_unknown', imageDigest })).allowed).toBe(false);
     node.close();
     await own.stop();
-    expect(dump(path)).toBe(before);
+    expect(await dump(dataDirectory)).toBe(before);
     expect(before).toContain(license.id);
   } finally {
     await own.dispose();

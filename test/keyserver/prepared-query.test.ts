@@ -3,18 +3,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { preparedInsert, preparedQuery } from '../../keyserver/db/prepared-query.ts';
-import { type Reader, type Store, openStore } from '../../keyserver/db/store.ts';
+import type { Reader, Store } from '../../keyserver/db/store.ts';
+import { openNewStore, removeServerDatabase } from '../../lab/server-database.ts';
 
 let directory: string;
 let store: Store;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'latchkey-prepared-'));
-  store = await openStore(join(directory, 'latchkey.db'));
+  store = await openNewStore(directory);
 });
 
 afterAll(async () => {
   await store.close();
+  await removeServerDatabase(directory);
   await rm(directory, { recursive: true });
 });
 

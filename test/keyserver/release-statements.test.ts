@@ -1,5 +1,4 @@
 import { createPublicKey, randomBytes } from 'node:crypto';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   type ReleaseStatement,
@@ -163,7 +162,7 @@ describe('a database of before there were statements', () => {
     const first = await startKeyServer();
     const old = await createSoldProduct(first);
     await first.stop();
-    await undoMigrations(join(first.dataDirectory, 'latchkey.db'), '0001-initial');
+    await undoMigrations(first.dataDirectory, '0001-initial');
     const second = await startKeyServer({ dataDirectory: first.dataDirectory });
     const client = adminClient(second);
     const { releaseVerificationJwk } = await client.organization();

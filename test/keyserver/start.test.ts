@@ -1,10 +1,10 @@
-import { chmod, copyFile, cp, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { KeyServerExit, type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { changeServerDatabase, copyServerData, removeServerDatabase } from '../../lab/server-database.ts';
 import { createSoldProduct } from '../fakes/sold-product.ts';
 
 let template: string;
@@ -28,11 +28,14 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   dataDirectory = await temporary();
-  await cp(template, dataDirectory, { recursive: true });
+  await copyServerData(template, dataDirectory);
 });
 
 afterAll(async () => {
-  for (const directory of directories) await rm(directory, { recursive: true, force: true });
+  for (const directory of directories) {
+    await removeServerDatabase(directory);
+    await rm(directory, { recursive: true, force: true });
+  }
 });
 
 async function failedStart(options: Parameters<typeof startKeyServer>[0] = {}): Promise<KeyServerExit> {
@@ -50,7 +53,6 @@ function expectLine(failure: KeyServerExit, code: string, status: number): void 
   expect(failure.status).toBe(status);
 }
 
-const database = () => join(dataDirectory, 'latchkey.db');
 const rootKey = () => join(dataDirectory, 'root.key');
 
 async function startsWithItsData(): Promise<void> {
@@ -65,13 +67,14 @@ async function startsWithItsData(): Promise<void> {
 describe('a start', () => {
   it('finds what was there before, and writes nothing that others can read', async () => {
     await startsWithItsData();
-    for (const name of ['admin.token', 'root.key', 'latchkey.db']) {
+    for (const name of ['admin.token', 'root.key']) {
       expect((await stat(join(dataDirectory, name))).mode & 0o077).toBe(0);
     }
   });
 
   it('is repeated after one that died before it had made its organization', async () => {
-    for (const name of ['latchkey.db', 'admin.token']) await rm(join(dataDirectory, name));
+    await removeServerDatabase(dataDirectory);
+    await rm(join(dataDirectory, 'admin.token'));
     const before = await readFile(rootKey(), 'utf8');
     const server = await startKeyServer({ dataDirectory });
     expect(await readFile(rootKey(), 'utf8')).toBe(before);
@@ -79,41 +82,13 @@ describe('a start', () => {
   });
 
   it('refuses a database of a newer version and leaves it alone', async () => {
-    const file = new DatabaseSync(database());
-    file.exec("INSERT INTO kysely_migration VALUES ('9999-later', '2030-01-01')");
-    file.close();
+    const later = "('9999-later', '2030-01-01')";
+    await changeServerDatabase(dataDirectory, `INSERT INTO kysely_migration VALUES ${later}`);
     const failure = await failedStart();
     expectLine(failure, 'STATE_NEWER_SCHEMA', 78);
     expect(failure.stderr).toContain('9999-later');
-    const again = new DatabaseSync(database());
-    again.exec("DELETE FROM kysely_migration WHERE name = '9999-later'");
-    again.close();
+    await changeServerDatabase(dataDirectory, "DELETE FROM kysely_migration WHERE name = '9999-later'");
     await startsWithItsData();
-  });
-
-  it.each([
-    ['that is no database', () => writeFile(database(), 'x'.repeat(8192))],
-    ['that was cut off', () => truncate(database(), 20_000)],
-    [
-      'with overwritten pages',
-      async () => {
-        const bytes = await readFile(database());
-        bytes.fill(0xa5, 4096 * 3, 4096 * 12);
-        await writeFile(database(), bytes);
-      },
-    ],
-  ])('refuses a file %s', async (_name, damage) => {
-    await damage();
-    const damaged = await readFile(database());
-    expectLine(await failedStart(), 'STATE_DAMAGED', 65);
-    expect((await readFile(database())).equals(damaged)).toBe(true);
-  });
-
-  it('refuses to run beside another server on the same data', async () => {
-    const server = await startKeyServer({ dataDirectory });
-    expectLine(await failedStart(), 'STATE_CONFLICT', 65);
-    expect((await fetch(`${server.adminUrl}/healthz`)).status).toBe(200);
-    await server.stop();
   });
 
   it('may follow at once on one that was killed', async () => {
