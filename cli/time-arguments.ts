@@ -1,6 +1,6 @@
 /** Times and spans of time as people write them on a command line. */
 import { InvalidArgumentError } from 'commander';
-import { MAX_LEASE_DURATION_MS, MAX_NODES_PER_LICENSE, MIN_LEASE_DURATION_MS } from '#src/base/limits.ts';
+import { MAX_LEASE_DURATION_MS, MAX_SEATS_PER_LICENSE, MIN_LEASE_DURATION_MS } from '#src/base/limits.ts';
 
 const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 type Unit = keyof typeof UNIT_MS;
@@ -37,11 +37,11 @@ function isCalendarDay(day: string): boolean {
   return new Date(`${day}T00:00:00Z`).toISOString().startsWith(day);
 }
 
-/** Reads a number of nodes. */
-export function parseNodeCount(text: string): number {
+/** Reads a number of seats: of nodes or installations, or uses of a token. */
+export function parseSeatCount(text: string): number {
   const count = /^[1-9]\d{0,8}$/.test(text) ? Number(text) : Number.NaN;
-  if (count <= MAX_NODES_PER_LICENSE) return count;
-  throw new InvalidArgumentError(`Give a whole number from 1 to ${MAX_NODES_PER_LICENSE}.`);
+  if (count <= MAX_SEATS_PER_LICENSE) return count;
+  throw new InvalidArgumentError(`Give a whole number from 1 to ${MAX_SEATS_PER_LICENSE}.`);
 }
 
 /** `2027-01-31 12:00:00Z`, or a dash for no time. */

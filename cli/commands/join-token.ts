@@ -5,14 +5,14 @@ import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
-import { formatInstant, parseDuration, parseNodeCount } from '../time-arguments.ts';
+import { formatInstant, parseDuration, parseSeatCount } from '../time-arguments.ts';
 
 /** @param license the `license` command, on which these verbs stand */
 export function registerJoinTokens(license: Command, context: CommandContext): void {
   withAdminOptions(license.command('join-token'))
     .description('create a join token, with which machines are activated instead of the license key')
     .argument('<id>', 'of the license', idParser('lic', 'latchkey license list'))
-    .option('--uses <count>', 'nodes it lets in (default: 1)', parseNodeCount)
+    .option('--uses <count>', 'nodes it lets in (default: 1)', parseSeatCount)
     .option('--life <span>', 'how long it counts (default: 7d)', parseDuration)
     .addHelpText('after', '\nExample:\n  latchkey license join-token lic_0191b2f0-... --uses 5 --life 24h')
     .action(async (id: string, options: { uses?: number; life?: number }, command: Command) => {

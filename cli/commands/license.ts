@@ -1,35 +1,24 @@
 /** `latchkey license`: sell, look at, suspend, reinstate, revoke. */
-import { type Command, Option } from 'commander';
-import { ON_REVOKE, type OnRevoke } from '#src/licensing/license-state.ts';
+import type { Command } from 'commander';
 import type { CreatedLicense, License } from '#src/wire/admin/license.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { idParser, parseEntitlements, parseName, parseProductCode } from '../name-arguments.ts';
+import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
 import { refusalSummary, registerLicenseNodes } from './license-nodes.ts';
 import { registerLicensePreflight } from './license-preflight.ts';
-import {
-  formatDuration,
-  formatInstant,
-  parseInstant,
-  parseLeaseDuration,
-  parseNodeCount,
-} from '../time-arguments.ts';
+import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
+import { formatDuration, formatInstant, parseInstant } from '../time-arguments.ts';
 
-interface CreateOptions {
+interface CreateOptions extends TermOptions {
   readonly customer: string;
   readonly product: string;
   readonly plan?: string;
   readonly starts?: number;
   readonly expires?: number;
-  readonly maxNodes?: number;
-  readonly lease?: number;
-  readonly onRevoke?: OnRevoke;
   readonly contact?: string;
-  readonly versions?: string;
   readonly maintenanceUntil?: number;
-  readonly entitlement?: readonly string[];
 }
 
 const VERBS = {
@@ -79,7 +68,7 @@ export function registerLicense(program: Command, context: CommandContext): void
 }
 
 function registerCreate(license: Command, context: CommandContext): void {
-  withAdminOptions(license.command('create'))
+  withTermOptions(withAdminOptions(license.command('create')))
     .description('create a license and print its key, once')
     .requiredOption('--customer <customer>', 'id, external id or name', parseName)
     .requiredOption('--product <code>', 'product the license is for', parseProductCode)
@@ -90,21 +79,12 @@ function registerCreate(license: Command, context: CommandContext): void {
       'end of validity; a date ends as it begins, UTC (default: never)',
       parseInstant,
     )
-    .option('--max-nodes <count>', 'nodes that may be activated with it', parseNodeCount)
-    .option(
-      '--lease <span>',
-      'how long a node may start without asking again (default: 24h)',
-      parseLeaseDuration,
-    )
-    .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))
     .option('--contact <line>', 'whom this customer asks when a start is refused')
-    .option('--versions <range>', 'versions that it covers, as an npm semver range (default: all)')
     .option(
       '--maintenance-until <time>',
       'releases published later are not covered (default: all are)',
       parseInstant,
     )
-    .option('--entitlement <code>', 'feature that is sold with it; repeatable', parseEntitlements)
     .addHelpText(
       'after',
       '\nExample:\n  latchkey license create --customer crm-4711 --product acme-web --expires 2027-12-31',
@@ -115,15 +95,11 @@ function registerCreate(license: Command, context: CommandContext): void {
         customer: options.customer,
         product: options.product,
         plan: options.plan,
+        ...termsOf(options),
         startsAtMs: options.starts,
         expiresAtMs: options.expires,
-        maxNodes: options.maxNodes,
-        leaseDurationMs: options.lease,
-        onRevoke: options.onRevoke,
         contact: options.contact,
-        versionConstraint: options.versions,
         maintenanceUntilMs: options.maintenanceUntil,
-        entitlements: options.entitlement && [...options.entitlement],
       });
       outputOf(context, command).result(created, () => createdText(created));
     });
@@ -170,6 +146,9 @@ function licenseFields(license: License, refusal: string | undefined): string {
     ['key', `...${license.keyLast4}`],
     ['refusal', refusal],
     ['nodes', `${license.usedNodes} of ${license.maxNodes}`],
+    ['installations', seatText(license.usedInstallations, license.maxInstallations)],
+    ['nodes at once', seatText(license.usedConcurrent, license.maxConcurrent)],
+    ['overage', license.overage === 'none' ? undefined : license.overage],
     ['starts', formatInstant(license.startsAtMs)],
     ['expires', formatInstant(license.expiresAtMs)],
     ['versions', license.versionConstraint ?? undefined],
@@ -184,4 +163,8 @@ function licenseFields(license: License, refusal: string | undefined): string {
     ['epoch', String(license.epoch)],
     ['changed', formatInstant(license.updatedAtMs)],
   ]);
+}
+
+function seatText(used: number, max: number | null): string {
+  return max === null ? String(used) : `${used} of ${max}`;
 }

@@ -13,6 +13,7 @@ import * as tokenLife from './migrations/0008-token-life.ts';
 import * as idempotencyKeys from './migrations/0009-idempotency-keys.ts';
 import * as auditByTarget from './migrations/0010-audit-by-target.ts';
 import * as entitlements from './migrations/0011-entitlements.ts';
+import * as seats from './migrations/0012-seats.ts';
 import * as acknowledgements from './migrations/0019-acknowledgements.ts';
 import * as auditExports from './migrations/0025-audit-exports.ts';
 import * as usedChallenges from './migrations/0031-used-challenges.ts';
@@ -31,6 +32,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0009-idempotency-keys': idempotencyKeys,
   '0010-audit-by-target': auditByTarget,
   '0011-entitlements': entitlements,
+  '0012-seats': seats,
   '0019-acknowledgements': acknowledgements,
   '0025-audit-exports': auditExports,
   '0031-used-challenges': usedChallenges,

@@ -7,6 +7,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
+import { isOverdrawn } from '#src/licensing/seats.ts';
 import { isDigest } from '#src/oci/digest.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { Writer } from '../db/store.ts';
@@ -158,7 +159,10 @@ async function decideAndRecord(
     action: 'lease.acquire',
     target: imageDigest,
     outcome: 'allowed',
-    detail: { leaseId: claims.leaseId, licenseId: license.licenseId, imageKeyId: request.imageKeyId, ...by },
+    detail: {
+      ...{ leaseId: claims.leaseId, licenseId: license.licenseId, imageKeyId: request.imageKeyId, ...by },
+      ...(isOverdrawn(license.seats) ? { isOverdrawn: true } : {}),
+    },
   });
   return { granted: true, node, image, claims, auditSequence };
 }

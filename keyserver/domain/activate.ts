@@ -6,6 +6,7 @@ import { type JWK, calculateJwkThumbprint } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type NodeFacts, decide } from '#src/licensing/decide.ts';
 import { nextLicenseState } from '#src/licensing/license-state.ts';
+import { isOverdrawn } from '#src/licensing/seats.ts';
 import { type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
 import {
   type NodeCertificate,
@@ -19,9 +20,9 @@ import { type Credential, loadCredential, readCredential } from './enrolment-cre
 import { newId } from './ids.ts';
 import { useJoinToken } from './join-tokens.ts';
 import type { KeyServer } from './key-server.ts';
-import { usedSeats } from './license-nodes.ts';
 import { forgetSession } from './node-sessions.ts';
 import { nextRevision } from './revision.ts';
+import { loadSeats } from './seat-facts.ts';
 import type { GrantableLicense } from './license-facts.ts';
 
 export interface ActivationRequest {
@@ -150,7 +151,11 @@ async function decideAndRecord(
   const by = joinToken === undefined ? {} : { joinTokenId: joinToken.tokenId };
   if (opened.license !== undefined)
     server.licenseRate.spend(opened.license.licenseId, 'calls under this license');
-  const license = opened.license && (await withSeats(writer, opened.license, nodeId));
+  const claim = { nodeId, installation: candidate.installation ?? node?.installation ?? null };
+  const license = opened.license && {
+    ...opened.license,
+    seats: await loadSeats(writer, opened.license.licenseId, opened.license.limits, claim),
+  };
   const decision = decide({
     sealed: false,
     node: node !== undefined && comesBack(node, enrolment.credential) ? undefined : node,
@@ -177,7 +182,10 @@ async function decideAndRecord(
   await record({
     target: decision.license.licenseId,
     outcome: 'allowed',
-    detail: { nodeId, name: candidate.name, keyThumbprint: candidate.keyThumbprint, ...by },
+    detail: {
+      ...{ nodeId, name: candidate.name, keyThumbprint: candidate.keyThumbprint, ...by },
+      ...(isOverdrawn(decision.license.seats) ? { isOverdrawn: true } : {}),
+    },
   });
   const { licenseId, productCode, contact } = decision.license;
   return { licenseId, productCode, contact };
@@ -191,39 +199,24 @@ function comesBack({ state }: NodeFacts, { kind }: Credential): boolean {
   return state === 'RETIRED' || (state === 'RESTORED' && kind === 'license-key');
 }
 
+/** A node that was activated before. */
+interface KnownCandidate extends NodeFacts {
+  readonly installation: string | null;
+}
+
 async function findNode(
   server: KeyServer,
   reader: Writer | KeyServer['store']['read'],
   keyThumbprint: string,
-): Promise<NodeFacts | undefined> {
+): Promise<KnownCandidate | undefined> {
   const row = await reader
     .selectFrom('node')
-    .select(['id', 'state'])
+    .select(['id', 'state', 'installation'])
     .where('organization_id', '=', server.organizationId)
     .where('key_thumbprint', '=', keyThumbprint)
     .executeTakeFirst();
-  return row === undefined ? undefined : { nodeId: row.id, state: row.state };
-}
-
-async function withSeats(
-  writer: Writer,
-  license: GrantableLicense,
-  nodeId: string,
-): Promise<GrantableLicense> {
-  const held = await writer
-    .selectFrom('license_node')
-    .select('node_id')
-    .where('license_id', '=', license.licenseId)
-    .where('node_id', '=', nodeId)
-    .executeTakeFirst();
-  return {
-    ...license,
-    seats: {
-      maxNodes: license.seats.maxNodes,
-      usedSeats: await usedSeats(writer, license.licenseId),
-      heldByThisNode: held !== undefined,
-    },
-  };
+  if (row === undefined) return undefined;
+  return { nodeId: row.id, state: row.state, installation: row.installation };
 }
 
 async function admit(

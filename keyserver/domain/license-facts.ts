@@ -4,22 +4,37 @@ import type { OnRevoke } from '#src/licensing/license-state.ts';
 import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
 import { fromCodeColumn } from './code-list.ts';
+import { type SeatLimits, loadConcurrentSeats } from './seat-facts.ts';
 
 /** What a lease takes over from its license. */
 export interface GrantableLicense extends LicenseFacts {
+  readonly limits: SeatLimits;
   readonly leaseDurationMs: number;
   readonly onRevoke: OnRevoke;
   readonly productCode: string;
 }
 
-/** The licenses a node was activated with. */
+/** The licenses a node was activated with, for a start: with the count of those who hold leases, where that is limited. */
 export async function loadNodeLicenses(
   reader: Reader,
   nodeId: string,
   defaultContact: string,
+  nowMs: number,
 ): Promise<GrantableLicense[]> {
   const rows = await nodeLicenseRows(reader, { nodeId });
-  return rows.map((row) => toLicenseFacts(row, defaultContact, SEAT_HELD));
+  const licenses: GrantableLicense[] = [];
+  for (const row of rows) {
+    const license = toLicenseFacts(row, defaultContact);
+    const { licenseId, epoch, seats, limits } = license;
+    const concurrent = await loadConcurrentSeats(
+      reader,
+      { licenseId, epoch, maxConcurrent: limits.maxConcurrent },
+      nodeId,
+      nowMs,
+    );
+    licenses.push(concurrent === undefined ? license : { ...license, seats: { ...seats, concurrent } });
+  }
+  return licenses;
 }
 
 const nodeLicenseRows = preparedQuery((reader, node: { readonly nodeId: string }) =>
@@ -42,7 +57,7 @@ export async function loadChangedLicenses(
     .orderBy('license.revision')
     .execute();
   return rows.map((row) => ({
-    license: toLicenseFacts(row, defaultContact, SEAT_HELD),
+    license: toLicenseFacts(row, defaultContact),
     revision: row.revision,
   }));
 }
@@ -54,7 +69,7 @@ export async function loadLicenseOfKey(
   defaultContact: string,
 ): Promise<GrantableLicense | undefined> {
   const row = await licenseRows(reader).where('license.key_digest', '=', keyDigest).executeTakeFirst();
-  return row === undefined ? undefined : toLicenseFacts(row, defaultContact, SEAT_HELD);
+  return row === undefined ? undefined : toLicenseFacts(row, defaultContact);
 }
 
 /** A license by its id; undefined = there is none. */
@@ -64,10 +79,10 @@ export async function loadLicense(
   defaultContact: string,
 ): Promise<GrantableLicense | undefined> {
   const row = await licenseRows(reader).where('license.id', '=', licenseId).executeTakeFirst();
-  return row === undefined ? undefined : toLicenseFacts(row, defaultContact, SEAT_HELD);
+  return row === undefined ? undefined : toLicenseFacts(row, defaultContact);
 }
 
-/** A node that was activated holds its seat; only activation counts seats. */
+/** A node that was activated holds its seat; only activation counts nodes and installations. */
 const SEAT_HELD = { usedSeats: 0, heldByThisNode: true } as const;
 
 function licenseRows(reader: Reader) {
@@ -85,6 +100,9 @@ function licenseRows(reader: Reader) {
       'license.starts_at_ms',
       'license.expires_at_ms',
       'license.max_nodes',
+      'license.max_installations',
+      'license.max_concurrent',
+      'license.overage',
       'license.lease_duration_ms',
       'license.on_revoke',
       'license.contact',
@@ -99,11 +117,8 @@ function licenseRows(reader: Reader) {
 
 type LicenseRow = Awaited<ReturnType<ReturnType<typeof licenseRows>['executeTakeFirstOrThrow']>>;
 
-function toLicenseFacts(
-  row: LicenseRow,
-  defaultContact: string,
-  seats: { readonly usedSeats: number; readonly heldByThisNode: boolean },
-): GrantableLicense {
+function toLicenseFacts(row: LicenseRow, defaultContact: string): GrantableLicense {
+  const { max_nodes: maxNodes, overage } = row;
   return {
     licenseId: row.id,
     state: row.state,
@@ -115,7 +130,13 @@ function toLicenseFacts(
     expiresAtMs: row.expires_at_ms,
     customerBlocked: row.customer_state === 'BLOCKED',
     contact: row.contact ?? row.product_contact ?? defaultContact,
-    seats: { maxNodes: row.max_nodes, ...seats },
+    seats: { maxNodes, overage, ...SEAT_HELD },
+    limits: {
+      maxNodes,
+      maxInstallations: row.max_installations,
+      maxConcurrent: row.max_concurrent,
+      overage,
+    },
     versionConstraint: row.version_constraint,
     maintenanceUntilMs: row.maintenance_until_ms,
     entitlements: fromCodeColumn(row.entitlements),

@@ -1,5 +1,4 @@
 /** Which nodes hold a seat of which license. */
-import { SEATED_STATES } from '#src/licensing/node-state.ts';
 import type { Reader } from '../db/store.ts';
 
 /** Gives the nodes that were activated with a license. */
@@ -22,16 +21,4 @@ export async function nodesOfCustomer(reader: Reader, customerId: string): Promi
     .where('license.customer_id', '=', customerId)
     .execute();
   return rows.map((row) => row.node_id);
-}
-
-/** Counts the seats in use; a banned or retired node frees its seat. */
-export async function usedSeats(reader: Reader, licenseId: string): Promise<number> {
-  const { used } = await reader
-    .selectFrom('license_node')
-    .innerJoin('node', 'node.id', 'license_node.node_id')
-    .select((select) => select.fn.countAll<number>().as('used'))
-    .where('license_node.license_id', '=', licenseId)
-    .where('node.state', 'in', SEATED_STATES)
-    .executeTakeFirstOrThrow();
-  return used;
 }

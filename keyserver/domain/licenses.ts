@@ -1,6 +1,6 @@
 /** Licenses: created with their key, read, and changed by an administrator. */
 import { randomBytes } from 'node:crypto';
-import type { Selectable } from 'kysely';
+import { type Selectable, sql } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
 import {
   LICENSE_KEY_BYTES,
@@ -9,7 +9,6 @@ import {
   licenseKeyLast4,
 } from '#src/licensing/license-key.ts';
 import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
-import { SEATED_STATES } from '#src/licensing/node-state.ts';
 import type { CreatedLicense, License, LicenseInput } from '#src/wire/admin/license.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
@@ -24,6 +23,7 @@ import type { KeyServer } from './key-server.ts';
 import { nodesOfLicense } from './license-nodes.ts';
 import { toPage } from './page.ts';
 import { requireProduct } from './products.ts';
+import { installationOf, liveLeases, seatedNodes } from './seat-facts.ts';
 
 /**
  * Creates a license; its key is in this answer and nowhere else.
@@ -66,6 +66,9 @@ export async function createLicense(
       starts_at_ms: input.startsAtMs ?? null,
       expires_at_ms: input.expiresAtMs ?? null,
       max_nodes: input.maxNodes,
+      max_installations: input.maxInstallations ?? null,
+      max_concurrent: input.maxConcurrent ?? null,
+      overage: input.overage,
       lease_duration_ms: input.leaseDurationMs,
       on_revoke: input.onRevoke,
       contact: input.contact ?? null,
@@ -177,21 +180,28 @@ function licenseUnknown(licenseId: string): LatchkeyError {
 }
 
 function licenseRows(server: KeyServer, reader: Reader) {
+  const licenseId = sql.ref<string>('license.id');
   return reader
     .selectFrom('license')
     .innerJoin('customer', 'customer.id', 'license.customer_id')
     .innerJoin('product', 'product.id', 'license.product_id')
     .selectAll('license')
     .select(['customer.name as customer_name', 'product.code as product_code'])
-    .select((select) =>
-      select
-        .selectFrom('license_node')
-        .innerJoin('node', 'node.id', 'license_node.node_id')
-        .select((inner) => inner.fn.countAll<number>().as('used'))
-        .whereRef('license_node.license_id', '=', 'license.id')
-        .where('node.state', 'in', SEATED_STATES)
+    .select([
+      seatedNodes(reader)
+        .select((count) => count.fn.countAll<number>().as('used'))
+        .where('license_node.license_id', '=', licenseId)
         .as('used_nodes'),
-    )
+      seatedNodes(reader)
+        .select(sql<number>`count(distinct ${installationOf})`.as('used'))
+        .where('license_node.license_id', '=', licenseId)
+        .as('used_installations'),
+      liveLeases(reader, server.clock.nowMs())
+        .select(sql<number>`count(distinct lease.node_id)`.as('used'))
+        .where('lease.license_id', '=', licenseId)
+        .where('lease.epoch', '=', sql.ref<number>('license.epoch'))
+        .as('used_concurrent'),
+    ])
     .where('license.organization_id', '=', server.organizationId);
 }
 
@@ -199,6 +209,8 @@ type LicenseRow = Selectable<LicenseTable> & {
   readonly customer_name: string;
   readonly product_code: string;
   readonly used_nodes: number | null;
+  readonly used_installations: number | null;
+  readonly used_concurrent: number | null;
 };
 
 function toLicense(row: LicenseRow, nowMs: number): License {
@@ -220,6 +232,11 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     expiresAtMs: row.expires_at_ms,
     maxNodes: row.max_nodes,
     usedNodes: row.used_nodes ?? 0,
+    maxInstallations: row.max_installations,
+    usedInstallations: row.used_installations ?? 0,
+    maxConcurrent: row.max_concurrent,
+    usedConcurrent: row.used_concurrent ?? 0,
+    overage: row.overage,
     leaseDurationMs: row.lease_duration_ms,
     onRevoke: row.on_revoke,
     contact: row.contact,

@@ -2,6 +2,7 @@
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type NodeAction, nextNodeState } from '#src/licensing/node-state.ts';
+import { seatGap } from '#src/licensing/seats.ts';
 import type { Node } from '#src/wire/admin/node.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
@@ -9,9 +10,9 @@ import type { NodeTable } from '../db/tables/node.ts';
 import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import type { KeyServer } from './key-server.ts';
-import { usedSeats } from './license-nodes.ts';
 import { forgetSession } from './node-sessions.ts';
 import { toPage } from './page.ts';
+import { loadSeats } from './seat-facts.ts';
 
 export async function listNodes(server: KeyServer, query: PageQuery): Promise<Page<Node>> {
   const { read } = server.store;
@@ -60,7 +61,7 @@ export async function changeNode(
     }
     const state = nextNodeState(nodeId, row.state, action);
     if (row.state === state) return toNode(writer, row);
-    if (action === 'unban') await refuseFullLicenses(writer, nodeId);
+    if (action === 'unban') await refuseFullLicenses(writer, row);
     const changed = { state, revision: await change.nextRevision(), updated_at_ms: nowMs };
     await writer.updateTable('node').set(changed).where('id', '=', nodeId).execute();
     if (action === 'retire') await writer.deleteFrom('license_node').where('node_id', '=', nodeId).execute();
@@ -72,23 +73,30 @@ export async function changeNode(
   return node;
 }
 
-async function refuseFullLicenses(reader: Reader, nodeId: string): Promise<void> {
+async function refuseFullLicenses(
+  reader: Reader,
+  { id: nodeId, installation }: Selectable<NodeTable>,
+): Promise<void> {
   const licenses = await reader
     .selectFrom('license_node')
     .innerJoin('license', 'license.id', 'license_node.license_id')
-    .select(['license.id', 'license.max_nodes'])
+    .select(['license.id', 'max_nodes', 'max_installations', 'max_concurrent', 'overage'])
     .where('license_node.node_id', '=', nodeId)
     .execute();
-  for (const license of licenses) {
-    if ((await usedSeats(reader, license.id)) >= license.max_nodes) {
-      throw new LatchkeyError(
-        'STATE_PRECONDITION',
-        `license ${license.id} has no free seat for node ${nodeId}`,
-        {
-          hint: 'ban or retire another node of this license first',
-        },
-      );
-    }
+  for (const { id, overage, ...license } of licenses) {
+    const limits = {
+      maxNodes: license.max_nodes,
+      maxInstallations: license.max_installations,
+      maxConcurrent: license.max_concurrent,
+      overage,
+    };
+    const gap = seatGap(await loadSeats(reader, id, limits, { nodeId, installation }));
+    if (gap === null) continue;
+    throw new LatchkeyError(
+      'STATE_PRECONDITION',
+      `license ${id} has no free seat for node ${nodeId}: it ${gap.reason}`,
+      { hint: 'ban or retire another node of this license first' },
+    );
   }
 }
 

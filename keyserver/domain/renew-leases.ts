@@ -131,7 +131,8 @@ async function decideRenewal(
       imageKeyId: lease.image_key_id,
       nonce: NO_NONCE,
     }));
-  const licenses = node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact);
+  const licenses =
+    node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact, nowMs);
   const decision = decide({
     sealed: false,
     node,

@@ -25,7 +25,7 @@ export async function decideStart(
   const decision = decide({
     sealed: false,
     node,
-    licenses: node === null ? [] : await loadNodeLicenses(reader, node.nodeId, organization.contact),
+    licenses: node === null ? [] : await loadNodeLicenses(reader, node.nodeId, organization.contact, nowMs),
     image,
     nowMs,
     nodeTimeMs: question.nodeTimeMs,

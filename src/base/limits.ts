@@ -221,8 +221,8 @@ export const MAX_LICENSE_KEY_TEXT = 256;
 export const DEFAULT_MAX_NODES = 3;
 /** Features that one license or release may name; a product is sold in a few. */
 export const MAX_ENTITLEMENTS = 64;
-/** Nodes one license may allow; more is a typing mistake. */
-export const MAX_NODES_PER_LICENSE = 1_000_000;
+/** Seats of one kind that a license may allow; more is a typing mistake. */
+export const MAX_SEATS_PER_LICENSE = 1_000_000;
 /** Layer keys wrapped in one admin request: with the next bound they fit into its body. */
 export const MAX_ELEMENTS_PER_REQUEST = 64;
 /** One wrapped or sealed layer key in base64; ours have less than 2,000 characters. */

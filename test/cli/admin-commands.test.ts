@@ -75,6 +75,7 @@ describe('latchkey serve and the commands that talk to it', () => {
     const sold = await latchkey([
       ...['license', 'create', '--customer', 'crm-1', '--product', 'acme-web'],
       ...['--expires', '2099-12-31', '--lease', '90s', '--max-nodes', '2', '--on-revoke', 'stop'],
+      ...['--max-installations', '1', '--max-concurrent', '2', '--overage', '1.5x', '--entitlement', 'sso'],
     ]);
     expect(sold.status).toBe(0);
     expect(sold.stdout).toMatch(/^ {2}LK(-[0-9A-Z]{6}){6}$/mu);
@@ -83,12 +84,13 @@ describe('latchkey serve and the commands that talk to it', () => {
     expect(await json(['license', 'show', id])).toMatchObject({
       expiresAtMs: Date.UTC(2099, 11, 31),
       leaseDurationMs: 90_000,
-      maxNodes: 2,
+      ...{ maxNodes: 2, maxInstallations: 1, maxConcurrent: 2, overage: '1.5x', entitlements: ['sso'] },
       onRevoke: 'stop',
       state: 'PENDING',
     });
     const shown = await latchkey(['license', 'show', id]);
     expect(shown.stdout).toMatch(/^lease +90s$/mu);
+    expect(shown.stdout).toMatch(/^nodes at once +0 of 2$/mu);
     expect((await latchkey(['license', 'revoke', id, '--reason', 'refund'])).stdout).toBe(
       `license ${id} is REVOKED\n`,
     );

@@ -43,6 +43,7 @@ export async function createNodeKey(name = 'node-1'): Promise<NodeKey> {
 export interface ActivationOptions {
   readonly key?: NodeKey;
   readonly name?: string;
+  readonly installation?: string;
   readonly nodeTimeMs?: number;
 }
 
@@ -65,7 +66,7 @@ export async function activateNode(
           ? { licenseKey: '', joinToken: licenseKey }
           : { licenseKey, joinToken: '' }),
         certificateRequestDer: key.requestDer,
-        installation: '',
+        installation: options.installation ?? '',
         nodeName: options.name ?? 'node-1',
         nodeTimeMs: options.nodeTimeMs ?? Date.now(),
       },

@@ -19,7 +19,7 @@ import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
-import { parseDuration, parseInstant, parseLeaseDuration, parseNodeCount } from '../../cli/time-arguments.ts';
+import { parseDuration, parseInstant, parseLeaseDuration, parseSeatCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
 import { parseExportTarget, parseExportTargets } from '../../keyserver/audit/export/export-target.ts';
@@ -131,7 +131,7 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     parseInstant,
     argument,
   ),
-  textParser('cli/time-arguments.ts', 'parseNodeCount', ['3'], parseNodeCount, argument),
+  textParser('cli/time-arguments.ts', 'parseSeatCount', ['3'], parseSeatCount, argument),
   textParser('cli/name-arguments.ts', 'parseName', ['Acme'], parseName, argument),
   textParser('cli/name-arguments.ts', 'parseProductCode', ['suite'], parseProductCode, argument),
   textParser(

@@ -1,5 +1,6 @@
 /** Customers and their licenses. */
 import type { OnRevoke, StoredLicenseState } from '#src/licensing/license-state.ts';
+import type { Overage } from '#src/licensing/seats.ts';
 import type { Row } from './row.ts';
 
 export interface CustomerTable extends Row {
@@ -21,6 +22,11 @@ export interface LicenseTable extends Row {
   starts_at_ms: number | null;
   expires_at_ms: number | null;
   max_nodes: number;
+  /** Null = not limited. */
+  max_installations: number | null;
+  /** Nodes with a lease; null = not limited. */
+  max_concurrent: number | null;
+  overage: Overage;
   lease_duration_ms: number;
   on_revoke: OnRevoke;
   contact: string | null;

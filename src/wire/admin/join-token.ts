@@ -3,13 +3,13 @@ import * as z from 'zod';
 import {
   DEFAULT_JOIN_TOKEN_LIFE_MS,
   MAX_JOIN_TOKEN_LIFE_MS,
-  MAX_NODES_PER_LICENSE,
+  MAX_SEATS_PER_LICENSE,
 } from '#src/base/limits.ts';
 import { common, timeMs } from './field.ts';
 
 export const joinTokenInputSchema = z.strictObject({
   /** Nodes that it lets in. */
-  uses: z.int().min(1).max(MAX_NODES_PER_LICENSE).default(1),
+  uses: z.int().min(1).max(MAX_SEATS_PER_LICENSE).default(1),
   lifeMs: z.int().min(1000).max(MAX_JOIN_TOKEN_LIFE_MS).default(DEFAULT_JOIN_TOKEN_LIFE_MS),
 });
 

@@ -4,12 +4,15 @@ import {
   DEFAULT_LEASE_DURATION_MS,
   DEFAULT_MAX_NODES,
   MAX_LEASE_DURATION_MS,
-  MAX_NODES_PER_LICENSE,
+  MAX_SEATS_PER_LICENSE,
   MIN_LEASE_DURATION_MS,
 } from '#src/base/limits.ts';
 import { isVersionRange } from '#src/licensing/coverage.ts';
 import { LICENSE_STATES, ON_REVOKE } from '#src/licensing/license-state.ts';
+import { OVERAGES } from '#src/licensing/seats.ts';
 import { common, contact, entitlementCodes, name, text, timeMs } from './field.ts';
+
+const seats = z.int().min(1).max(MAX_SEATS_PER_LICENSE);
 
 export const licenseInputSchema = z.strictObject({
   /** Id, external id or name. */
@@ -19,7 +22,13 @@ export const licenseInputSchema = z.strictObject({
   plan: name.optional(),
   startsAtMs: timeMs.optional(),
   expiresAtMs: timeMs.optional(),
-  maxNodes: z.int().min(1).max(MAX_NODES_PER_LICENSE).default(DEFAULT_MAX_NODES),
+  maxNodes: seats.default(DEFAULT_MAX_NODES),
+  /** Clusters or sites; default: not limited. */
+  maxInstallations: seats.optional(),
+  /** Nodes that hold a lease at once; default: not limited. */
+  maxConcurrent: seats.optional(),
+  /** By how much each of these may be overdrawn. */
+  overage: z.enum(OVERAGES).default('none'),
   leaseDurationMs: z
     .int()
     .min(MIN_LEASE_DURATION_MS)
@@ -61,6 +70,12 @@ export const licenseSchema = z.object({
   expiresAtMs: timeMs.nullable(),
   maxNodes: z.int(),
   usedNodes: z.int(),
+  maxInstallations: z.int().nullable(),
+  usedInstallations: z.int(),
+  maxConcurrent: z.int().nullable(),
+  /** Nodes that hold a lease now. */
+  usedConcurrent: z.int(),
+  overage: z.enum(OVERAGES),
   leaseDurationMs: z.int(),
   onRevoke: z.enum(ON_REVOKE),
   contact: z.string().nullable(),
