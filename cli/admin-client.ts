@@ -2,8 +2,7 @@
  * The admin API as functions. Answers are checked, problems come back as the LatchkeyError that the server
  * meant, and a server that cannot be reached says so in one line.
  */
-import * as z from 'zod';
-import { LatchkeyError } from '#src/base/errors.ts';
+import type * as z from 'zod';
 import {
   type ApiToken,
   type CreatedToken,
@@ -56,10 +55,11 @@ import {
   releaseSchema,
   signedReleaseSchema,
 } from '#src/wire/admin/release.ts';
+import { type SealInput, type SealStatus, sealStatusSchema } from '#src/wire/admin/seal.ts';
 import type { NodeAction } from '#src/licensing/node-state.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { MAX_AUDIT_PAGE } from '#src/base/limits.ts';
-import { type AdminClientOptions, requestAdminApi } from './admin-request.ts';
+import { type AdminClientOptions, checkedAnswer, requestAdminApi } from './admin-request.ts';
 
 /** Every method @throws LatchkeyError: the server's own, NET_UNREACHABLE, or INPUT_MALFORMED for a strange answer. */
 export class AdminClient {
@@ -222,6 +222,10 @@ export class AdminClient {
     return (await this.#get('audit-exports', auditExportsSchema)).items;
   }
 
+  seal(input: SealInput): Promise<SealStatus> {
+    return this.#post('sys/seal', input, sealStatusSchema);
+  }
+
   async #list<Item extends z.ZodType>(path: string, item: Item): Promise<z.infer<Item>[]> {
     const items: z.infer<Item>[] = [];
     let after: string | null = '';
@@ -237,7 +241,7 @@ export class AdminClient {
   }
 
   async #get<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.infer<Schema>> {
-    return checked(await requestAdminApi(this.#options, 'GET', path, undefined), schema);
+    return checkedAnswer(await requestAdminApi(this.#options, 'GET', path, undefined), schema);
   }
 
   async #post<Schema extends z.ZodType>(
@@ -245,19 +249,6 @@ export class AdminClient {
     body: unknown,
     schema: Schema,
   ): Promise<z.infer<Schema>> {
-    return checked(await requestAdminApi(this.#options, 'POST', path, body), schema);
+    return checkedAnswer(await requestAdminApi(this.#options, 'POST', path, body), schema);
   }
-}
-
-function checked<Schema extends z.ZodType>(answer: unknown, schema: Schema): z.infer<Schema> {
-  const parsed = schema.safeParse(answer);
-  if (parsed.success) return parsed.data;
-  throw new LatchkeyError(
-    'INPUT_MALFORMED',
-    'the key server gave an answer this version does not understand',
-    {
-      hint: 'use the same version of Latchkey on both sides',
-      cause: parsed.error,
-    },
-  );
 }

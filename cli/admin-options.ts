@@ -5,6 +5,7 @@ import { readBoundedFile } from '#src/base/bounded-file.ts';
 import { MAX_TOKEN_FILE_BYTES } from '#src/base/limits.ts';
 import { isLoopbackHost } from '#src/registry/endpoint.ts';
 import type { AdminClient } from './admin-client.ts';
+import type { SealClient } from './seal-client.ts';
 import { type CommandContext, variable } from './context.ts';
 
 const DEFAULT_SERVER = 'http://127.0.0.1:7440';
@@ -18,9 +19,25 @@ export interface AdminOptions {
 
 /** Declares `--server` and `--token-file`; the token itself is never an argument, where others could see it. */
 export function withAdminOptions(command: Command): Command {
-  return command
-    .option('--server <url>', `key server (LATCHKEY_SERVER; default ${DEFAULT_SERVER})`)
-    .option('--token-file <file>', `file with an API token (LATCHKEY_TOKEN_FILE, or LATCHKEY_TOKEN itself)`);
+  return withServerOption(command).option(
+    '--token-file <file>',
+    `file with an API token (LATCHKEY_TOKEN_FILE, or LATCHKEY_TOKEN itself)`,
+  );
+}
+
+/** Declares `--server` alone, for what takes no token. */
+export function withServerOption(command: Command): Command {
+  return command.option('--server <url>', `key server (LATCHKEY_SERVER; default ${DEFAULT_SERVER})`);
+}
+
+/**
+ * The client for a command that takes no token.
+ * @throws LatchkeyError USAGE_INVALID for a bad URL
+ */
+export async function sealClientOf(context: CommandContext, command: Command): Promise<SealClient> {
+  const serverUrl = serverUrlOf(context, command, 'key');
+  const { SealClient } = await import('./seal-client.ts');
+  return new SealClient(serverUrl, context.signal);
 }
 
 /**
@@ -28,6 +45,13 @@ export function withAdminOptions(command: Command): Command {
  * @throws LatchkeyError USAGE_INVALID for a bad URL, AUTH_REQUIRED when there is no token
  */
 export async function adminClientOf(context: CommandContext, command: Command): Promise<AdminClient> {
+  const serverUrl = serverUrlOf(context, command, 'API token');
+  const token = await readToken(context, command.optsWithGlobals<AdminOptions>());
+  const { AdminClient } = await import('./admin-client.ts');
+  return new AdminClient({ serverUrl, token, signal: context.signal });
+}
+
+function serverUrlOf(context: CommandContext, command: Command, secret: string): string {
   const options = command.optsWithGlobals<AdminOptions>();
   const serverUrl = options.server ?? variable(context, 'LATCHKEY_SERVER') ?? DEFAULT_SERVER;
   if (!isOrigin(serverUrl)) {
@@ -35,16 +59,14 @@ export async function adminClientOf(context: CommandContext, command: Command): 
       hint: `give one like ${DEFAULT_SERVER}, without a path`,
     });
   }
-  requireSecrecy(new URL(serverUrl));
-  const token = await readToken(context, options);
-  const { AdminClient } = await import('./admin-client.ts');
-  return new AdminClient({ serverUrl, token, signal: context.signal });
+  requireSecrecy(new URL(serverUrl), secret);
+  return serverUrl;
 }
 
 /** The server itself answers beyond loopback only with TLS. */
-function requireSecrecy({ protocol, hostname, host }: URL): void {
+function requireSecrecy({ protocol, hostname, host }: URL, secret: string): void {
   if (protocol === 'https:' || isLoopbackHost(hostname)) return;
-  throw new LatchkeyError('USAGE_INVALID', `the API token would go to ${host} without encryption`, {
+  throw new LatchkeyError('USAGE_INVALID', `the ${secret} would go to ${host} without encryption`, {
     hint: `give the key server as https://${host}; it needs --admin-tls-cert and --admin-tls-key for that`,
   });
 }

@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import type * as z from 'zod';
 import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
 import { MINUTE_MS, SECOND_MS } from '#src/base/units.ts';
 import { problemSchema } from '#src/wire/admin/problem.ts';
@@ -19,7 +20,8 @@ const PAUSES_BEFORE_REPEAT_MS = [SECOND_MS / 4, SECOND_MS];
 export interface AdminClientOptions {
   /** `http://127.0.0.1:7440` */
   readonly serverUrl: string;
-  readonly token: string;
+  /** Null for what takes none. */
+  readonly token: string | null;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -38,7 +40,7 @@ export async function requestAdminApi(
   const response = await sendUntilServed(options, path, {
     method,
     headers: {
-      authorization: `Bearer ${options.token}`,
+      ...(options.token === null ? {} : { authorization: `Bearer ${options.token}` }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(method === 'POST' ? { 'idempotency-key': randomUUID() } : {}),
     },
@@ -50,6 +52,23 @@ export async function requestAdminApi(
   const answer = parseAnswer(response.text, serverUrl);
   if (!response.ok) throw fromProblem(answer, response.status, serverUrl);
   return answer;
+}
+
+/**
+ * An answer that has the form it should.
+ * @throws LatchkeyError INPUT_MALFORMED
+ */
+export function checkedAnswer<Schema extends z.ZodType>(answer: unknown, schema: Schema): z.infer<Schema> {
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  throw new LatchkeyError(
+    'INPUT_MALFORMED',
+    'the key server gave an answer this version does not understand',
+    {
+      hint: 'use the same version of Latchkey on both sides',
+      cause: parsed.error,
+    },
+  );
 }
 
 interface Answered {

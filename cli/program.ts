@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   'image-key': async () => (await import('./commands/image-key.ts')).registerImageKey,
   keyprovider: async () => (await import('./commands/keyprovider.ts')).registerKeyProvider,
   serve: async () => (await import('./commands/serve.ts')).registerServe,
+  server: async () => (await import('./commands/server.ts')).registerServer,
   organization: async () => (await import('./commands/organization.ts')).registerOrganization,
   product: async () => (await import('./commands/product.ts')).registerProduct,
   customer: async () => (await import('./commands/customer.ts')).registerCustomer,

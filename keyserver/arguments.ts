@@ -14,6 +14,8 @@ export interface ServeOptions {
   /** URL of a PostgreSQL database, or a file that holds it; null = SQLite in the data directory. */
   readonly database: string | null;
   readonly rootKeyFile: string;
+  /** Wait to be unsealed, although the root key is there. */
+  readonly startsSealed: boolean;
   readonly organizationName: string;
   readonly contact: string;
   readonly adminListen: string;
@@ -37,6 +39,7 @@ const OPTIONS = {
   data: { type: 'string', default: '/var/lib/latchkey' },
   database: { type: 'string' },
   'root-key': { type: 'string' },
+  sealed: { type: 'boolean', default: false },
   organization: { type: 'string', default: 'Latchkey' },
   contact: { type: 'string', default: '' },
   'admin-listen': { type: 'string', default: '127.0.0.1:7440' },
@@ -86,6 +89,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     dataDirectory: values.data,
     database: databaseOf(values.database, environment),
     rootKeyFile: values['root-key'] ?? join(values.data, 'root.key'),
+    startsSealed: values.sealed,
     organizationName: values.organization,
     contact: values.contact,
     adminListen: values['admin-listen'],

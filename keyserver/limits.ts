@@ -98,3 +98,7 @@ export const AUDIT_FOLLOW_TIMEOUT_MS = 30 * SECOND_MS;
 export const AUDIT_FOLLOW_MAX_PAUSE_MS = MINUTE_MS;
 /** The authorities of a whole system are a quarter of it. */
 export const MAX_CERTIFICATE_FILE_BYTES = MEBIBYTE;
+/** A key and a certificate in PEM have some 1.5 kibibytes. */
+export const MAX_LISTENER_CERTIFICATE_BYTES = 16 * KIBIBYTE;
+/** Attempts to unseal from one address: everybody who holds a share, and some who mistype; each may derive a key. */
+export const UNSEAL_RATE = { perSecond: 1, burst: 60 } as const;

@@ -36,7 +36,7 @@ export async function main(args: readonly string[]): Promise<void> {
 function sayReady(running: RunningKeyServer, options: ServeOptions): void {
   const token = running.firstStart ? `; admin token in ${join(options.dataDirectory, 'admin.token')}` : '';
   process.stdout.write(
-    `latchkey key server is ready: admin ${running.adminUrl}, nodes ${running.nodeAddress}, ` +
+    `latchkey key server is ${running.isSealed ? 'sealed' : 'ready'}: admin ${running.adminUrl}, nodes ${running.nodeAddress}, ` +
       `enrollment ${running.enrollAddress}, data ${options.dataDirectory}${token}\n`,
   );
 }

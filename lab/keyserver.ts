@@ -8,7 +8,7 @@ import { systemErrorCode } from '#src/base/errors.ts';
 import { removeServerDatabase, serverDatabaseUrl } from './server-database.ts';
 
 const MAIN = join(import.meta.dirname, '..', 'keyserver', 'main.js');
-const READY = 'latchkey key server is ready';
+const READY = /latchkey key server is (?:ready|sealed)/;
 
 export interface KeyServerOptions {
   /** Start on the data of an earlier server; default = a new directory. Its database is found by it. */
@@ -116,7 +116,7 @@ function ready(child: ChildProcess, exited: Promise<number | null>, log: () => s
     let stdout = '';
     child.stdout?.on('data', (chunk: Buffer) => {
       stdout += chunk.toString();
-      if (stdout.includes(READY)) resolve();
+      if (READY.test(stdout)) resolve();
     });
     void exited.then((status) => {
       reject(new KeyServerExit(status, log()));

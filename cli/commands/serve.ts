@@ -15,6 +15,7 @@ export function registerServe(program: Command, context: CommandContext): void {
       'PostgreSQL in place of SQLite: postgres://USER@HOST/DATABASE, or a file that holds the URL (default: $LATCHKEY_DATABASE)',
     )
     .option('--root-key <file>', 'root key, readable by its owner alone (default: DATA/root.key)')
+    .option('--sealed', 'start sealed: open no key before `latchkey server unseal`')
     .option('--organization <name>', 'name for the certificates, at the first start')
     .option('--contact <line>', 'whom customers ask when a start is refused, at the first start')
     .option('--admin-listen <address>', 'admin API (default: 127.0.0.1:7440)')

@@ -18,7 +18,11 @@ const UNUSABLE_PATH = ['ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES', 'ELOOP', 'ENAMET
  * @throws LatchkeyError CONFIG_INVALID when it is missing, readable by others, or not a key
  */
 export async function openRootKeyFile(path: string): Promise<Custody> {
-  const rootKey = await readRootKey(path);
+  return keyCustody(await readRootKey(path));
+}
+
+/** Custody with a root key that is in memory. */
+export function keyCustody(rootKey: Uint8Array): Custody {
   return {
     wrap: async (key, purpose) => wrapKey(rootKey, key, purpose),
     unwrap: async (wrapped, purpose) => unwrapKey(rootKey, wrapped, purpose),

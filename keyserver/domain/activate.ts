@@ -157,7 +157,7 @@ async function decideAndRecord(
     seats: await loadSeats(writer, opened.license.licenseId, opened.license.limits, claim),
   };
   const decision = decide({
-    sealed: false,
+    sealed: server.seal.isSealed,
     node: node !== undefined && comesBack(node, enrolment.credential) ? undefined : node,
     licenses: license === undefined ? [] : [license],
     noLicense: opened.denial,

@@ -15,12 +15,12 @@ const MAC_BYTES = CHALLENGE_NONCE_BYTES - CONTENT_BYTES;
 
 export class Challenges {
   readonly #clock: Pick<Clock, 'nowMs'>;
-  readonly #key: Uint8Array;
+  readonly #lookupKey: () => Uint8Array;
 
-  /** @param lookupKey of the organization, which all its key servers have */
-  constructor(lookupKey: Uint8Array, clock: Pick<Clock, 'nowMs'>) {
+  /** @param lookupKey gives that of the organization, which all its key servers have while they are unsealed */
+  constructor(lookupKey: () => Uint8Array, clock: Pick<Clock, 'nowMs'>) {
     this.#clock = clock;
-    this.#key = Buffer.from(hkdfSync('sha256', lookupKey, '', 'latchkey/challenge', 32));
+    this.#lookupKey = lookupKey;
   }
 
   issue(): Buffer {
@@ -53,7 +53,8 @@ export class Challenges {
   }
 
   #mac(content: Uint8Array): Buffer {
-    return createHmac('sha256', this.#key).update(content).digest().subarray(0, MAC_BYTES);
+    const key = Buffer.from(hkdfSync('sha256', this.#lookupKey(), '', 'latchkey/challenge', 32));
+    return createHmac('sha256', key).update(content).digest().subarray(0, MAC_BYTES);
   }
 }
 

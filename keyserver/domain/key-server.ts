@@ -6,10 +6,13 @@ import type { OrganizationKeys } from '../custody/organization-keys.ts';
 import type { Store } from '../db/store.ts';
 import type { RateLimit } from '../rate-limit.ts';
 import type { ChangeFeed } from './change-feed.ts';
+import type { Seal } from './seal.ts';
 
 export interface KeyServer {
   readonly organizationId: string;
   readonly store: Store;
+  readonly seal: Seal;
+  /** Reading it @throws LatchkeyError DENIED_SEALED while the key server is sealed. */
   readonly keys: OrganizationKeys;
   /** JWK that verifies leases, as nodes get it at activation. */
   readonly leaseVerificationJwk: string;
@@ -22,6 +25,7 @@ export interface KeyServer {
   readonly changes: ChangeFeed;
   /** Counts what is decided under each license. */
   readonly licenseRate: RateLimit;
+  /** Reading it @throws LatchkeyError DENIED_SEALED while the key server is sealed. */
   readonly auditPublisher: AuditPublisher;
   readonly auditExports: AuditExports;
 }

@@ -1,6 +1,7 @@
 /** The organization: made at the first start, opened at every start. */
 import { X509Certificate } from 'node:crypto';
 import type { Selectable } from 'kysely';
+import { LatchkeyError } from '#src/base/errors.ts';
 import type { Organization } from '#src/wire/admin/organization.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import type { Custody } from '../custody/custody.ts';
@@ -19,6 +20,11 @@ import type { KeyServer } from './key-server.ts';
 /** The organization of this database; undefined before the first start. */
 export function findOrganization(store: Store): Promise<Selectable<OrganizationTable> | undefined> {
   return store.read.selectFrom('organization').selectAll().executeTakeFirst();
+}
+
+/** The organization of a database that has been started with before. */
+export function requireOrganization(store: Store): Promise<Selectable<OrganizationTable>> {
+  return store.read.selectFrom('organization').selectAll().executeTakeFirstOrThrow();
 }
 
 export interface NewOrganization {
@@ -107,6 +113,18 @@ export async function completeOrganization(
 
 function isComplete(row: Selectable<OrganizationTable>): row is CompleteOrganization {
   return row.release_public_jwk !== null && row.wrapped_release_key !== null;
+}
+
+/**
+ * The organization of a database that was unsealed before.
+ * @throws LatchkeyError CONFIG_INVALID when it lacks a key that only the root key can add
+ */
+export async function requireCompleteOrganization(store: Store): Promise<CompleteOrganization> {
+  const row = await requireOrganization(store);
+  if (isComplete(row)) return row;
+  throw new LatchkeyError('CONFIG_INVALID', 'the database of an earlier version cannot be started sealed', {
+    hint: 'start it once with its root key',
+  });
 }
 
 /** What clients may know of the organization. */

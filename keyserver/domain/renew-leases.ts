@@ -134,6 +134,7 @@ async function decideRenewal(
   const licenses =
     node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact, nowMs);
   const decision = decide({
+    // A sealed key server answers no call; a refusal of the one lease would end it at the node.
     sealed: false,
     node,
     // A renewal prolongs the license it was cut from and never moves to another one.

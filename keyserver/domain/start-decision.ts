@@ -23,7 +23,7 @@ export async function decideStart(
   const facts = await loadStart(reader, server.organizationId, question);
   const { organization, node, image } = facts;
   const decision = decide({
-    sealed: false,
+    sealed: server.seal.isSealed,
     node,
     licenses: node === null ? [] : await loadNodeLicenses(reader, node.nodeId, organization.contact, nowMs),
     image,

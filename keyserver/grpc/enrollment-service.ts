@@ -23,7 +23,7 @@ export function enrollmentService(server: KeyServer, rate: Rate, log: CallLog): 
   // One of its own for each, so that a challenge leaves room for its answer.
   const challengeRate = new RateLimit(rate, server.clock);
   const authentications = new RateLimit(rate, server.clock);
-  const challenges = new Challenges(server.keys.lookupKey, server.clock);
+  const challenges = new Challenges(() => server.keys.lookupKey, server.clock);
   const authentication = new NodeAuthentication(server, challenges);
   return {
     activate: unaryHandler<ActivateRequest, ActivateResponse>(async (request, call) => {

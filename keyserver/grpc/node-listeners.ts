@@ -1,39 +1,39 @@
 /** The two listeners for nodes: enrollment over TLS, everything else over mutual TLS. */
-import { generateKeyPair as generateKeyPairCallback } from 'node:crypto';
-import { promisify } from 'node:util';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_NODE_MESSAGE_BYTES, SHUTDOWN_GRACE_MS } from '../limits.ts';
 import { EnrollmentService, NodesService } from '#src/wire/generated/latchkey/node.ts';
-import { issueServerCertificate } from '../custody/certificate-authority.ts';
+import type { ListenerCertificate } from '../custody/listener-certificate.ts';
 import type { KeyServer } from '../domain/key-server.ts';
-import { authorityPem } from '../domain/organization.ts';
+import { sealed } from '../domain/seal.ts';
 import type { Rates } from '../rates.ts';
 import type { CallLog } from './call-log.ts';
 import { enrollmentService } from './enrollment-service.ts';
 import { nodesService } from './nodes-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
-
-const generateKeyPair = promisify(generateKeyPairCallback);
+import { unlessSealed } from './unless-sealed.ts';
 
 /** Nodes that hang are noticed, and middle boxes see that a connection is in use. */
 const KEEPALIVE_MS = 30_000;
-/** Always in the certificate: the demo, tests and a node beside the server use them. */
-const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '::1'];
 
 export interface NodeListenerOptions {
   /** `host:port`; port 0 = any free one. */
   readonly enrollListen: string;
   readonly nodeListen: string;
-  /** Names and addresses under which nodes reach this server. */
-  readonly hostnames: readonly string[];
   readonly rates: Pick<Rates, 'address' | 'node'>;
+}
+
+/** What the listeners show to nodes, and what they check nodes with. */
+export interface ListenerIdentity extends ListenerCertificate {
+  readonly authorityPem: string;
 }
 
 export interface NodeListeners {
   /** `host:port` with the real port. */
   readonly enrollAddress: string;
   readonly nodeAddress: string;
+  /** Ends the streams of a key server that was sealed. */
+  endSealed(): void;
   /** Ends the streams, waits a moment for calls under way, then closes. */
   stop(): Promise<void>;
 }
@@ -41,22 +41,22 @@ export interface NodeListeners {
 /** @throws LatchkeyError STATE_PORT_IN_USE, USAGE_INVALID for an address that cannot be bound */
 export async function startNodeListeners(
   server: KeyServer,
+  identity: ListenerIdentity,
   options: NodeListenerOptions,
   log: CallLog,
 ): Promise<NodeListeners> {
-  const { publicKey, privateKey } = await generateKeyPair('ec', { namedCurve: 'P-256' });
-  const names = [...new Set([...LOOPBACK_NAMES, ...options.hostnames])];
-  const certificate = await issueServerCertificate(server.keys, publicKey, names, server.clock.nowMs());
-  const authority = Buffer.from(authorityPem(server.keys.authorityCertificate));
+  const authority = Buffer.from(identity.authorityPem);
   const pair = {
-    cert_chain: Buffer.concat([Buffer.from(authorityPem(certificate)), authority]),
-    private_key: Buffer.from(privateKey.export({ type: 'pkcs8', format: 'pem' })),
+    cert_chain: Buffer.from(identity.certificatePem + identity.authorityPem),
+    private_key: Buffer.from(identity.privateKeyPem),
   };
   const streams = new OpenStreams(server, log);
   const enrollment = newServer();
-  enrollment.addService(EnrollmentService, enrollmentService(server, options.rates.address, log));
+  const enrolling = enrollmentService(server, options.rates.address, log);
+  enrollment.addService(EnrollmentService, unlessSealed(enrolling, server, log));
   const nodes = newServer();
-  nodes.addService(NodesService, nodesService(server, options.rates.node, streams, log));
+  const serving = nodesService(server, options.rates.node, streams, log);
+  nodes.addService(NodesService, unlessSealed(serving, server, log));
   try {
     const enrollAddress = await bind(
       enrollment,
@@ -71,8 +71,11 @@ export async function startNodeListeners(
     return {
       enrollAddress,
       nodeAddress,
+      endSealed: () => {
+        streams.closeAll(sealed());
+      },
       stop: async () => {
-        streams.closeAll();
+        streams.closeAll(stopping());
         await Promise.all([shutDown(enrollment), shutDown(nodes)]);
       },
     };
@@ -81,6 +84,12 @@ export async function startNodeListeners(
     nodes.forceShutdown();
     throw error;
   }
+}
+
+function stopping(): LatchkeyError {
+  return new LatchkeyError('NET_UNREACHABLE', 'the key server is stopping', {
+    hint: 'the node connects again by itself',
+  });
 }
 
 function newServer(): Server {

@@ -54,11 +54,8 @@ export class OpenStreams {
   }
 
   /** Ends every stream; the nodes come back to whoever serves next. */
-  closeAll(): void {
-    const stopping = new LatchkeyError('NET_UNREACHABLE', 'the key server is stopping', {
-      hint: 'the node connects again by itself',
-    });
-    for (const stream of [...this.#streams.values()]) stream.end(stopping);
+  closeAll(reason: LatchkeyError): void {
+    for (const stream of [...this.#streams.values()]) stream.end(reason);
   }
 }
 

@@ -27,6 +27,7 @@ import { imageKeyRoutes } from './routes/image-keys.ts';
 import { licenseRoutes } from './routes/licenses.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { preflightRoutes } from './routes/preflight.ts';
+import { sealRoutes, unsealRoutes } from './routes/seal.ts';
 
 export type AdminApp = ReturnType<typeof withZod>;
 
@@ -70,6 +71,11 @@ export async function createAdminApp(
     preflightRoutes(routes, server);
     administrationRoutes(routes, server);
     auditTreeRoutes(routes, server);
+    sealRoutes(routes, server);
+  });
+  // Their own scope, so that the document has them.
+  await app.register(async (scope) => {
+    unsealRoutes(withZod(scope), server);
   });
   return app;
 }

@@ -42,6 +42,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/audit/audit-key.ts': 'the own key from the own database',
   'keyserver/audit/audit-publisher.ts': 'the own key, to derive its public half',
   'keyserver/audit/list-events.ts': 'the own database',
+  'keyserver/custody/listener-certificate.ts': 'the own data directory',
   'keyserver/custody/organization-keys.ts': 'keys from the own database, under the root key',
   'keyserver/domain/acquire-lease.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/authenticate.ts': 'a key that was checked when its node was activated',

@@ -17,14 +17,14 @@ const LOOKUP_KEY = new Uint8Array(32).fill(7);
 describe('a challenge', () => {
   it('is taken by every key server of the organization, and by no other', () => {
     const clock = manualClock();
-    const nonce = new Challenges(LOOKUP_KEY, clock).issue();
-    expect(new Challenges(LOOKUP_KEY, clock).isOpen(nonce)).toBe(true);
-    expect(new Challenges(new Uint8Array(32), clock).isOpen(nonce)).toBe(false);
+    const nonce = new Challenges(() => LOOKUP_KEY, clock).issue();
+    expect(new Challenges(() => LOOKUP_KEY, clock).isOpen(nonce)).toBe(true);
+    expect(new Challenges(() => new Uint8Array(32), clock).isOpen(nonce)).toBe(false);
   });
 
   it('is good for a minute, by clocks that differ a little', () => {
     const clock = manualClock();
-    const challenges = new Challenges(LOOKUP_KEY, clock);
+    const challenges = new Challenges(() => LOOKUP_KEY, clock);
     const nonce = challenges.issue();
     clock.advance(-MAX_SERVER_CLOCK_SKEW_MS);
     expect(challenges.isOpen(nonce)).toBe(true);
@@ -37,7 +37,7 @@ describe('a challenge', () => {
   });
 
   it('is none with any bit changed, nor with bytes more or less', () => {
-    const challenges = new Challenges(LOOKUP_KEY, manualClock());
+    const challenges = new Challenges(() => LOOKUP_KEY, manualClock());
     const nonce = challenges.issue();
     for (let bit = 0; bit < nonce.length * 8; bit += 1) {
       const changed = Buffer.from(nonce);

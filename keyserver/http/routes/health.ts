@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { toLatchkeyError } from '#src/base/errors.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
+import { sealed } from '../../domain/seal.ts';
 
 const NOT_READY = 503;
 
@@ -11,6 +12,7 @@ export function healthRoutes(app: FastifyInstance, server: KeyServer): void {
   app.get('/readyz', { schema: { hide: true } }, async (_request, reply) => {
     try {
       await server.store.read.selectFrom('organization').select('id').executeTakeFirstOrThrow();
+      if (server.seal.isSealed) throw sealed();
       return { status: 'ready' };
     } catch (error) {
       // The code alone: who asks needs no token, and messages can name hosts.

@@ -25,6 +25,7 @@ export const PERMISSIONS = [
   'token.read',
   'token.write',
   'custody.read',
+  'custody.seal',
 ] as const;
 
 export type Permission = (typeof PERMISSIONS)[number];
