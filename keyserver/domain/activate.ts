@@ -16,7 +16,7 @@ import {
 import type { Writer } from '../db/store.ts';
 import { loadOrganization } from './decision-facts.ts';
 import { denialError } from './denial.ts';
-import { type Credential, loadCredential, readCredential } from './enrolment-credential.ts';
+import { type Credential, NO_LICENSE, loadCredential, readCredential } from './enrolment-credential.ts';
 import { newId } from './ids.ts';
 import { useJoinToken } from './join-tokens.ts';
 import type { KeyServer } from './key-server.ts';
@@ -152,10 +152,10 @@ async function decideAndRecord(
   if (opened.license !== undefined)
     server.licenseRate.spend(opened.license.licenseId, 'calls under this license');
   const claim = { nodeId, installation: candidate.installation ?? node?.installation ?? null };
-  const license = opened.license && {
-    ...opened.license,
-    seats: await loadSeats(writer, opened.license.licenseId, opened.license.limits, claim),
-  };
+  // Counted for an unknown credential too, so that its answer takes the same work.
+  const { licenseId: countedId, limits } = opened.license ?? NO_LICENSE;
+  const seats = await loadSeats(writer, countedId, limits, claim);
+  const license = opened.license && { ...opened.license, seats };
   const decision = decide({
     sealed: server.seal.isSealed,
     node: node !== undefined && comesBack(node, enrolment.credential) ? undefined : node,
