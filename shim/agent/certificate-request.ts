@@ -1,7 +1,5 @@
 /** Requests for node certificates. */
-import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
-import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import type { KeyUse } from './node-key.ts';
 
 const ECDSA_P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
@@ -11,6 +9,9 @@ export async function certificateRequest(
   key: Pick<KeyUse, 'publicKey' | 'sign'>,
   nodeName: string,
 ): Promise<Buffer> {
+  // Needed at activation and once in the life of a certificate: no reason to hold it in memory all the time.
+  await import('reflect-metadata');
+  const { Pkcs10CertificateRequestGenerator } = await import('@peculiar/x509');
   const spki = (await key.publicKey()).export({ type: 'spki', format: 'der' });
   const publicKey = await webcrypto.subtle.importKey('spki', Buffer.from(spki), ECDSA_P256, true, ['verify']);
   const subtle = {

@@ -9,6 +9,7 @@ import { chainIds } from '#src/oci/chain-id.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Platform } from '#src/oci/platform.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
+import { subjectKey } from './lease.ts';
 import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
 
 /** Where the images of this node can be looked at. */
@@ -28,6 +29,7 @@ export class ImageGuard {
   readonly #verdicts = new WeakMap<HeldLease, Promise<Verdict>>();
   readonly #passed = new WeakSet<HeldLease>();
   readonly #topChainIds = new WeakMap<HeldLease, Digest>();
+  readonly #gatedLayers = new WeakMap<HeldLease, ReadonlySet<string>>();
 
   /** @param platform of this node */
   constructor(leases: LeaseKeeper, images: ImageSource, platform: Pick<Platform, 'os' | 'architecture'>) {
@@ -38,8 +40,18 @@ export class ImageGuard {
 
   /** True when a start needs no question to anybody. */
   isCleared(record: SnapshotGateRecord): boolean {
-    const lease = this.#leases.findGood(record);
-    return lease !== undefined && this.#passed.has(lease) && isLayerOf(lease, record);
+    return this.clearance()(record);
+  }
+
+  /** As `isCleared`, for many records at one moment: the layers of an image share a lease, which is looked at once. */
+  clearance(): (record: SnapshotGateRecord) => boolean {
+    const seen = new Map<string, HeldLease | undefined>();
+    return (record) => {
+      const key = subjectKey(record);
+      if (!seen.has(key)) seen.set(key, this.#leases.findGood(record));
+      const lease = seen.get(key);
+      return lease !== undefined && this.#passed.has(lease) && this.#isLayerOf(lease, record);
+    };
   }
 
   /**
@@ -50,7 +62,7 @@ export class ImageGuard {
     const lease = await this.#leases.require(record, record.contact);
     const verdict = await this.#verdictOn(lease);
     if (verdict !== 'as-released') throw verdict;
-    if (isLayerOf(lease, record)) return lease;
+    if (this.#isLayerOf(lease, record)) return lease;
     throw altered(lease.claims, `the layer ${record.blob.digest} is not of this release`);
   }
 
@@ -109,6 +121,13 @@ export class ImageGuard {
     return topChainId;
   }
 
+  /** True when the statement has the layer in the image of the lease, encrypted under the same key. */
+  #isLayerOf(lease: HeldLease, { blob, imageKeyId }: SnapshotGateRecord): boolean {
+    const known = this.#gatedLayers.get(lease) ?? gatedLayers(lease);
+    this.#gatedLayers.set(lease, known);
+    return known.has(gatedLayer(blob.digest, imageKeyId));
+  }
+
   async #verdictOn(lease: HeldLease): Promise<Verdict> {
     const known = this.#verdicts.get(lease);
     if (known !== undefined) return known;
@@ -143,15 +162,17 @@ export class ImageGuard {
   }
 }
 
-/** True when the statement has the layer in the image of the lease, encrypted under the same key. */
-function isLayerOf({ statement, subject }: HeldLease, { blob, imageKeyId }: SnapshotGateRecord): boolean {
+/** The layers of the image of a lease that are encrypted, each under the keys that open it. */
+function gatedLayers({ statement, subject }: HeldLease): ReadonlySet<string> {
   const image = statement.images.find(({ manifest }) => manifest === subject.imageDigest);
-  return (
-    image?.layers.some(
-      ({ digest, isEncrypted, imageKeyIds }) =>
-        digest === blob.digest && isEncrypted && imageKeyIds.includes(imageKeyId),
-    ) === true
+  const encrypted = (image?.layers ?? []).filter(({ isEncrypted }) => isEncrypted);
+  return new Set(
+    encrypted.flatMap(({ digest, imageKeyIds }) => imageKeyIds.map((id) => gatedLayer(digest, id))),
   );
+}
+
+function gatedLayer(digest: Digest, imageKeyId: string): string {
+  return `${imageKeyId} ${digest}`;
 }
 
 /** The refusal of an image that is not the released one. */

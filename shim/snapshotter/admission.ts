@@ -24,4 +24,5 @@ export async function admitContainers(
   const current = journal.find(snapshot.key);
   if (!isAdmitted || wasAdmitted || current === undefined) return;
   journal.replace({ ...current, labels: { ...current.labels, [ADMITTED_LABEL]: 'true' } });
+  await journal.flush();
 }

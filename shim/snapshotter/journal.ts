@@ -1,10 +1,14 @@
 /**
  * The snapshotter's memory across restarts: which snapshots there are, whose children they are, and from
- * which blob a gated one can be made again. SQLite, durable at each change; no key is ever in it.
+ * which blob a gated one can be made again. SQLite; no key is ever in it. A change is in the file when its call returns,
+ * and so survives the agent; `flush` makes it survive the machine, without holding up everybody else's calls meanwhile.
+ * Reads come from memory: unpacking an image asks for every layer below, again with every layer.
  */
 import { DatabaseSync } from 'node:sqlite';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { SnapshotMap } from './snapshot-map.ts';
 import type { Snapshot, SnapshotGateRecord, SnapshotKind, SnapshotLayer, SnapshotStore } from './snapshot.ts';
+import { WriteAheadLog } from './write-ahead-log.ts';
 
 /** Raised with every change of the table; a journal of a later version is refused. */
 const JOURNAL_VERSION = 1;
@@ -35,6 +39,8 @@ export interface Journal {
   /** Replaces the snapshot of that id; its key may change (commit gives it its name). */
   replace(snapshot: Snapshot): void;
   remove(id: number): void;
+  /** Resolves when every change made before the call is on the disk; calls that wait together share one sync. */
+  flush(): Promise<void>;
   close(): void;
 }
 
@@ -52,30 +58,33 @@ export function openJournal(path: string): Journal {
     `UPDATE snapshot SET key = ?, parent = ?, kind = ?, labels = ?, created_at_ms = ?, updated_at_ms = ?, store = ?,
      size_bytes = ?, inodes = ?, layer = ?, gate = ? WHERE id = ?`,
   );
-  const find = database.prepare('SELECT * FROM snapshot WHERE key = ?');
-  const children = database.prepare('SELECT * FROM snapshot WHERE parent = ?');
-  const all = database.prepare('SELECT * FROM snapshot ORDER BY id');
   const remove = database.prepare('DELETE FROM snapshot WHERE id = ?');
+  const rows = database.prepare('SELECT * FROM snapshot ORDER BY id').all() as unknown as Row[];
+  const known = new SnapshotMap(rows.map(fromRow));
+  const log = new WriteAheadLog(`${path}-wal`);
   return {
-    find: (key) => {
-      const row = find.get(key);
-      return row === undefined ? undefined : fromRow(row as unknown as Row);
-    },
-    children: (key) => (children.all(key) as unknown as Row[]).map(fromRow),
-    all: () => (all.all() as unknown as Row[]).map(fromRow),
+    find: (key) => known.find(key),
+    children: (key) => known.children(key),
+    all: () => known.all(),
     insert: (snapshot) => {
       // Not `get` of a RETURNING clause: that gives the row although the disk is full and nothing was written.
       const { lastInsertRowid } = insert.run(...columns(snapshot));
-      return { ...snapshot, id: Number(lastInsertRowid) };
+      const inserted = { ...snapshot, id: Number(lastInsertRowid) };
+      known.set(inserted);
+      return inserted;
     },
     replace: (snapshot) => {
       replace.run(...columns(snapshot), snapshot.id);
+      known.set(snapshot);
     },
     remove: (id) => {
       remove.run(id);
+      known.delete(id);
     },
+    flush: () => log.flush(),
     close: () => {
       database.close();
+      log.close();
     },
   };
 }
@@ -84,7 +93,7 @@ function openDatabase(path: string): DatabaseSync {
   let database: DatabaseSync;
   try {
     database = new DatabaseSync(path);
-    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;');
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
   } catch (error) {
     throw new LatchkeyError('STATE_DAMAGED', `the snapshot journal ${path} cannot be read`, {
       hint: 'move it away and restart the agent and containerd; images are unpacked again',

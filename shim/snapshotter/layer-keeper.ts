@@ -40,10 +40,11 @@ export class LayerKeeper {
    * @throws LatchkeyError STATE_DAMAGED for a layer that cannot be made again, DENIED_*, STORAGE_FULL
    */
   async ensure(chain: readonly Snapshot[]): Promise<void> {
+    const nowMs = this.#clock.monotonicMs();
     for (let index = chain.length - 1; index >= 0; index -= 1) {
       const snapshot = chain[index];
       if (snapshot?.store !== 'memory') continue;
-      this.#lastUsedMs.set(snapshot.id, this.#clock.monotonicMs());
+      this.#lastUsedMs.set(snapshot.id, nowMs);
       await this.#perLayer.run(snapshot.id, () => this.#restore(snapshot, chain.slice(index + 1)));
     }
   }

@@ -54,7 +54,7 @@ export class Snapshotter {
     await authorizeChain(this.#parts.gate, chain, null, true);
     const snapshot = this.#insert(request, 'active', { store: isGated(chain) ? 'memory' : 'disk' });
     // Under a gated chain a container's directories wait for Mounts, when its parents' files are there.
-    if (!isGated(chain)) await this.#createOrForget(snapshot, chain);
+    await this.#makeOrForget(snapshot, chain, !isGated(chain));
     return this.#mounts(snapshot, chain);
   }
 
@@ -63,7 +63,7 @@ export class Snapshotter {
     const chain = this.parentChain(request.parent);
     await this.#authorizeAndEnsure(chain, null, true);
     const snapshot = this.#insert(request, 'view', { store: isGated(chain) ? 'memory' : 'disk' });
-    await this.#createOrForget(snapshot, chain);
+    await this.#makeOrForget(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
 
@@ -117,6 +117,7 @@ export class Snapshotter {
       gate,
     };
     this.#parts.journal.replace(committed);
+    await this.#parts.journal.flush();
     if (secret && committed.layer !== null) {
       const { namespace, name: chainId } = parseKey(name);
       this.#parts.gate.keepBlob(namespace, chainId, committed.layer);
@@ -150,7 +151,7 @@ export class Snapshotter {
   }
 
   /**
-   * Changes labels.
+   * Changes labels; what a machine that dies forgets of them, containerd has in its own database.
    * @param paths field mask: `labels` replaces all, `labels.NAME` sets or removes one; empty replaces all
    */
   update(key: string, labels: Readonly<Record<string, string>>, paths: readonly string[]): Snapshot {
@@ -196,15 +197,15 @@ export class Snapshotter {
     await this.#authorizeAndEnsure(chain, null, false);
     const gate = await extractionKey(this.#parts.gate, identity);
     if (gate !== null && !identity.plainTwin) {
-      await this.#parts.room.require(identity.imageSizeBytes, 'the image');
-      await this.#parts.room.requireForLayer(identity.layer.diffId, gate.blob.sizeBytes);
+      const { imageSizeBytes, layer } = identity;
+      await this.#parts.room.requireForImage(imageSizeBytes, layer.diffId, gate.blob.sizeBytes);
     }
     const snapshot = this.#insert(request, 'active', {
       store: gate !== null || isGated(chain) ? 'memory' : 'disk',
       layer: gate === null ? identity.layer : { ...identity.layer, ...gate.blob, encrypted: true },
       gate,
     });
-    await this.#createOrForget(snapshot, chain);
+    await this.#makeOrForget(snapshot, chain);
     this.#parts.gate.openExtraction(
       snapshot.key,
       gate === null ? { ...identity, encryptedIn: [] } : identity,
@@ -267,13 +268,14 @@ export class Snapshotter {
     });
   }
 
-  async #createOrForget(snapshot: Snapshot, chain: readonly Snapshot[]): Promise<void> {
-    try {
-      await this.#createDirectories(snapshot, chain);
-    } catch (error) {
-      this.#parts.journal.remove(snapshot.id);
-      throw error;
-    }
+  /** A snapshot whose making fails was never there: containerd asks for it again under the same key. */
+  async #makeOrForget(snapshot: Snapshot, chain: readonly Snapshot[], hasFiles = true): Promise<void> {
+    const files = hasFiles ? this.#createDirectories(snapshot, chain) : undefined;
+    const outcomes = await Promise.allSettled([files, this.#parts.journal.flush()]);
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed === undefined) return;
+    this.#parts.journal.remove(snapshot.id);
+    throw toLatchkeyError(failed.reason);
   }
 
   async #createDirectories(snapshot: Snapshot, chain: readonly Snapshot[]): Promise<void> {

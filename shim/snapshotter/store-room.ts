@@ -13,6 +13,11 @@ const FULL_BELOW_BYTES = 256 * 1024;
 /** Layers that turned out too large are few; forgotten ones fail in containerd's words once more. */
 const MAX_REMEMBERED = 1000;
 
+interface Room {
+  readonly freeBytes: number;
+  readonly capacityBytes: number;
+}
+
 export class StoreRoom {
   readonly #store: Pick<PlaintextStore, 'directory' | 'capacitySetting'>;
   readonly #notEnough = new Map<Digest, number>();
@@ -27,7 +32,10 @@ export class StoreRoom {
    * @throws LatchkeyError STORAGE_FULL
    */
   async require(sizeBytes: number, what: string): Promise<void> {
-    const { freeBytes, capacityBytes } = await this.#measure();
+    this.#requireIn(await this.#measure(), sizeBytes, what);
+  }
+
+  #requireIn({ freeBytes, capacityBytes }: Room, sizeBytes: number, what: string): void {
     if (freeBytes >= sizeBytes) return;
     const setting = this.#store.capacitySetting;
     const tooSmall = sizeBytes > capacityBytes;
@@ -42,7 +50,18 @@ export class StoreRoom {
 
   /** As `require`, for a layer of which an earlier unpacking may have shown how much is not enough. */
   async requireForLayer(diffId: Digest, sizeBytes: number): Promise<void> {
-    await this.require(Math.max(sizeBytes, this.#notEnough.get(diffId) ?? 0), 'a layer');
+    await this.require(this.#layerSizeBytes(diffId, sizeBytes), 'a layer');
+  }
+
+  /** As `requireForLayer`, for a layer and what comes above it in its image. @param imageSizeBytes of all of them */
+  async requireForImage(imageSizeBytes: number, diffId: Digest, sizeBytes: number): Promise<void> {
+    const room = await this.#measure();
+    this.#requireIn(room, imageSizeBytes, 'the image');
+    this.#requireIn(room, this.#layerSizeBytes(diffId, sizeBytes), 'a layer');
+  }
+
+  #layerSizeBytes(diffId: Digest, sizeBytes: number): number {
+    return Math.max(sizeBytes, this.#notEnough.get(diffId) ?? 0);
   }
 
   /**
@@ -59,7 +78,7 @@ export class StoreRoom {
     return true;
   }
 
-  async #measure(): Promise<{ freeBytes: number; capacityBytes: number }> {
+  async #measure(): Promise<Room> {
     const { bsize, blocks, bavail } = await statfs(this.#store.directory);
     return { freeBytes: bavail * bsize, capacityBytes: blocks * bsize };
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
 import { type NewSnapshot, openJournal } from '../../../shim/snapshotter/journal.ts';
+import { WriteAheadLog } from '../../../shim/snapshotter/write-ahead-log.ts';
 import { fakeLayer, gateRecord } from '../../fakes/scripted-gate.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -66,6 +67,43 @@ describe('the journal', () => {
     const copy = openJournal(`${path()}.copy`);
     expect(copy.all()).toEqual([base]);
     copy.close();
+  });
+
+  test('is on the disk when a flush resolves, also the one that waits behind another', async () => {
+    const journal = openJournal(path());
+    const synced: string[] = [];
+    const syncs = [journal.flush().then(() => synced.push('first'))];
+    journal.insert(plain);
+    syncs.push(journal.flush().then(() => synced.push('second')));
+    syncs.push(journal.flush().then(() => synced.push('third')));
+    await Promise.all(syncs);
+    expect(synced).toEqual(['first', 'second', 'third']);
+    journal.close();
+  });
+
+  test('says so when what was written cannot be brought to the disk', async () => {
+    const log = new WriteAheadLog(join(directory(), 'not-there', 'snapshots.db-wal'));
+    await expect(log.flush()).rejects.toMatchObject({ code: expect.stringMatching(/^[A-Z]+_/) as string });
+    log.close();
+  });
+
+  test('knows the children of a key through every change', () => {
+    const journal = openJournal(path());
+    const first = journal.insert({ ...gated, key: 'k8s.io/3/first' });
+    const second = journal.insert({ ...gated, key: 'k8s.io/4/second' });
+    expect(journal.children(plain.key)).toEqual([first, second]);
+    journal.replace({ ...first, key: 'k8s.io/5/renamed' });
+    expect(
+      journal
+        .children(plain.key)
+        .map(({ key }) => key)
+        .sort(),
+    ).toEqual(['k8s.io/4/second', 'k8s.io/5/renamed']);
+    journal.remove(first.id);
+    journal.remove(second.id);
+    expect(journal.children(plain.key)).toEqual([]);
+    expect(journal.find(second.key)).toBeUndefined();
+    journal.close();
   });
 
   test('replaces by id, under a new key', () => {

@@ -37,6 +37,16 @@ describe.skipIf(skip !== undefined)(`room in a store${skip === undefined ? '' : 
     });
   });
 
+  test('has to be there for a layer as well as for the image above it', async () => {
+    await room.requireForImage(3 * MEBIBYTE, diffId, MEBIBYTE);
+    const image = room.requireForImage(5 * MEBIBYTE, diffId, MEBIBYTE);
+    await expect(image).rejects.toMatchObject({
+      message: expect.stringContaining('for the image') as string,
+    });
+    const layer = room.requireForImage(MEBIBYTE, diffId, 5 * MEBIBYTE);
+    await expect(layer).rejects.toMatchObject({ message: expect.stringContaining('for a layer') as string });
+  });
+
   test('is refused to a layer that has filled the store before, until there is more', async () => {
     const file = join(path, 'too-large');
     expect(() => writeFileSync(file, Buffer.alloc(5 * MEBIBYTE))).toThrow('ENOSPC');
