@@ -44,6 +44,13 @@ import {
   licenseSchema,
 } from '#src/wire/admin/license.ts';
 import { type LicenseNode, type Node, licenseNodeSchema, nodeSchema } from '#src/wire/admin/node.ts';
+import {
+  type CheckOutRequest,
+  type CheckedOut,
+  type OfflineBundle,
+  checkedOutSchema,
+  offlineBundleSchema,
+} from '#src/wire/admin/offline-bundle.ts';
 import { type Organization, organizationSchema } from '#src/wire/admin/organization.ts';
 import { pageSchema } from '#src/wire/admin/page.ts';
 import { type Preflight, type PreflightInput, preflightSchema } from '#src/wire/admin/preflight.ts';
@@ -122,6 +129,15 @@ export class AdminClient {
   /** Whether a node may start an image now; changes nothing. */
   preflight(input: PreflightInput): Promise<Preflight> {
     return this.#post('licenses:preflight', input, preflightSchema);
+  }
+
+  /** Makes offline bundles for the nodes of the requests. */
+  checkOut(licenseId: string, input: CheckOutRequest): Promise<CheckedOut> {
+    return this.#post(`licenses/${encodeURIComponent(licenseId)}:check-out`, input, checkedOutSchema);
+  }
+
+  offlineBundles(licenseId: string): Promise<OfflineBundle[]> {
+    return this.#list(`licenses/${encodeURIComponent(licenseId)}/offline-bundles`, offlineBundleSchema);
   }
 
   createJoinToken(licenseId: string, input: JoinTokenRequest): Promise<CreatedJoinToken> {

@@ -1,6 +1,12 @@
 /** Times and spans of time as people write them on a command line. */
 import { InvalidArgumentError } from 'commander';
-import { MAX_LEASE_DURATION_MS, MAX_SEATS_PER_LICENSE, MIN_LEASE_DURATION_MS } from '#src/base/limits.ts';
+import {
+  MAX_LEASE_DURATION_MS,
+  MAX_SEATS_PER_LICENSE,
+  MAX_OFFLINE_MS,
+  MIN_LEASE_DURATION_MS,
+  MIN_OFFLINE_MS,
+} from '#src/base/limits.ts';
 
 const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
 type Unit = keyof typeof UNIT_MS;
@@ -20,6 +26,16 @@ export function parseLeaseDuration(text: string): number {
     throw new InvalidArgumentError(`Give a span from ${least} to ${most}.`);
   }
   return durationMs;
+}
+
+/** Reads how long an offline bundle lives, as milliseconds. */
+export function parseOfflineLife(text: string): number {
+  const lifeMs = parseDuration(text);
+  if (lifeMs < MIN_OFFLINE_MS || lifeMs > MAX_OFFLINE_MS) {
+    const [least, most] = [MIN_OFFLINE_MS, MAX_OFFLINE_MS].map(formatDuration);
+    throw new InvalidArgumentError(`Give a span from ${least} to ${most}.`);
+  }
+  return lifeMs;
 }
 
 /** Reads a date (`2027-01-31`, midnight UTC) or a time (`2027-01-31T12:00:00Z`) as epoch milliseconds. */

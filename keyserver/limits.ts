@@ -1,5 +1,10 @@
 /** Limits of the key server alone; each says why it is what it is. */
-import { MAX_STATEMENT_ENVELOPE_BYTES, STAGED_PUSH_AGE_MS } from '#src/base/limits.ts';
+import {
+  MAX_OFFLINE_REQUESTS,
+  MAX_OFFLINE_REQUEST_CHARACTERS,
+  MAX_STATEMENT_ENVELOPE_BYTES,
+  STAGED_PUSH_AGE_MS,
+} from '#src/base/limits.ts';
 import { HOUR_MS, KIBIBYTE, MEBIBYTE, MINUTE_MS, SECOND_MS } from '#src/base/units.ts';
 
 /** An image key made for a release that never came; longer than the ciphertext waits that needs it. */
@@ -14,6 +19,9 @@ export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
 export const MAX_ADMIN_BODY_BYTES = 256 * KIBIBYTE;
 /** Body of a release's registration: its statement, whose every quote JSON escapes, and the rest of an admin request. */
 export const MAX_RELEASE_BODY_BYTES = 2 * MAX_STATEMENT_ENVELOPE_BYTES + MAX_ADMIN_BODY_BYTES;
+/** Body of a check-out: the requests of all its nodes, and the rest of an admin request. */
+export const MAX_CHECK_OUT_BODY_BYTES =
+  MAX_OFFLINE_REQUESTS * MAX_OFFLINE_REQUEST_CHARACTERS + MAX_ADMIN_BODY_BYTES;
 /** An admin request that has not arrived whole by then is cut off; the largest takes a second on a slow line. */
 export const ADMIN_REQUEST_TIMEOUT_MS = 30 * SECOND_MS;
 /** A name in the path of an admin request: the longest customer name, percent-encoded, fits in a URL like this. */

@@ -6,6 +6,7 @@ import type { CommandContext } from '../context.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
+import { registerCheckOut } from './license-check-out.ts';
 import { refusalSummary, registerLicenseNodes } from './license-nodes.ts';
 import { registerLicensePreflight } from './license-preflight.ts';
 import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
@@ -35,6 +36,7 @@ export function registerLicense(program: Command, context: CommandContext): void
   registerLicenseNodes(license, context);
   registerLicensePreflight(license, context);
   registerJoinTokens(license, context);
+  registerCheckOut(license, context);
   withAdminOptions(license.command('list'))
     .description('list licenses')
     .addHelpText('after', '\nExample:\n  latchkey license list')

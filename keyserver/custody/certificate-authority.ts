@@ -21,6 +21,7 @@ import {
 } from '@peculiar/x509';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
+import { LEASE_SIGNER_URI } from '#src/licensing/offline-bundle.ts';
 import { AUTHORITY_LIFETIME_MS, SERVER_CERTIFICATE_LIFETIME_MS } from '../limits.ts';
 import { nodeUri } from './node-uri.ts';
 
@@ -134,6 +135,24 @@ async function issueToNode(
     serial: certificate.serialNumber,
     expiresAtMs: certificate.notAfter.getTime(),
   };
+}
+
+/** Makes the certificate (DER) of the Ed25519 key that signs leases: for nodes that see nothing but a file. */
+export async function issueLeaseSignerCertificate(
+  authority: Authority,
+  publicKey: KeyObject,
+  term: CertificateTerm,
+): Promise<Uint8Array> {
+  const spki = Buffer.from(publicKey.export({ format: 'der', type: 'spki' }));
+  const certificate = await issue(authority, {
+    publicKey: await webcrypto.subtle.importKey('spki', spki, 'Ed25519', true, ['verify']),
+    commonName: 'Latchkey lease signer',
+    // What nodes run; and it does no TLS.
+    usage: ExtendedKeyUsage.codeSigning,
+    alternatives: new SubjectAlternativeNameExtension([{ type: 'url', value: LEASE_SIGNER_URI }]),
+    ...term,
+  });
+  return new Uint8Array(certificate.rawData);
 }
 
 /** A certificate request whose sender has proved to hold the key. */

@@ -6,7 +6,7 @@ import type { ApiTokenTable } from './tables/api-token.ts';
 import type { AuditEventTable, AuditExportTable, AuditKeyTable, AuditTileTable } from './tables/audit.ts';
 import type { ImageKeyTable, ProductTable, ReleaseImageTable, ReleaseTable } from './tables/catalog.ts';
 import type { IdempotentAnswerTable } from './tables/idempotent-answer.ts';
-import type { LeaseTable } from './tables/lease.ts';
+import type { LeaseTable, OfflineBundleTable } from './tables/lease.ts';
 import type { CustomerTable, JoinTokenTable, LicenseNodeTable, LicenseTable } from './tables/license.ts';
 import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables/node.ts';
 import type { OrganizationTable } from './tables/organization.ts';
@@ -25,6 +25,7 @@ export interface Database {
   node_session: NodeSessionTable;
   join_token: JoinTokenTable;
   lease: LeaseTable;
+  offline_bundle: OfflineBundleTable;
   plaintext_report: PlaintextReportTable;
   audit_event: AuditEventTable;
   audit_key: AuditKeyTable;

@@ -53,9 +53,30 @@ const MAX_INSTALLATION = 128;
  * @throws LatchkeyError INPUT_LICENSE_KEY_MALFORMED, INPUT_MALFORMED, DENIED_*, RATE_LIMITED
  */
 export async function activate(server: KeyServer, request: ActivationRequest): Promise<Activation> {
+  const credential = readCredential(server, request.licenseKey, request.joinToken);
+  const applicant = await readApplicant(server, request);
+  const { nodeId, certificate } = applicant;
+  const verdict = await server.store.write((writer) =>
+    decideAndRecord(server, writer, {
+      ...{ credential, ...applicant },
+      nodeTimeMs: request.nodeTimeMs,
+    }),
+  );
+  if (verdict instanceof LatchkeyError) throw verdict;
+  server.changes.publish([nodeId]);
+  return { nodeId, certificate, ...verdict };
+}
+
+/**
+ * Reads who wants to be a node, and makes the certificate that it gets if it is let in.
+ * @throws LatchkeyError INPUT_MALFORMED
+ */
+export async function readApplicant(
+  server: KeyServer,
+  request: Pick<ActivationRequest, 'certificateRequest' | 'nodeName' | 'installation'>,
+): Promise<Applicant> {
   checkNodeName(request.nodeName);
   checkInstallation(request.installation);
-  const credential = readCredential(server, request.licenseKey, request.joinToken);
   const certificateRequest = await parseNodeRequest(request.certificateRequest);
   const publicJwk = certificateRequest.publicKey.export({ format: 'jwk' }) as JWK;
   const candidate: Candidate = {
@@ -71,15 +92,7 @@ export async function activate(server: KeyServer, request: ActivationRequest): P
     nowMs: server.clock.nowMs(),
     lifetimeMs: server.nodeCertificateLifetimeMs,
   });
-  const verdict = await server.store.write((writer) =>
-    decideAndRecord(server, writer, {
-      ...{ credential, candidate, nodeId, certificate },
-      nodeTimeMs: request.nodeTimeMs,
-    }),
-  );
-  if (verdict instanceof LatchkeyError) throw verdict;
-  server.changes.publish([nodeId]);
-  return { nodeId, certificate, ...verdict };
+  return { candidate, nodeId, certificate };
 }
 
 /** The name stands in lists, on terminals. */
@@ -111,11 +124,15 @@ interface Candidate {
   readonly newNodeId: string;
 }
 
-interface Enrolment {
-  readonly credential: Credential;
+export interface Applicant {
   readonly candidate: Candidate;
+  /** The node's when the key is known. */
   readonly nodeId: string;
   readonly certificate: NodeCertificate;
+}
+
+interface Enrolment extends Applicant {
+  readonly credential: Credential;
   readonly nodeTimeMs: number;
 }
 
@@ -200,11 +217,12 @@ function comesBack({ state }: NodeFacts, { kind }: Credential): boolean {
 }
 
 /** A node that was activated before. */
-interface KnownCandidate extends NodeFacts {
+export interface KnownCandidate extends NodeFacts {
   readonly installation: string | null;
 }
 
-async function findNode(
+/** The node of a key; undefined = there is none. */
+export async function findNode(
   server: KeyServer,
   reader: Writer | KeyServer['store']['read'],
   keyThumbprint: string,
@@ -219,14 +237,14 @@ async function findNode(
   return { nodeId: row.id, state: row.state, installation: row.installation };
 }
 
-async function admit(
+/** Makes the applicant a node of the license. */
+export async function admit(
   server: KeyServer,
   writer: Writer,
-  enrolment: Enrolment,
+  { candidate, certificate, nodeId }: Applicant,
   license: GrantableLicense,
   nowMs: number,
 ): Promise<void> {
-  const { candidate, certificate, nodeId } = enrolment;
   const revision = await nextRevision(writer, server.organizationId, nowMs);
   const renewed = {
     name: candidate.name,

@@ -1,7 +1,8 @@
 /** Ids are `prefix_` and a UUIDv7 (RFC 9562): a person sees what an id is of, an index sees them in order. */
 import { randomBytes } from 'node:crypto';
 
-export type IdPrefix = 'org' | 'prod' | 'ik' | 'rel' | 'cust' | 'lic' | 'node' | 'lease' | 'token' | 'join';
+export type IdPrefix =
+  'org' | 'prod' | 'ik' | 'rel' | 'cust' | 'lic' | 'node' | 'lease' | 'token' | 'join' | 'bundle';
 
 /** Gives a new id; ids of one millisecond are in random order. */
 export function newId(prefix: IdPrefix, nowMs: number): string {

@@ -24,6 +24,7 @@ export async function listLeases(server: KeyServer, query: PageQuery, access: Ac
       imageDigest: row.image_digest,
       imageKeyId: row.image_key_id,
       previousLeaseId: row.previous_lease_id,
+      offlineBundleId: row.offline_bundle_id,
       issuedAtMs: row.issued_at_ms,
       renewAtMs: row.renew_at_ms,
       expiresAtMs: row.expires_at_ms,

@@ -150,7 +150,9 @@ async function decideRenewal(
     return denialError(decision);
   }
   const { license } = decision;
-  if (license.epoch !== lease.epoch || lease.expires_at_ms <= nowMs) {
+  // A lease out of a bundle stays as it is, for when the line is away again.
+  const isCarried = lease.offline_bundle_id !== null;
+  if (license.epoch !== lease.epoch || lease.expires_at_ms <= nowMs || isCarried) {
     return leaseInvalid(leaseId, license.contact, license.licenseId);
   }
   return insertLease(server, writer, {
@@ -175,7 +177,7 @@ function countUnder({ server, countedLicenses }: RenewalContext, licenseId: stri
 const leaseRow = preparedQuery((writer, lease: { readonly leaseId: string; readonly nodeId: string }) =>
   writer
     .selectFrom('lease')
-    .select(['license_id', 'epoch', 'image_digest', 'image_key_id', 'expires_at_ms'])
+    .select(['license_id', 'epoch', 'image_digest', 'image_key_id', 'expires_at_ms', 'offline_bundle_id'])
     .where('id', '=', lease.leaseId)
     .where('node_id', '=', lease.nodeId),
 );

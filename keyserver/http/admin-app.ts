@@ -26,6 +26,7 @@ import { healthRoutes } from './routes/health.ts';
 import { imageKeyRoutes } from './routes/image-keys.ts';
 import { licenseRoutes } from './routes/licenses.ts';
 import { nodeRoutes } from './routes/nodes.ts';
+import { offlineBundleRoutes } from './routes/offline-bundles.ts';
 import { preflightRoutes } from './routes/preflight.ts';
 import { sealRoutes, unsealRoutes } from './routes/seal.ts';
 
@@ -67,6 +68,7 @@ export async function createAdminApp(
     imageKeyRoutes(routes, server);
     customerRoutes(routes, server);
     licenseRoutes(routes, server);
+    offlineBundleRoutes(routes, server);
     nodeRoutes(routes, server);
     preflightRoutes(routes, server);
     administrationRoutes(routes, server);

@@ -235,3 +235,20 @@ export const MIN_DESTRUCTION_DAYS = 7;
 export const DEFAULT_DESTRUCTION_DAYS = MIN_DESTRUCTION_DAYS;
 /** ... and a month at most, as other key management services have it. */
 export const MAX_DESTRUCTION_DAYS = 30;
+
+/** Life of an offline bundle that asks for none: a month, in which somebody comes by with the next. */
+export const DEFAULT_OFFLINE_MS = 30 * 24 * HOUR_MS;
+/** Shortest life of an offline bundle: it has to be carried to the node. */
+export const MIN_OFFLINE_MS = HOUR_MS;
+/** Longest life of an offline bundle, in which no revocation reaches a node without a line. */
+export const MAX_OFFLINE_MS = 365 * 24 * HOUR_MS;
+/** Nodes in one check-out: their requests fit in one admin request, and their bundles in one transaction. */
+export const MAX_OFFLINE_REQUESTS = 64;
+/** A node's request: its certificate request and the digests of some hundred images. */
+export const MAX_OFFLINE_REQUEST_CHARACTERS = 32 * KIBIBYTE;
+/** Images that a request can name; who wants more asks for all. */
+export const MAX_OFFLINE_IMAGES = 128;
+/** Leases of one check-out: other writers wait until they are written, less than a second. */
+export const MAX_OFFLINE_LEASES = 2000;
+/** A file of bundles: two thousand leases of about a kilobyte, and the statements of their releases. */
+export const MAX_OFFLINE_FILE_BYTES = 64 * MEBIBYTE;

@@ -61,7 +61,8 @@ export function commandLineFault(program: Command, line: string, partial = false
     return `there is no command ${JSON.stringify(parsed.positionals[0])} in "${command.name()}"`;
   }
   const accepted = command.registeredArguments;
-  if (parsed.positionals.length > accepted.length) return `too many arguments for "${command.name()}"`;
+  if (parsed.positionals.length > accepted.length && accepted.at(-1)?.variadic !== true)
+    return `too many arguments for "${command.name()}"`;
   if (partial) return undefined;
   if (command.commands.length > 0 && parsed.options.size === 0) return `"${command.name()}" needs a command`;
   if (parsed.positionals.length < accepted.filter(({ required }) => required).length) {

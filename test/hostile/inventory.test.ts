@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { IMAGE_PARSERS } from './image-parsers.ts';
 import { KEY_PARSERS } from './key-parsers.ts';
 import { NODE_PARSERS } from './node-parsers.ts';
+import { OFFLINE_PARSERS } from './offline-parsers.ts';
 import { SITE_PARSERS } from './site-parsers.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -46,6 +47,8 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/custody/organization-keys.ts': 'keys from the own database, under the root key',
   'keyserver/domain/acquire-lease.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/authenticate.ts': 'a key that was checked when its node was activated',
+  'keyserver/domain/check-out.ts':
+    'keys of the own database, and of nodes that were checked when they were enrolled',
   'keyserver/domain/idempotent-answer.ts': 'answers that the key server itself has sealed in its database',
   'keyserver/domain/organization.ts': 'the own database',
   'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
@@ -63,7 +66,7 @@ const sources = FOLDERS.flatMap((folder) =>
     .filter((name) => name.endsWith('.ts') && !name.startsWith('wire/generated'))
     .map((name) => `${folder}/${name}`),
 );
-const parsers = [...IMAGE_PARSERS, ...KEY_PARSERS, ...SITE_PARSERS, ...NODE_PARSERS];
+const parsers = [...IMAGE_PARSERS, ...KEY_PARSERS, ...SITE_PARSERS, ...NODE_PARSERS, ...OFFLINE_PARSERS];
 const inTables = new Set(parsers.map(({ file }) => file));
 
 function read(path: string): string {

@@ -60,6 +60,8 @@ describe('a token for a part of the organization', () => {
       ['GET', '/v1/releases/:id', foreignRelease.id],
       ['GET', '/v1/licenses/:id', foreignLicense.id],
       ['GET', '/v1/licenses/:id/nodes', foreignLicense.id],
+      ['GET', '/v1/licenses/:id/offline-bundles', foreignLicense.id],
+      ['POST', '/v1/licenses/:id:check-out', foreignLicense.id],
       ['POST', '/v1/licenses/:id:suspend', foreignLicense.id],
       ['POST', '/v1/licenses/:id:revoke', foreignLicense.id],
       ['POST', '/v1/licenses/:id/join-tokens', foreignLicense.id],
@@ -70,7 +72,7 @@ describe('a token for a part of the organization', () => {
         const response = await fetch(server.adminUrl + path.replace(':id', id), {
           method,
           headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-          ...(method === 'POST' ? { body: '{}' } : {}),
+          ...(method === 'POST' ? { body: path.endsWith(':check-out') ? '{"requests":["r"]}' : '{}' } : {}),
         });
         return [response.status, (await response.text()).replaceAll(id, 'ID')];
       };

@@ -13,4 +13,18 @@ export interface LeaseTable extends Row {
   readonly issued_at_ms: number;
   readonly renew_at_ms: number;
   readonly expires_at_ms: number;
+  /** The bundle that it was carried to the node in; null for one that was asked for. */
+  offline_bundle_id: string | null;
+}
+
+/** Leases of one node under one license, made to be carried to it. */
+export interface OfflineBundleTable extends Row {
+  readonly license_id: string;
+  readonly epoch: number;
+  readonly node_id: string;
+  /** One more with each bundle of the node. */
+  readonly sequence: number;
+  /** How many leases it holds. */
+  readonly leases: number;
+  readonly expires_at_ms: number;
 }

@@ -10,6 +10,8 @@ export const leaseSchema = z.object({
   imageDigest: z.string(),
   imageKeyId: z.string(),
   previousLeaseId: z.string().nullable(),
+  /** The bundle that it was carried to the node in. */
+  offlineBundleId: z.string().nullable(),
   issuedAtMs: timeMs,
   renewAtMs: timeMs,
   expiresAtMs: timeMs,
