@@ -55,6 +55,8 @@ export const TOKEN_RATE = { perSecond: 200, burst: 2000 } as const;
 export const MAX_RATE_BURST = 1_000_000;
 /** Addresses, nodes, licenses or tokens that are counted at once: a reconnect of 10,000 nodes and more; some hundred bytes each. */
 export const MAX_COUNTED_CALLERS = 50_000;
+/** Keys of nodes that are kept ready; each takes a kibibyte or two. */
+export const MAX_CACHED_NODE_KEYS = 10_000;
 /** How long a node has to sign a challenge: one call and one signature by a slow token. */
 export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
 /** How far apart the clocks of key servers on one database may be: what one issues, another checks. */

@@ -15,6 +15,7 @@ import { acceptRestore } from './domain/after-restore.ts';
 import { newToken } from './domain/api-tokens.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
 import type { KeyServer } from './domain/key-server.ts';
+import { NodeKeys } from './domain/node-keys.ts';
 import {
   type CompleteOrganization,
   createOrganization,
@@ -115,6 +116,7 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     },
     leaseVerificationJwk: organization.lease_public_jwk,
     releaseVerificationJwk: organization.release_public_jwk,
+    nodeKeys: new NodeKeys(),
     nodeCertificateLifetimeMs: options.nodeCertificateLifetimeMs,
     clock: systemClock,
     random: Math.random,

@@ -1,10 +1,10 @@
 /**
  * The decision that everything hangs on. One transaction: load, decide, lease, audit, commit; only then is
- * the image key opened and sealed to the node. So whoever holds a key is in the log, and once a revocation
- * is acknowledged no key leaves.
+ * the image key opened and sealed to the node. So whoever holds a key is in the log, and whoever asks once a
+ * revocation is acknowledged gets none.
  */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
+import { sealKey } from '#src/crypto/seal-key.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { isOverdrawn } from '#src/licensing/seats.ts';
@@ -61,14 +61,15 @@ export async function acquireLease(
   const verdict = await server.store.write((writer) => decideAndRecord(server, writer, identity, request));
   if (!verdict.granted) throw verdict.error;
   const { node, image, claims, auditSequence } = verdict;
-  return {
-    lease: signLease(server, claims),
+  const nodeKey = server.nodeKeys.read(node.publicJwk);
+  const [lease, imageKeyJwe] = await Promise.all([
+    signLease(server, claims),
     // One JWE to the node key, whatever the number of layers.
-    imageKeyJwe: sealKey(
-      JSON.parse(node.publicJwk) as PublicPoint,
-      openImageKey(server, image),
-      'latchkey-image-key-lease',
-    ),
+    sealKey(nodeKey, openImageKey(server, image), 'latchkey-image-key-lease'),
+  ]);
+  return {
+    lease,
+    imageKeyJwe,
     revision: claims.revision,
     auditSequence,
     statement: Buffer.from(image.statement ?? ''),

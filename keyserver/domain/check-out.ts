@@ -8,7 +8,7 @@
 import { createPublicKey } from 'node:crypto';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_OFFLINE_LEASES, MAX_OFFLINE_MS } from '#src/base/limits.ts';
-import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
+import { sealKey } from '#src/crypto/seal-key.ts';
 import { signToken } from '#src/crypto/sign-token.ts';
 import { certificateRenewAtMs } from '#src/licensing/certificate-rules.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
@@ -158,14 +158,20 @@ async function toFile(server: KeyServer, prepared: readonly PreparedBundle[]): P
     version: 1,
     signerCertificate: Buffer.from(signer).toString('base64'),
     statements,
-    bundles: prepared.map((bundle) => ({
-      nodeKeyThumbprint: bundle.node.keyThumbprint,
-      token: signToken(OFFLINE_BUNDLE_TOKEN_TYPE, toClaims(server, bundle), server.keys.leaseKey),
-    })),
+    bundles: await Promise.all(
+      prepared.map(async (bundle) => ({
+        nodeKeyThumbprint: bundle.node.keyThumbprint,
+        token: await signToken(
+          OFFLINE_BUNDLE_TOKEN_TYPE,
+          await toClaims(server, bundle),
+          server.keys.leaseKey,
+        ),
+      })),
+    ),
   };
 }
 
-function toClaims(server: KeyServer, bundle: PreparedBundle): OfflineBundleClaims {
+async function toClaims(server: KeyServer, bundle: PreparedBundle): Promise<OfflineBundleClaims> {
   const { row, node, leases, contact, productCode } = bundle;
   const { certificate } = node;
   return {
@@ -188,17 +194,22 @@ function toClaims(server: KeyServer, bundle: PreparedBundle): OfflineBundleClaim
               random: server.random(),
             }),
           },
-    releases: [...Map.groupBy(leases, ({ image }) => image.imageKeyId)].map(([imageKeyId, own]) => ({
-      imageKeyId,
-      imageKeyJwe: sealImageKey(server, node, own[0]?.image),
-      leases: own.map(({ claims }) => signLease(server, claims)),
-    })),
+    releases: await Promise.all(
+      [...Map.groupBy(leases, ({ image }) => image.imageKeyId)].map(async ([imageKeyId, own]) => ({
+        imageKeyId,
+        imageKeyJwe: await sealImageKey(server, node, own[0]?.image),
+        leases: await Promise.all(own.map(({ claims }) => signLease(server, claims))),
+      })),
+    ),
   };
 }
 
-function sealImageKey(server: KeyServer, node: CarrierNode, image: CarriedImage | undefined): string {
+function sealImageKey(
+  server: KeyServer,
+  node: CarrierNode,
+  image: CarriedImage | undefined,
+): Promise<string> {
   if (image === undefined) throw new TypeError('a release without an image was grouped');
-  const recipient = JSON.parse(node.publicJwk) as PublicPoint;
   const key = server.keys.unwrapImageKey(image.imageKeyId, image.wrappedKey);
-  return sealKey(recipient, key, 'latchkey-image-key-lease');
+  return sealKey(server.nodeKeys.read(node.publicJwk), key, 'latchkey-image-key-lease');
 }

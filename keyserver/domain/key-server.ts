@@ -7,6 +7,7 @@ import type { Store } from '../db/store.ts';
 import type { RateLimit } from '../rate-limit.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import type { Seal } from './seal.ts';
+import type { NodeKeys } from './node-keys.ts';
 
 export interface KeyServer {
   readonly organizationId: string;
@@ -18,6 +19,7 @@ export interface KeyServer {
   readonly leaseVerificationJwk: string;
   /** JWK that verifies release statements. */
   readonly releaseVerificationJwk: string;
+  readonly nodeKeys: NodeKeys;
   readonly nodeCertificateLifetimeMs: number;
   readonly clock: Clock;
   /** Uniform in [0, 1); spreads renewals. */

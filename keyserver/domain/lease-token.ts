@@ -71,6 +71,6 @@ export async function insertLease(
 }
 
 /** Signs claims with the organization's lease key. */
-export function signLease(server: KeyServer, claims: LeaseClaims): string {
+export function signLease(server: KeyServer, claims: LeaseClaims): Promise<string> {
   return signToken(LEASE_TOKEN_TYPE, claims, server.keys.leaseKey);
 }

@@ -79,10 +79,12 @@ export async function renewLeases(
     for (const leaseId of leaseIds) decided.push({ leaseId, outcome: await renewOne(renewal, leaseId) });
     return { outcomes: decided, revision: organization.revision };
   });
-  const renewals = outcomes.map(({ leaseId, outcome }): Renewal =>
-    outcome instanceof LatchkeyError
-      ? { leaseId, denial: outcome }
-      : { leaseId, lease: signLease(server, outcome) },
+  const renewals = await Promise.all(
+    outcomes.map(async ({ leaseId, outcome }): Promise<Renewal> =>
+      outcome instanceof LatchkeyError
+        ? { leaseId, denial: outcome }
+        : { leaseId, lease: await signLease(server, outcome) },
+    ),
   );
   return { renewals, revision };
 }

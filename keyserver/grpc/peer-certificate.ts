@@ -4,6 +4,7 @@
  */
 import { X509Certificate, createHash } from 'node:crypto';
 import { type JWK, calculateJwkThumbprint } from 'jose';
+import { BoundedMap } from '#src/base/bounded-map.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { readNodeUri } from '../custody/node-uri.ts';
 import type { NodeIdentity } from '../domain/acquire-lease.ts';
@@ -23,13 +24,20 @@ const MAX_CACHED_CERTIFICATES = 10_000;
 
 /** Reads client certificates, each once. */
 export class PeerCertificates {
-  readonly #identities = new Map<string, CertifiedIdentity>();
+  readonly #identities = new BoundedMap<string, CertifiedIdentity>(MAX_CACHED_CERTIFICATES);
+  /** TLS 1.3 shows one certificate for the life of a connection, and asking for it is dear (measured). */
+  readonly #ofConnections = new WeakMap<object, CertifiedIdentity>();
 
   /** @throws LatchkeyError DENIED_NODE_NOT_ACTIVATED without a valid node certificate */
   async identify(call: NodeCall, nowMs: number): Promise<CertifiedIdentity> {
-    const certificate = call.getAuthContext().sslPeerCertificate;
-    if (certificate === undefined) throw notActivated('came without a certificate');
-    const identity = await this.#read(certificate.raw);
+    const connection = connectionOf(call);
+    let identity = connection && this.#ofConnections.get(connection);
+    if (identity === undefined) {
+      const certificate = call.getAuthContext().sslPeerCertificate;
+      if (certificate === undefined) throw notActivated('came without a certificate');
+      identity = await this.#read(certificate.raw);
+      if (connection !== undefined) this.#ofConnections.set(connection, identity);
+    }
     refuseExpired(identity, nowMs);
     return identity;
   }
@@ -47,12 +55,24 @@ export class PeerCertificates {
       keyThumbprint: node.keyThumbprint ?? (await calculateJwkThumbprint(publicJwk)),
       expiresAtMs: certificate.validToDate.getTime(),
     };
-    const [oldest] = this.#identities.keys();
-    if (oldest !== undefined && this.#identities.size >= MAX_CACHED_CERTIFICATES)
-      this.#identities.delete(oldest);
     this.#identities.set(fingerprint, identity);
     return identity;
   }
+}
+
+/** What grpc-js keeps of a call without showing it. */
+interface InnerCall {
+  readonly call?: InnerCall;
+  /** Behind an interceptor. */
+  readonly nextCall?: InnerCall;
+  readonly stream?: { readonly session?: object };
+}
+
+/** The connection of a call; undefined when it is closed. */
+function connectionOf(call: object): object | undefined {
+  let inner: InnerCall | undefined = call;
+  while (inner !== undefined && inner.stream === undefined) inner = inner.call ?? inner.nextCall;
+  return inner?.stream?.session;
 }
 
 /** @throws LatchkeyError DENIED_NODE_NOT_ACTIVATED once the certificate has ended */

@@ -1,10 +1,14 @@
 /** Compact JWS over Ed25519 (RFC 7515, RFC 8037). Over node:crypto for the same reason as seal-key.ts. */
-import { type KeyObject, sign } from 'node:crypto';
+import { type KeyObject, sign as signCallback } from 'node:crypto';
+import { promisify } from 'node:util';
 
-/** Signs a JSON payload; any JOSE library verifies it as `EdDSA`. */
-export function signToken(type: string, payload: unknown, privateKey: KeyObject): string {
+const sign = promisify<null, Uint8Array, KeyObject, Buffer>(signCallback);
+
+/** Signs a JSON payload beside the caller's thread; any JOSE library verifies it as `EdDSA`. */
+export async function signToken(type: string, payload: unknown, privateKey: KeyObject): Promise<string> {
   const signed = `${encode({ alg: 'EdDSA', typ: type })}.${encode(payload)}`;
-  return `${signed}.${sign(null, Buffer.from(signed), privateKey).toString('base64url')}`;
+  const signature = await sign(null, Buffer.from(signed), privateKey);
+  return `${signed}.${signature.toString('base64url')}`;
 }
 
 function encode(value: unknown): string {

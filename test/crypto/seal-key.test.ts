@@ -3,18 +3,21 @@ import { compactVerify } from 'jose';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { openEnvelope } from '#src/crypto/envelope.ts';
-import { type PublicPoint, sealKey } from '#src/crypto/seal-key.ts';
+import { sealKey } from '#src/crypto/seal-key.ts';
 import { signToken } from '#src/crypto/sign-token.ts';
 
 const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const point = pair.publicKey.export({ format: 'jwk' }) as unknown as PublicPoint;
 const PURPOSE = 'latchkey-image-key-lease';
 
 describe('sealing a key', () => {
   it('gives an envelope that an independent JOSE library opens', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 64 }), async (key) => {
-        const opened = await openEnvelope(sealKey(point, key, PURPOSE), pair.privateKey, PURPOSE);
+        const opened = await openEnvelope(
+          await sealKey(pair.publicKey, key, PURPOSE),
+          pair.privateKey,
+          PURPOSE,
+        );
         expect(Buffer.from(opened)).toEqual(Buffer.from(key));
       }),
       { numRuns: 50 },
@@ -22,7 +25,7 @@ describe('sealing a key', () => {
   });
 
   it('is for one purpose and one holder', async () => {
-    const sealed = sealKey(point, randomBytes(32), PURPOSE);
+    const sealed = await sealKey(pair.publicKey, randomBytes(32), PURPOSE);
     const refused = { code: 'CRYPTO_AUTHENTICATION_FAILED' };
     await expect(openEnvelope(sealed, pair.privateKey, 'latchkey-image-key-import')).rejects.toMatchObject(
       refused,
@@ -31,16 +34,25 @@ describe('sealing a key', () => {
     await expect(openEnvelope(sealed, other.privateKey, PURPOSE)).rejects.toMatchObject(refused);
   });
 
-  it('refuses a point that is not on the curve', () => {
-    const zero = Buffer.alloc(32, 1).toString('base64url');
-    expect(() => sealKey({ x: zero, y: zero }, randomBytes(32), PURPOSE)).toThrow();
+  it('refuses a key of another curve', async () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
+    await expect(sealKey(publicKey, randomBytes(32), PURPOSE)).rejects.toThrow();
+  });
+
+  it('is for one time: the same key to the same holder is another envelope with another ephemeral key', async () => {
+    const key = randomBytes(32);
+    const [first, second] = await Promise.all([
+      sealKey(pair.publicKey, key, PURPOSE),
+      sealKey(pair.publicKey, key, PURPOSE),
+    ]);
+    expect(first.split('.')[0]).not.toBe(second.split('.')[0]);
   });
 });
 
 describe('signing a token', () => {
   it('gives a token that an independent JOSE library verifies', async () => {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
-    const token = signToken('lease+jwt', { leaseId: 'lease_a', text: 'ü' }, privateKey);
+    const token = await signToken('lease+jwt', { leaseId: 'lease_a', text: 'ü' }, privateKey);
     const { payload, protectedHeader } = await compactVerify(token, publicKey);
     expect(protectedHeader).toEqual({ alg: 'EdDSA', typ: 'lease+jwt' });
     expect(JSON.parse(Buffer.from(payload).toString())).toEqual({ leaseId: 'lease_a', text: 'ü' });

@@ -45,11 +45,11 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/audit/list-events.ts': 'the own database',
   'keyserver/custody/listener-certificate.ts': 'the own data directory',
   'keyserver/custody/organization-keys.ts': 'keys from the own database, under the root key',
-  'keyserver/domain/acquire-lease.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/authenticate.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/check-out.ts':
     'keys of the own database, and of nodes that were checked when they were enrolled',
   'keyserver/domain/idempotent-answer.ts': 'answers that the key server itself has sealed in its database',
+  'keyserver/domain/node-keys.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/organization.ts': 'the own database',
   'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
   'shim/agent/authentication.ts': 'the certificate in the own state directory',
