@@ -9,6 +9,7 @@ import { preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
 import {
+  type KnownImage,
   type KnownNode,
   type OrganizationFacts,
   loadNode,
@@ -20,7 +21,7 @@ import type { KeyServer } from './key-server.ts';
 import { insertLease, signLease } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
 import { loadSession } from './session-row.ts';
-import { loadNodeLicenses } from './license-facts.ts';
+import { type GrantableLicense, loadNodeLicenses } from './license-facts.ts';
 
 const MAX_LEASE_ID = 128;
 /** Renewals repeat freely: they hand out no key. */
@@ -61,6 +62,9 @@ export async function renewLeases(
   const { outcomes, revision } = await server.store.write(async (writer) => {
     const organization = await loadOrganization(writer, server.organizationId);
     const node = await loadNode(writer, server.organizationId, identity);
+    const nowMs = server.clock.nowMs();
+    const licenses =
+      node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact, nowMs);
     if (node?.state === 'ACTIVE') {
       const session = await loadSession(writer, node.nodeId);
       const stale = await takePosition(writer, node.nodeId, session, position);
@@ -71,6 +75,8 @@ export async function renewLeases(
       writer,
       organization,
       node,
+      licenses,
+      images: new Map(),
       identity,
       nodeTimeMs,
       countedLicenses: new Set(),
@@ -94,6 +100,9 @@ interface RenewalContext {
   readonly writer: Writer;
   readonly organization: OrganizationFacts;
   readonly node: KnownNode | null;
+  readonly licenses: readonly GrantableLicense[];
+  /** By digest and key: many leases of a node are for the same image. */
+  readonly images: Map<string, KnownImage>;
   readonly identity: NodeIdentity;
   readonly nodeTimeMs: number;
   /** The licenses that this call has been counted under. */
@@ -121,27 +130,16 @@ async function decideRenewal(
   leaseId: string,
   nowMs: number,
 ): Promise<LeaseClaims | LatchkeyError> {
-  const { server, writer, organization, node, identity } = context;
+  const { server, writer, organization, node, licenses, identity } = context;
   const [lease] = await leaseRow(writer, { leaseId, nodeId: identity.nodeId });
   if (lease !== undefined) countUnder(context, lease.license_id);
-  const start =
-    lease &&
-    (await loadStart(writer, server.organizationId, {
-      nodeId: identity.nodeId,
-      keyThumbprint: identity.keyThumbprint,
-      imageDigest: lease.image_digest,
-      imageKeyId: lease.image_key_id,
-      nonce: NO_NONCE,
-    }));
-  const licenses =
-    node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact, nowMs);
   const decision = decide({
     // A sealed key server answers no call; a refusal of the one lease would end it at the node.
     sealed: false,
     node,
     // A renewal prolongs the license it was cut from and never moves to another one.
     licenses: licenses.filter((license) => license.licenseId === lease?.license_id),
-    image: start?.image,
+    image: lease && (await imageOf(context, lease.image_digest, lease.image_key_id)),
     nowMs,
     nodeTimeMs: context.nodeTimeMs,
     defaultContact: organization.contact,
@@ -167,6 +165,22 @@ async function decideRenewal(
     nonce: null,
     previousLeaseId: leaseId,
   });
+}
+
+async function imageOf(
+  context: RenewalContext,
+  imageDigest: string,
+  imageKeyId: string,
+): Promise<KnownImage> {
+  const { server, writer, images, identity } = context;
+  const name = `${imageDigest} ${imageKeyId}`;
+  const known = images.get(name);
+  if (known !== undefined) return known;
+  const { nodeId, keyThumbprint } = identity;
+  const question = { nodeId, keyThumbprint, imageDigest, imageKeyId, nonce: NO_NONCE };
+  const { image } = await loadStart(writer, server.organizationId, question);
+  images.set(name, image);
+  return image;
 }
 
 /** @throws LatchkeyError RATE_LIMITED, for the whole call: a lease must not end because of it */
