@@ -2,12 +2,15 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { Metadata, Server, ServerCredentials, credentials } from '@grpc/grpc-js';
+import { Metadata, Server, ServerCredentials, type ServerWritableStream, credentials } from '@grpc/grpc-js';
 import {
   type AcquireLeaseRequest,
   AcquireLeaseResponse,
   NodesClient,
   NodesService,
+  OpenSessionResponse,
+  type WatchRevocationsRequest,
+  WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import { callUnary, unaryHandler } from '#src/wire/unary.ts';
 import { createAuthority, issueServerCertificate } from '../keyserver/custody/certificate-authority.ts';
@@ -15,7 +18,12 @@ import { authorityPem } from '../keyserver/domain/organization.ts';
 
 export interface IdleServer {
   readonly pid: number;
+  /** As clients of its streams need it. */
+  readonly nodeAddress: string;
+  readonly authorityPem: string;
   call: () => Promise<unknown>;
+  /** Has it send a license change to every open stream. */
+  changeAll: () => void;
   stop: () => void;
 }
 
@@ -47,7 +55,10 @@ export async function startIdleServer(): Promise<IdleServer> {
   };
   return {
     pid: child.pid ?? 0,
+    nodeAddress: ready.address,
+    authorityPem: ready.authority,
     call: () => callUnary(client.acquireLease.bind(client), request, new Metadata(), {}),
+    changeAll: () => child.send('change'),
     stop: () => {
       client.close();
       child.kill('SIGTERM');
@@ -57,6 +68,14 @@ export async function startIdleServer(): Promise<IdleServer> {
 
 /** Answers are as long as real ones: about 900 bytes of lease, 400 of image key. */
 const ANSWER = AcquireLeaseResponse.fromPartial({ lease: 'x'.repeat(900), imageKeyJwe: 'x'.repeat(400) });
+
+const HEARTBEAT = WatchRevocationsResponse.fromPartial({ event: { $case: 'heartbeat', value: {} } });
+const CHANGE = WatchRevocationsResponse.fromPartial({
+  event: {
+    $case: 'licenseChange',
+    value: { licenseId: 'lic', state: 'SUSPENDED', denial: { message: 'x'.repeat(100) } },
+  },
+});
 
 async function serve(): Promise<void> {
   const authorityPair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -68,7 +87,21 @@ async function serve(): Promise<void> {
   const certificate = authorityPem(issued);
   const privateKey = server.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
   const grpc = new Server();
-  grpc.addService(NodesService, { acquireLease: unaryHandler(async () => ANSWER) });
+  const streams = new Set<ServerWritableStream<WatchRevocationsRequest, WatchRevocationsResponse>>();
+  grpc.addService(NodesService, {
+    acquireLease: unaryHandler(async () => ANSWER),
+    openSession: unaryHandler(async () => OpenSessionResponse.fromPartial({})),
+    watchRevocations: (
+      stream: ServerWritableStream<WatchRevocationsRequest, WatchRevocationsResponse>,
+    ): void => {
+      streams.add(stream);
+      stream.on('cancelled', () => streams.delete(stream));
+      stream.write(HEARTBEAT);
+    },
+  });
+  process.on('message', () => {
+    for (const stream of streams) stream.write(CHANGE);
+  });
   const tls = ServerCredentials.createSsl(
     Buffer.from(authorityPem(authorityCertificate)),
     [{ cert_chain: Buffer.from(certificate), private_key: Buffer.from(privateKey) }],

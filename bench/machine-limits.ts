@@ -1,7 +1,10 @@
 /** What one core and the disk of this machine allow, measured in the run whose figures they bound. */
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { connect, createServer } from 'node:tls';
 import { signToken } from '#src/crypto/sign-token.ts';
 import { sealKey } from '#src/crypto/seal-key.ts';
 
@@ -38,6 +41,40 @@ async function cpuMicrosecondsOf(work: () => Promise<unknown>): Promise<number> 
   for (const end = performance.now() + SHORT_MS; performance.now() < end; count += 1) await work();
   const { user, system } = process.cpuUsage(before);
   return (user + system) / count;
+}
+
+/** CPU microseconds of both sides of a full TLS 1.3 handshake in which each shows a P-256 certificate. */
+export async function handshakeCpuMicroseconds({ certificatePem, keyPem }: TlsIdentity): Promise<number> {
+  const server = createServer({
+    cert: certificatePem,
+    key: keyPem,
+    requestCert: true,
+    rejectUnauthorized: false,
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const shake = async () => {
+    const socket = connect({
+      port,
+      host: '127.0.0.1',
+      cert: certificatePem,
+      key: keyPem,
+      rejectUnauthorized: false,
+    });
+    await once(socket, 'secureConnect');
+    socket.destroy();
+  };
+  try {
+    return await cpuMicrosecondsOf(shake);
+  } finally {
+    server.close();
+  }
+}
+
+export interface TlsIdentity {
+  readonly certificatePem: string;
+  readonly keyPem: string;
 }
 
 /** Writes that are on the disk when they return, per second, one after the other. */

@@ -17,10 +17,19 @@ const BENCHMARKS: readonly Benchmark[] = [
   { script: 'node-snapshots.ts', about: "the agent's memory and the snapshotter's calls", needsRoot: true },
   {
     script: 'acquire-lease.ts',
-    about: 'durable lease decisions, 8 in flight (goal: 800/s, p99 under 30 ms)',
-    args: ['4000', '8'],
+    about: 'durable lease decisions, 16 in flight (goal: 2,500/s, p99 under 15 ms)',
+    args: ['sqlite', '6000', '16'],
   },
-  { script: 'acquire-lease.ts', about: 'durable lease decisions, 16 in flight', args: ['4000', '16'] },
+  {
+    script: 'acquire-lease.ts',
+    about: 'durable lease decisions on PostgreSQL, 16 in flight',
+    args: ['postgres', '2000', '16'],
+  },
+  { script: 'renew-leases.ts', about: 'durable renewals in batches (goal: 10,000 leases/s)' },
+  {
+    script: 'fleet.ts',
+    about: 'a revocation to 1,000 nodes (goal: p99 under 500 ms), 10,000 nodes after an outage (goal: 60 s)',
+  },
 ];
 
 let failed = 0;
