@@ -32,6 +32,8 @@ export interface ServeOptions {
   readonly rates: Rates;
   /** Where copies of the audit log go. */
   readonly auditExports: readonly ExportTarget[];
+  /** Where Prometheus reads, `host:port`; null = nowhere. */
+  readonly metricsListen: string | null;
   readonly logLevel: string;
 }
 
@@ -53,6 +55,7 @@ const OPTIONS = {
   'audit-checkpoints': { type: 'string' },
   'rate-limit': { type: 'string', multiple: true, default: [] as string[] },
   'audit-export': { type: 'string', multiple: true, default: [] as string[] },
+  'metrics-listen': { type: 'string' },
   'log-level': { type: 'string', default: 'info' },
 } as const;
 
@@ -71,6 +74,8 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
   for (const name of ['admin-listen', 'node-listen', 'enroll-listen'] as const) {
     parseListen(values[name], name);
   }
+  const metricsListen = values['metrics-listen'] ?? null;
+  if (metricsListen !== null) parseListen(metricsListen, 'metrics-listen');
   const adminTls = certFile === undefined || keyFile === undefined ? null : { certFile, keyFile };
   if (adminTls === null && !isLoopback(parseListen(values['admin-listen'], 'admin-listen').host)) {
     throw new LatchkeyError('USAGE_INVALID', 'the admin API is plain HTTP and may only listen on loopback', {
@@ -102,6 +107,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     auditCheckpointDirectory: values['audit-checkpoints'] ?? null,
     rates: parseRates(values['rate-limit']),
     auditExports: parseExportTargets(values['audit-export']),
+    metricsListen,
     logLevel: values['log-level'],
   };
 }

@@ -12,6 +12,8 @@ import { createCallLog } from './grpc/call-log.ts';
 import { type ListenerIdentity, type NodeListeners, startNodeListeners } from './grpc/node-listeners.ts';
 import { createAdminApp } from './http/admin-app.ts';
 import type { AdminTls } from './http/admin-tls.ts';
+import type { KeyServerMetrics } from './metrics/key-server-metrics.ts';
+import { type MetricsListener, startMetricsListener } from './metrics/metrics-listener.ts';
 import { SHUTDOWN_GRACE_MS } from './limits.ts';
 import { replaceOwnerFile } from './owner-file.ts';
 
@@ -22,6 +24,8 @@ export interface Endpoints {
   readonly adminUrl: string;
   readonly nodeAddress: string;
   readonly enrollAddress: string;
+  /** There when metrics are served. */
+  readonly metricsAddress?: string;
 }
 
 export interface ListeningParts {
@@ -32,6 +36,7 @@ export interface ListeningParts {
   readonly adminTls: AdminTls | null;
   readonly version: string;
   readonly logger: Logger;
+  readonly metrics: KeyServerMetrics;
 }
 
 export class Listening implements SealListener {
@@ -39,6 +44,7 @@ export class Listening implements SealListener {
   readonly #admin: FastifyInstance;
   #adminUrl = '';
   #nodes: NodeListeners | null = null;
+  #metrics: MetricsListener | null = null;
 
   private constructor(parts: ListeningParts, admin: FastifyInstance) {
     this.#parts = parts;
@@ -50,10 +56,11 @@ export class Listening implements SealListener {
    * @throws LatchkeyError STATE_PORT_IN_USE, USAGE_INVALID, STORAGE_*
    */
   static async start(parts: ListeningParts): Promise<Listening> {
-    const { server, adminTls, version, logger, options } = parts;
-    const admin = await createAdminApp(server, logger, version, adminTls, options.rates.token);
+    const { server, adminTls, version, logger, options, metrics } = parts;
+    const admin = await createAdminApp(server, logger, version, adminTls, options.rates.token, metrics);
     const listening = new Listening(parts, admin);
     try {
+      await listening.#startMetrics();
       if (server.seal.isSealed) await listening.#startSealed();
       else await listening.onUnsealed();
       server.seal.listen(listening);
@@ -72,6 +79,7 @@ export class Listening implements SealListener {
       adminUrl: this.#adminUrl,
       nodeAddress: this.#nodes?.nodeAddress ?? nodeListen,
       enrollAddress: this.#nodes?.enrollAddress ?? enrollListen,
+      ...(this.#metrics === null ? {} : { metricsAddress: this.#metrics.address }),
     };
   }
 
@@ -96,6 +104,16 @@ export class Listening implements SealListener {
 
   async stop(): Promise<void> {
     await Promise.all([this.#nodes?.stop(), closeAdmin(this.#admin)]);
+    this.#metrics?.stop();
+  }
+
+  async #startMetrics(): Promise<void> {
+    const { server, options, metrics, version } = this.#parts;
+    if (options.metricsListen === null) return;
+    this.#metrics = await startMetricsListener(options.metricsListen, server, metrics, () => ({
+      version,
+      watchers: this.#nodes?.watchers() ?? 0,
+    }));
   }
 
   async #startSealed(): Promise<void> {
@@ -110,8 +128,8 @@ export class Listening implements SealListener {
   }
 
   async #startNodes(identity: ListenerIdentity): Promise<void> {
-    const { server, options, logger } = this.#parts;
-    this.#nodes = await startNodeListeners(server, identity, options, createCallLog(logger));
+    const { server, options, logger, metrics } = this.#parts;
+    this.#nodes = await startNodeListeners(server, identity, options, createCallLog(logger), metrics);
   }
 
   #authorityPem(): string {

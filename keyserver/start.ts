@@ -27,6 +27,7 @@ import { readAdminTls } from './http/admin-tls.ts';
 import { type Endpoints, Listening } from './listening.ts';
 import { keyOpener } from './open-keys.ts';
 import { RateLimit } from './rate-limit.ts';
+import { KeyServerMetrics } from './metrics/key-server-metrics.ts';
 import { replaceOwnerFile } from './owner-file.ts';
 
 const OWNER_ONLY_DIRECTORY = 0o700;
@@ -47,7 +48,8 @@ export async function startKeyServer(
 ): Promise<RunningKeyServer> {
   const adminTls = options.adminTls === null ? null : await readAdminTls(options.adminTls);
   await makeDataDirectory(options.dataDirectory);
-  const store = await openDatabase(options);
+  const metrics = new KeyServerMetrics();
+  const store = await openDatabase(options, metrics);
   try {
     const { server, organization, firstStart } = await openKeyServer(store, options, logger);
     const stopSweep = await startImageKeySweep(server, logger);
@@ -58,6 +60,7 @@ export async function startKeyServer(
       adminTls,
       version,
       logger,
+      metrics,
     });
     return {
       ...listening.endpoints,
@@ -77,9 +80,9 @@ export async function startKeyServer(
   }
 }
 
-async function openDatabase(options: ServeOptions): Promise<Store> {
-  if (options.database === null) return openStore(join(options.dataDirectory, 'latchkey.db'));
-  return openPostgresStore(await readDatabaseUrl(options.database));
+async function openDatabase(options: ServeOptions, metrics: KeyServerMetrics): Promise<Store> {
+  if (options.database === null) return openStore(join(options.dataDirectory, 'latchkey.db'), metrics);
+  return openPostgresStore(await readDatabaseUrl(options.database), metrics);
 }
 
 interface OpenedKeyServer {

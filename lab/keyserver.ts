@@ -24,6 +24,8 @@ export interface TestKeyServer {
   readonly nodeAddress: string;
   /** `host:port`, TLS. */
   readonly enrollAddress: string;
+  /** There with `--metrics-listen`. */
+  readonly metricsAddress?: string | undefined;
   readonly authorityPem: string;
   /** Empty when another server made the organization, in a directory of its own. */
   readonly adminToken: string;
@@ -55,6 +57,7 @@ const endpointsSchema = z.object({
   adminUrl: z.string(),
   nodeAddress: z.string(),
   enrollAddress: z.string(),
+  metricsAddress: z.string().optional(),
 });
 
 /**

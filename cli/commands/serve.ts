@@ -41,6 +41,10 @@ export function registerServe(program: Command, context: CommandContext): void {
       '--audit-export <target...>',
       'copy the audit log: syslog+tls://HOST, syslog://HOST, https://HOST/PATH or file:PATH; may be repeated',
     )
+    .option(
+      '--metrics-listen <address>',
+      'metrics for Prometheus over plain HTTP, without a token (default: off)',
+    )
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .addHelpText(
       'after',

@@ -29,6 +29,7 @@ export interface AuditPublisherOptions {
 
 export interface PublishedCheckpoint extends AuditCheckpoint {
   readonly note: string;
+  readonly signedAtMs: number;
 }
 
 export class AuditPublisher {
@@ -118,8 +119,9 @@ export class AuditPublisher {
     if (size === 0 || this.#published?.size === size) return;
     const root = this.#tree.root();
     const note = signCheckpoint(this.#name, { size, root }, key);
-    await directory?.keep(note, clock.nowMs());
-    this.#published = { size, root, note };
+    const signedAtMs = clock.nowMs();
+    await directory?.keep(note, signedAtMs);
+    this.#published = { size, root, note, signedAtMs };
   }
 
   /** Another process may have kept them already; the events under them are the same. */

@@ -4,7 +4,7 @@
  * has its own savepoint, and none is acknowledged before the commit.
  */
 import { setImmediate } from 'node:timers';
-import { CompiledQuery, Kysely, SqliteDialect, type Transaction } from 'kysely';
+import { CompiledQuery, Kysely, type LogEvent, SqliteDialect, type Transaction } from 'kysely';
 import { MAX_COMMIT_GROUP } from '../limits.ts';
 import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
@@ -13,6 +13,7 @@ import { PostgresDuty } from './postgres-duty.ts';
 import { postgresDialect, postgresPool } from './postgres-database.ts';
 import type { Database } from './schema.ts';
 import { openSqlite } from './sqlite-database.ts';
+import { NOBODY_OBSERVES, type StoreObserver } from '../metrics/store-observer.ts';
 import { isStorageFailure } from './storage-failure.ts';
 
 export type Reader = Kysely<Database>;
@@ -36,10 +37,11 @@ export interface Store {
  * Opens the database file of a key server.
  * @throws LatchkeyError STATE_CONFLICT, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
  */
-export async function openStore(path: string): Promise<Store> {
-  const database = new Kysely<Database>({ dialect: new SqliteDialect({ database: openSqlite(path) }) });
+export async function openStore(path: string, observer = NOBODY_OBSERVES): Promise<Store> {
+  const dialect = new SqliteDialect({ database: openSqlite(path) });
+  const database = new Kysely<Database>({ dialect, log: answeredOf(observer) });
   await migrateOrClose(database);
-  return new GroupCommitStore(database, null, () => SOLE_DUTY);
+  return new GroupCommitStore(database, null, () => SOLE_DUTY, observer);
 }
 
 /**
@@ -47,15 +49,22 @@ export async function openStore(path: string): Promise<Store> {
  * @param url - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
  * @throws LatchkeyError NET_UNREACHABLE, CONFIG_INVALID, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
  */
-export async function openPostgresStore(url: string): Promise<Store> {
+export async function openPostgresStore(url: string, observer = NOBODY_OBSERVES): Promise<Store> {
   const pool = postgresPool(url);
-  const database = new Kysely<Database>({ dialect: postgresDialect(pool) });
+  const database = new Kysely<Database>({ dialect: postgresDialect(pool), log: answeredOf(observer) });
   await migrateOrClose(database);
   return new GroupCommitStore(
     database,
     new PostgresAnnouncements(pool, url),
     (name) => new PostgresDuty(url, name),
+    observer,
   );
+}
+
+function answeredOf(observer: StoreObserver): (event: LogEvent) => void {
+  return ({ queryDurationMillis }) => {
+    observer.answered(queryDurationMillis);
+  };
 }
 
 async function migrateOrClose(database: Kysely<Database>): Promise<void> {
@@ -82,10 +91,18 @@ class GroupCommitStore implements Store {
   /** Null on a database that one process has for itself. */
   readonly #others: PostgresAnnouncements | null;
 
-  constructor(database: Reader, others: PostgresAnnouncements | null, duty: (name: string) => Duty) {
+  readonly #observer: StoreObserver;
+
+  constructor(
+    database: Reader,
+    others: PostgresAnnouncements | null,
+    duty: (name: string) => Duty,
+    observer: StoreObserver,
+  ) {
     this.read = database;
     this.#others = others;
     this.duty = duty;
+    this.#observer = observer;
   }
 
   announce(nodeIds: readonly string[]): void {
@@ -111,6 +128,7 @@ class GroupCommitStore implements Store {
         },
         reject,
       });
+      this.#observer.waiting(this.#waiting.length);
       this.#committing ??= this.#commitAll();
     });
   }
@@ -125,13 +143,16 @@ class GroupCommitStore implements Store {
     while (this.#waiting.length > 0) {
       // One turn of the event loop: everything that has arrived by then shares the commit.
       await new Promise<void>((resolve) => setImmediate(resolve));
-      await this.#commitGroup(this.#waiting.splice(0, MAX_COMMIT_GROUP));
+      const group = this.#waiting.splice(0, MAX_COMMIT_GROUP);
+      this.#observer.waiting(this.#waiting.length);
+      await this.#commitGroup(group);
     }
     this.#committing = null;
   }
 
   async #commitGroup(group: readonly WaitingWrite[]): Promise<void> {
     const done: WaitingWrite[] = [];
+    const startedAtMs = performance.now();
     try {
       // PostgreSQL has to look again behind the lock, whatever its default is; on SQLite a writer is alone anyway.
       const transaction = this.read.transaction().setIsolationLevel('read committed');
@@ -147,6 +168,7 @@ class GroupCommitStore implements Store {
       for (const write of group) write.reject(error);
       return;
     }
+    this.#observer.committed(done.length, performance.now() - startedAtMs);
     for (const write of done) write.settle();
   }
 }

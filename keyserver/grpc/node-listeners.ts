@@ -1,5 +1,10 @@
 /** The two listeners for nodes: enrollment over TLS, everything else over mutual TLS. */
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import {
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_NODE_MESSAGE_BYTES, SHUTDOWN_GRACE_MS } from '../limits.ts';
 import { EnrollmentService, NodesService } from '#src/wire/generated/latchkey/node.ts';
@@ -8,8 +13,10 @@ import type { KeyServer } from '../domain/key-server.ts';
 import { sealed } from '../domain/seal.ts';
 import type { Rates } from '../rates.ts';
 import type { CallLog } from './call-log.ts';
+import type { KeyServerMetrics } from '../metrics/key-server-metrics.ts';
 import { enrollmentService } from './enrollment-service.ts';
 import { nodesService } from './nodes-service.ts';
+import { observedService } from './observed-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
 import { unlessSealed } from './unless-sealed.ts';
 
@@ -32,6 +39,8 @@ export interface NodeListeners {
   /** `host:port` with the real port. */
   readonly enrollAddress: string;
   readonly nodeAddress: string;
+  /** Nodes that watch for revocations, now. */
+  watchers(): number;
   /** Ends the streams of a key server that was sealed. */
   endSealed(): void;
   /** Ends the streams, waits a moment for calls under way, then closes. */
@@ -44,6 +53,7 @@ export async function startNodeListeners(
   identity: ListenerIdentity,
   options: NodeListenerOptions,
   log: CallLog,
+  metrics: KeyServerMetrics,
 ): Promise<NodeListeners> {
   const authority = Buffer.from(identity.authorityPem);
   const pair = {
@@ -51,12 +61,14 @@ export async function startNodeListeners(
     private_key: Buffer.from(identity.privateKeyPem),
   };
   const streams = new OpenStreams(server, log);
+  const guarded = (definition: ServiceDefinition, service: UntypedServiceImplementation) =>
+    observedService(definition, unlessSealed(service, server, log), metrics, server.clock);
   const enrollment = newServer();
   const enrolling = enrollmentService(server, options.rates.address, log);
-  enrollment.addService(EnrollmentService, unlessSealed(enrolling, server, log));
+  enrollment.addService(EnrollmentService, guarded(EnrollmentService, { ...enrolling }));
   const nodes = newServer();
   const serving = nodesService(server, options.rates.node, streams, log);
-  nodes.addService(NodesService, unlessSealed(serving, server, log));
+  nodes.addService(NodesService, guarded(NodesService, { ...serving }));
   try {
     const enrollAddress = await bind(
       enrollment,
@@ -71,6 +83,7 @@ export async function startNodeListeners(
     return {
       enrollAddress,
       nodeAddress,
+      watchers: () => streams.count,
       endSealed: () => {
         streams.closeAll(sealed());
       },

@@ -48,6 +48,11 @@ export class OpenStreams {
     stream.tell({ alsoWhenQuiet: true });
   }
 
+  /** Of nodes that watch now. */
+  get count(): number {
+    return this.#streams.size;
+  }
+
   refuse(call: Call, error: unknown): void {
     this.#log(error, call);
     call.emit('error', toGrpcStatus(error));

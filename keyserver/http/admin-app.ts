@@ -14,6 +14,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import type { Rate } from '../rate-limit.ts';
+import type { KeyServerMetrics } from '../metrics/key-server-metrics.ts';
 import type { AdminTls } from './admin-tls.ts';
 import { apiDocument } from './api-document.ts';
 import { requireToken } from './authentication.ts';
@@ -39,6 +40,7 @@ export async function createAdminApp(
   version: string,
   tls: AdminTls | null,
   tokenRate: Rate,
+  metrics: KeyServerMetrics,
 ): Promise<FastifyInstance> {
   const loggerInstance: FastifyBaseLogger = logger;
   const options = {
@@ -58,6 +60,7 @@ export async function createAdminApp(
   app.setSerializerCompiler(serializerCompiler);
   answerWithProblems(app);
   await app.register(swagger, apiDocument(version));
+  observeRequests(app, metrics);
   app.addHook('onRequest', refuseNullCharacter);
   healthRoutes(app, server);
   app.get('/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
@@ -84,6 +87,18 @@ export async function createAdminApp(
 
 function withZod(app: FastifyInstance) {
   return app.withTypeProvider<ZodTypeProvider>();
+}
+
+/** By the route as it is registered: paths hold ids. */
+function observeRequests(app: FastifyInstance, metrics: KeyServerMetrics): void {
+  app.addHook('onResponse', (request, reply) => {
+    const { url } = request.routeOptions;
+    // As the API document writes it, without what the router matches it with.
+    const route =
+      url === undefined ? 'none' : `${request.method} ${url.replaceAll(/\([^)]*\)/g, '').replace('::', ':')}`;
+    metrics.request(route, reply.statusCode, reply.elapsedTime);
+    return Promise.resolve();
+  });
 }
 
 /** Why, for the operator; it never goes over the wire. */

@@ -26,7 +26,7 @@ import { keyProviderHandlers } from './key-provider.ts';
 import { servesSnapshots } from './node-mode.ts';
 import { nodePlatform } from './node-platform.ts';
 import { metricState } from './metric-state.ts';
-import { serveMetrics } from './metrics-endpoint.ts';
+import { serveMetrics } from '#src/base/metrics-endpoint.ts';
 import { serveProcessors } from './processor-endpoint.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { installProcessor } from './processor-install.ts';
@@ -110,7 +110,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
     metrics.text(await metricState(agent, config, store, pool, VERSION, bootClock));
   for (const address of [paths.metricsSocket, config.metricsListen]) {
     // Reading metrics keeps nobody from stopping.
-    if (address !== undefined) (await serveMetrics(address, readMetrics)).unref();
+    if (address !== undefined) (await serveMetrics(address, 'metrics_listen', readMetrics)).unref();
   }
   const keyProvider = await startKeyProvider(config, agent, log);
   const hooks = config.mode === 'hook' ? await startHooks(config, agent, log) : undefined;

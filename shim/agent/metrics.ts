@@ -1,7 +1,7 @@
 /** The agent's metrics. No label names a license, an image or a container: their number has no bound. */
 import { type ErrorCode } from '#src/base/errors.ts';
-import { Histogram, LabelledCounter } from './metric-values.ts';
-import { type MetricFamily, prometheusText } from './prometheus-text.ts';
+import { Histogram, LabelledCounter } from '#src/base/metric-values.ts';
+import { type MetricFamily, prometheusText } from '#src/base/prometheus-text.ts';
 
 /** From what the snapshotter takes when all is there to a layer of some gigabytes. */
 const CALL_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5, 30];

@@ -18,7 +18,9 @@ export function unaryHandler<Request, Response>(
   onError: (error: unknown, call: ServerUnaryCall<Request, Response>) => void = () => undefined,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    handle(call.request, call).then(
+    // A handler may also throw before it gives its promise.
+    const answer = async () => handle(call.request, call);
+    answer().then(
       (response) => {
         callback(null, response);
       },

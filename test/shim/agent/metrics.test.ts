@@ -3,8 +3,8 @@ import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { AgentMetrics, type MetricState } from '../../../shim/agent/metrics.ts';
-import { serveMetrics } from '../../../shim/agent/metrics-endpoint.ts';
-import { prometheusText } from '../../../shim/agent/prometheus-text.ts';
+import { serveMetrics } from '#src/base/metrics-endpoint.ts';
+import { prometheusText } from '#src/base/prometheus-text.ts';
 import { metricValue, parsePrometheusText } from '../../fakes/prometheus-text.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -90,7 +90,9 @@ describe('the endpoint', () => {
   }
 
   test('gives metrics and health, and nothing else', async () => {
-    server = await serveMetrics(join(directory(), 'metrics.sock'), () => Promise.resolve('a 1\n'));
+    server = await serveMetrics(join(directory(), 'metrics.sock'), 'metrics_listen', () =>
+      Promise.resolve('a 1\n'),
+    );
     expect(await ask('/metrics')).toEqual({
       status: 200,
       type: 'text/plain; version=0.0.4; charset=utf-8',
@@ -104,16 +106,20 @@ describe('the endpoint', () => {
   });
 
   test('says in words that it cannot read them', async () => {
-    server = await serveMetrics(join(directory(), 'metrics.sock'), () => Promise.reject(new Error('secret')));
+    server = await serveMetrics(join(directory(), 'metrics.sock'), 'metrics_listen', () =>
+      Promise.reject(new Error('secret')),
+    );
     expect(await ask('/metrics')).toMatchObject({ status: 500, body: 'the metrics cannot be read now\n' });
   });
 
   test('listens on an address of this machine', async () => {
-    server = await serveMetrics('127.0.0.1:0', () => Promise.resolve('a 1\n'));
+    server = await serveMetrics('127.0.0.1:0', 'metrics_listen', () => Promise.resolve('a 1\n'));
     const address = server.address();
     const port = typeof address === 'object' ? address?.port : 0;
     expect(await (await fetch(`http://127.0.0.1:${port ?? 0}/metrics`)).text()).toBe('a 1\n');
-    await expect(serveMetrics(`127.0.0.1:${port ?? 0}`, () => Promise.resolve(''))).rejects.toMatchObject({
+    await expect(
+      serveMetrics(`127.0.0.1:${port ?? 0}`, 'metrics_listen', () => Promise.resolve('')),
+    ).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
     });
   });

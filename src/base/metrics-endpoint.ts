@@ -1,6 +1,6 @@
 /** Where Prometheus reads: GET /metrics and /healthz over HTTP, and nothing else. */
 import { type Server, createServer } from 'node:http';
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError } from './errors.ts';
 import { PROMETHEUS_CONTENT_TYPE } from './prometheus-text.ts';
 
 /** A scrape has a few hundred bytes of headers. */
@@ -12,9 +12,14 @@ const MAX_CONNECTIONS = 16;
 /**
  * Serves the metrics.
  * @param address path of a unix socket, or `host:port`
+ * @param option that names the address, for the message
  * @throws LatchkeyError CONFIG_INVALID when the address cannot be used
  */
-export async function serveMetrics(address: string, text: () => Promise<string>): Promise<Server> {
+export async function serveMetrics(
+  address: string,
+  option: string,
+  text: () => Promise<string>,
+): Promise<Server> {
   const server = createServer(
     {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -47,7 +52,7 @@ export async function serveMetrics(address: string, text: () => Promise<string>)
   server.maxConnections = MAX_CONNECTIONS;
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => {
-      const hint = 'give metrics_listen an address of this machine and a free port';
+      const hint = `give ${option} an address of this machine and a free port`;
       reject(new LatchkeyError('CONFIG_INVALID', `cannot serve metrics on ${address}`, { hint, cause }));
     });
     if (address.startsWith('/')) server.listen(address, resolve);

@@ -1,0 +1,52 @@
+/** Serves the metrics to Prometheus, with what only the database knows. */
+import { serveMetrics } from '#src/base/metrics-endpoint.ts';
+import type { KeyServer } from '../domain/key-server.ts';
+import type { KeyServerMetrics, KeyServerState } from './key-server-metrics.ts';
+
+/** What the listeners know. */
+export type ListenerState = Pick<KeyServerState, 'version' | 'watchers'>;
+
+export interface MetricsListener {
+  /** `host:port` with the real port. */
+  readonly address: string;
+  stop(): void;
+}
+
+/**
+ * Listens until it is stopped.
+ * @param address `host:port`
+ * @throws LatchkeyError CONFIG_INVALID when the address cannot be used
+ */
+export async function startMetricsListener(
+  address: string,
+  server: KeyServer,
+  metrics: KeyServerMetrics,
+  state: () => ListenerState,
+): Promise<MetricsListener> {
+  const listener = await serveMetrics(address, '--metrics-listen', async () => {
+    const { store, seal } = server;
+    const last = await store.read
+      .selectFrom('audit_event')
+      .select('sequence')
+      .orderBy('sequence', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    const published = seal.isSealed ? null : seal.unsealed.auditPublisher.published;
+    return metrics.text({
+      ...state(),
+      isSealed: seal.isSealed,
+      auditEvents: last?.sequence ?? 0,
+      auditCheckpointEvents: published?.size ?? 0,
+      auditCheckpointMs: published?.signedAtMs ?? 0,
+    });
+  });
+  const bound = listener.address();
+  const port = typeof bound === 'object' && bound !== null ? bound.port : 0;
+  return {
+    address: `${address.slice(0, address.lastIndexOf(':'))}:${port}`,
+    stop: () => {
+      listener.close();
+      listener.closeAllConnections();
+    },
+  };
+}
