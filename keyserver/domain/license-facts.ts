@@ -50,17 +50,21 @@ export async function loadChangedLicenses(
   afterRevision: number,
   defaultContact: string,
 ): Promise<{ license: GrantableLicense; revision: number }[]> {
-  const rows = await licenseRows(reader)
-    .innerJoin('license_node', 'license_node.license_id', 'license.id')
-    .where('license_node.node_id', '=', nodeId)
-    .where('license.revision', '>', afterRevision)
-    .orderBy('license.revision')
-    .execute();
+  const rows = await changedLicenseRows(reader, { nodeId, afterRevision });
   return rows.map((row) => ({
     license: toLicenseFacts(row, defaultContact),
     revision: row.revision,
   }));
 }
+
+const changedLicenseRows = preparedQuery(
+  (reader, change: { readonly nodeId: string; readonly afterRevision: number }) =>
+    licenseRows(reader)
+      .innerJoin('license_node', 'license_node.license_id', 'license.id')
+      .where('license_node.node_id', '=', change.nodeId)
+      .where('license.revision', '>', change.afterRevision)
+      .orderBy('license.revision'),
+);
 
 /** The license of a license key; undefined = no such key. */
 export async function loadLicenseOfKey(

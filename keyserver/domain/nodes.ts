@@ -24,7 +24,7 @@ export async function listNodes(server: KeyServer, query: PageQuery): Promise<Pa
     .orderBy('id')
     .limit(query.limit + 1)
     .execute();
-  return toPage(await Promise.all(rows.map((row) => toNode(read, row))), query);
+  return toPage(await toNodes(read, rows), query);
 }
 
 const AUDIT_ACTIONS = {
@@ -101,12 +101,32 @@ async function refuseFullLicenses(
 }
 
 async function toNode(reader: Reader, row: Selectable<NodeTable>): Promise<Node> {
-  const licenses = await reader
+  return withLicenses(row, await licensesOf(reader, [row]));
+}
+
+/** With one query for the licenses of all. */
+async function toNodes(reader: Reader, rows: readonly Selectable<NodeTable>[]): Promise<Node[]> {
+  const licenses = await licensesOf(reader, rows);
+  return rows.map((row) => withLicenses(row, licenses));
+}
+
+/** Ids of licenses by the id of their node. */
+async function licensesOf(
+  reader: Reader,
+  nodes: readonly Selectable<NodeTable>[],
+): Promise<ReadonlyMap<string, readonly { license_id: string }[]>> {
+  if (nodes.length === 0) return new Map();
+  const ids = nodes.map(({ id }) => id);
+  const rows = await reader
     .selectFrom('license_node')
-    .select('license_id')
-    .where('node_id', '=', row.id)
+    .select(['node_id', 'license_id'])
+    .where('node_id', 'in', ids)
     .orderBy('license_id')
     .execute();
+  return Map.groupBy(rows, (row) => row.node_id);
+}
+
+function withLicenses(row: Selectable<NodeTable>, licenses: Awaited<ReturnType<typeof licensesOf>>): Node {
   return {
     id: row.id,
     revision: row.revision,
@@ -117,6 +137,6 @@ async function toNode(reader: Reader, row: Selectable<NodeTable>): Promise<Node>
     installation: row.installation,
     keyThumbprint: row.key_thumbprint,
     certificateExpiresAtMs: row.certificate_expires_at_ms,
-    licenseIds: licenses.map((license) => license.license_id),
+    licenseIds: (licenses.get(row.id) ?? []).map((license) => license.license_id),
   };
 }

@@ -72,8 +72,11 @@ export async function listReleases(
     .orderBy('release.id')
     .limit(query.limit + 1)
     .execute();
-  const releases = await Promise.all(rows.map((row) => toRelease(server.store.read, row)));
-  return toPage(releases, query);
+  const images = await imagesOf(server.store.read, rows);
+  return toPage(
+    rows.map((row) => withImages(row, images)),
+    query,
+  );
 }
 
 /** @throws LatchkeyError STATE_NOT_FOUND */
@@ -257,12 +260,26 @@ async function releaseOfKey(
 }
 
 async function toRelease(reader: Reader, row: ReleaseRow): Promise<SignedRelease> {
-  const images = await reader
+  return withImages(row, await imagesOf(reader, [row]));
+}
+
+/** Image digests by the id of their release; one query for all. */
+async function imagesOf(
+  reader: Reader,
+  releases: readonly ReleaseRow[],
+): Promise<ReadonlyMap<string, readonly { image_digest: string }[]>> {
+  if (releases.length === 0) return new Map();
+  const ids = releases.map(({ id }) => id);
+  const rows = await reader
     .selectFrom('release_image')
-    .select('image_digest')
-    .where('release_id', '=', row.id)
+    .select(['release_id', 'image_digest'])
+    .where('release_id', 'in', ids)
     .orderBy('image_digest')
     .execute();
+  return Map.groupBy(rows, (row) => row.release_id);
+}
+
+function withImages(row: ReleaseRow, images: Awaited<ReturnType<typeof imagesOf>>): SignedRelease {
   return {
     id: row.id,
     revision: row.revision,
@@ -274,7 +291,7 @@ async function toRelease(reader: Reader, row: ReleaseRow): Promise<SignedRelease
     imageKeyId: row.image_key_id,
     state: row.state,
     statement: row.statement,
-    imageDigests: images.map((image) => image.image_digest),
+    imageDigests: (images.get(row.id) ?? []).map((image) => image.image_digest),
     entitlementCodes: fromCodeColumn(row.entitlement_codes),
   };
 }
