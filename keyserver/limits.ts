@@ -84,6 +84,8 @@ export const AUTHORITY_LIFETIME_MS = 3650 * 24 * HOUR_MS;
 export const IDEMPOTENT_ANSWER_AGE_MS = 24 * HOUR_MS;
 /** Connections of one key server to PostgreSQL: one writes, the others read; its default is 100 for all. */
 export const MAX_DATABASE_CONNECTIONS = 8;
+/** Statements that one connection keeps prepared, some ten kibibytes each; the code has fewer, but lists differ in length. */
+export const MAX_PREPARED_STATEMENTS = 256;
 /** How long to wait for a connection to PostgreSQL before a request is told that it is away. */
 export const DATABASE_CONNECT_TIMEOUT_MS = 2 * SECOND_MS;
 /** A statement of ours takes milliseconds; a writer that waits longer for its turn is refused. */

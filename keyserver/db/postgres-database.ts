@@ -10,6 +10,7 @@ import {
   DATABASE_STATEMENT_TIMEOUT_MS,
   DATABASE_ANSWER_TIMEOUT_MS,
   MAX_DATABASE_CONNECTIONS,
+  MAX_PREPARED_STATEMENTS,
 } from '../limits.ts';
 import { fromPostgresError } from './postgres-error.ts';
 
@@ -53,9 +54,11 @@ export function postgresPool(url: string): Pool {
 
 /** The dialect of kysely on such a pool. */
 export function postgresDialect(pool: Pool): PostgresDialect {
+  const names = new StatementNames();
+  const durable = new WeakSet<PoolClient>();
   const dialect = new PostgresDialect({
     pool: {
-      connect: async () => new GuardedClient(await connect(pool)),
+      connect: async () => new GuardedClient(await connect(pool, durable), names),
       end: () => pool.end(),
       options: {},
     },
@@ -64,14 +67,17 @@ export function postgresDialect(pool: Pool): PostgresDialect {
   return dialect;
 }
 
-async function connect(pool: Pool): Promise<PoolClient> {
+/** @param durable connections that keep what they have acknowledged */
+async function connect(pool: Pool, durable: WeakSet<PoolClient>): Promise<PoolClient> {
   let client: PoolClient | undefined;
   try {
     client = await pool.connect();
-    // A server that was told to lose acknowledged commits in a crash is told otherwise here.
+    if (durable.has(client)) return client;
+    // A server that was told to lose acknowledged commits in a crash is told otherwise here, and stays so.
     await client.query(
-      "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'",
+      "select set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false)",
     );
+    durable.add(client);
     return client;
   } catch (error) {
     client?.release(true);
@@ -85,17 +91,38 @@ interface QueryAnswer {
   readonly rows: never[];
 }
 
+/** Statements that each connection prepares once: to plan the query of a start costs more than to run it (measured). */
+class StatementNames {
+  readonly #names = new Map<string, string>();
+
+  /** Undefined for a statement that is planned each time. */
+  nameOf(sql: string): string | undefined {
+    const known = this.#names.get(sql);
+    if (known !== undefined) return known;
+    // What asks for all columns would fail once a newer key server adds one.
+    if (!/^(?:select|insert|update|delete|with) [^*]*$/.test(sql)) return undefined;
+    if (this.#names.size >= MAX_PREPARED_STATEMENTS) return undefined;
+    const name = `latchkey_${this.#names.size}`;
+    this.#names.set(sql, name);
+    return name;
+  }
+}
+
 class GuardedClient {
   readonly #client: PoolClient;
+  readonly #names: StatementNames;
   #broken = false;
 
-  constructor(client: PoolClient) {
+  constructor(client: PoolClient, names: StatementNames) {
     this.#client = client;
+    this.#names = names;
   }
 
   readonly query = (async (sql: string, parameters?: readonly unknown[]): Promise<QueryAnswer> => {
     try {
-      const answer = await this.#client.query(sql, [...(parameters ?? [])]);
+      const name = this.#names.nameOf(sql);
+      const values = [...(parameters ?? [])];
+      const answer = await this.#client.query({ text: sql, values, ...(name === undefined ? {} : { name }) });
       return answer as unknown as QueryAnswer;
     } catch (error) {
       const known = fromPostgresError(error);

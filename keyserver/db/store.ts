@@ -159,7 +159,9 @@ class GroupCommitStore implements Store {
       await transaction.execute(async (writer) => {
         if (this.#others !== null) await writer.executeQuery(LOCK_WRITERS);
         for (const write of group) {
-          const failure = await runInSavepoint(writer, write);
+          // The failure of one that is alone is the failure of the transaction.
+          const failure =
+            group.length === 1 ? await runAlone(writer, write) : await runInSavepoint(writer, write);
           if (failure === null) done.push(write);
           else write.reject(failure.error);
         }
@@ -181,6 +183,11 @@ const LOCK_WRITERS = CompiledQuery.raw('select pg_advisory_xact_lock(78096511991
 const SAVEPOINT = CompiledQuery.raw('savepoint request');
 const ROLLBACK_TO_SAVEPOINT = CompiledQuery.raw('rollback to savepoint request');
 const RELEASE_SAVEPOINT = CompiledQuery.raw('release savepoint request');
+
+async function runAlone(writer: Writer, write: WaitingWrite): Promise<null> {
+  await write.run(writer);
+  return null;
+}
 
 async function runInSavepoint(writer: Writer, write: WaitingWrite): Promise<{ error: unknown } | null> {
   await writer.executeQuery(SAVEPOINT);
