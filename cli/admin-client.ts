@@ -62,7 +62,15 @@ import {
   releaseSchema,
   signedReleaseSchema,
 } from '#src/wire/admin/release.ts';
-import { type SealInput, type SealStatus, sealStatusSchema } from '#src/wire/admin/seal.ts';
+import {
+  type AddedSharedSlot,
+  type RootKeyProof,
+  type SealInput,
+  type SealStatus,
+  type SharedSlotInput,
+  addedSharedSlotSchema,
+  sealStatusSchema,
+} from '#src/wire/admin/seal.ts';
 import type { NodeAction } from '#src/licensing/node-state.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { MAX_AUDIT_PAGE } from '#src/base/limits.ts';
@@ -236,6 +244,15 @@ export class AdminClient {
   /** Where the audit log is copied to. */
   async auditExports(): Promise<AuditExport[]> {
     return (await this.#get('audit-exports', auditExportsSchema)).items;
+  }
+
+  /** Repeating it makes other shares, unless the label is taken by then. */
+  addSharedSlot(input: SharedSlotInput): Promise<AddedSharedSlot> {
+    return this.#post('sys/slots', input, addedSharedSlotSchema);
+  }
+
+  async removeSlot(id: string, proof: RootKeyProof): Promise<void> {
+    await requestAdminApi(this.#options, 'POST', `sys/slots/${encodeURIComponent(id)}/remove`, { proof });
   }
 
   seal(input: SealInput): Promise<SealStatus> {

@@ -38,7 +38,7 @@ export function parseEntitlements(text: string, before: readonly string[] = []):
 
 /** A reader of ids that begin with a prefix, as `lic_0191b2f0-...` does. */
 export function idParser(
-  prefix: 'join' | 'lic' | 'node' | 'rel' | 'token',
+  prefix: 'join' | 'lic' | 'node' | 'rel' | 'slot' | 'token',
   listCommand: string,
 ): (text: string) => string {
   const pattern = new RegExp(`^${prefix}_[0-9A-Za-z-]{1,64}$`);

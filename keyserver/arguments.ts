@@ -37,8 +37,10 @@ export interface ServeOptions {
   readonly logLevel: string;
 }
 
+export const DEFAULT_DATA_DIRECTORY = '/var/lib/latchkey';
+
 const OPTIONS = {
-  data: { type: 'string', default: '/var/lib/latchkey' },
+  data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
   database: { type: 'string' },
   'root-key': { type: 'string' },
   sealed: { type: 'boolean', default: false },
@@ -112,7 +114,11 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
   };
 }
 
-function databaseOf(argument: string | undefined, environment: NodeJS.ProcessEnv): string | null {
+/**
+ * @param environment - LATCHKEY_DATABASE counts when there is no argument
+ * @throws LatchkeyError USAGE_INVALID for a password in the argument
+ */
+export function databaseOf(argument: string | undefined, environment: NodeJS.ProcessEnv): string | null {
   if (argument !== undefined && hasPassword(argument)) {
     throw new LatchkeyError(
       'USAGE_INVALID',

@@ -114,3 +114,5 @@ export const MAX_CERTIFICATE_FILE_BYTES = MEBIBYTE;
 export const MAX_LISTENER_CERTIFICATE_BYTES = 16 * KIBIBYTE;
 /** Attempts to unseal from one address: everybody who holds a share, and some who mistype; each may derive a key. */
 export const UNSEAL_RATE = { perSecond: 1, burst: 60 } as const;
+/** Shares that wait for the others are forgotten after it: people who are called together come within the hour. */
+export const GIVEN_SHARE_AGE_MS = HOUR_MS;

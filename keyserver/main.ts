@@ -5,6 +5,7 @@ import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ERROR_TABLE, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { VERSION } from '#src/base/installation.ts';
 import { type ServeOptions, parseArguments } from './arguments.ts';
+import { init } from './init.ts';
 import { createLogger } from './logging.ts';
 import { type RunningKeyServer, startKeyServer } from './start.ts';
 
@@ -16,6 +17,7 @@ export async function main(args: readonly string[]): Promise<void> {
   setLogVerbosity(logVerbosity.NONE);
   // Nothing this process writes is for other users of the machine.
   process.umask(0o077);
+  if (args[0] === 'init') return answerOnce(() => init(args.slice(1), process.env));
   try {
     const options = parseArguments(args, process.env);
     const logger = createLogger(options.logLevel);
@@ -29,6 +31,16 @@ export async function main(args: readonly string[]): Promise<void> {
     const known = toLatchkeyError(error);
     sayError(known);
     process.exit(ERROR_TABLE[known.code].exit);
+  }
+}
+
+/** For `latchkey server`, which shows it: one JSON document, the answer or the error. */
+async function answerOnce(work: () => Promise<unknown>): Promise<void> {
+  try {
+    process.stdout.write(`${JSON.stringify(await work())}\n`);
+  } catch (error) {
+    const { code, message, hint } = toLatchkeyError(error);
+    process.stdout.write(`${JSON.stringify({ error: { code, message, hint } })}\n`);
   }
 }
 

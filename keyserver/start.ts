@@ -1,4 +1,5 @@
 /** Starts a key server: data directory, database, keys, listeners. Stops them in the opposite order. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
@@ -9,26 +10,28 @@ import { makeDirectory } from '#src/base/make-directory.ts';
 import type { ServeOptions } from './arguments.ts';
 import { AuditExports } from './audit/export/audit-exports.ts';
 import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
-import { createRootKeyFile, openRootKeyFile } from './custody/root-key-file.ts';
+import { readRootKeyFile } from './custody/root-key-file.ts';
+import type { RootKeyOpening } from './custody/root-key-slot.ts';
 import { type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
-import { newToken } from './domain/api-tokens.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
 import type { KeyServer } from './domain/key-server.ts';
 import { NodeKeys } from './domain/node-keys.ts';
 import {
   type CompleteOrganization,
-  createOrganization,
   findOrganization,
   requireCompleteOrganization,
+  requireOrganization,
 } from './domain/organization.ts';
+import { rootKeySlots } from './domain/root-key-slots.ts';
 import { Seal } from './domain/seal.ts';
 import { readAdminTls } from './http/admin-tls.ts';
 import { type Endpoints, Listening } from './listening.ts';
 import { keyOpener } from './open-keys.ts';
 import { RateLimit } from './rate-limit.ts';
+import { initialize } from './initialize.ts';
 import { KeyServerMetrics } from './metrics/key-server-metrics.ts';
-import { replaceOwnerFile } from './owner-file.ts';
+import type { StoreObserver } from './metrics/store-observer.ts';
 
 const OWNER_ONLY_DIRECTORY = 0o700;
 
@@ -80,7 +83,11 @@ export async function startKeyServer(
   }
 }
 
-async function openDatabase(options: ServeOptions, metrics: KeyServerMetrics): Promise<Store> {
+/** @throws LatchkeyError STATE_*, STORAGE_*, NET_UNREACHABLE, CONFIG_INVALID */
+export async function openDatabase(
+  options: Pick<ServeOptions, 'database' | 'dataDirectory'>,
+  metrics: StoreObserver,
+): Promise<Store> {
   if (options.database === null) return openStore(join(options.dataDirectory, 'latchkey.db'), metrics);
   return openPostgresStore(await readDatabaseUrl(options.database), metrics);
 }
@@ -93,7 +100,8 @@ interface OpenedKeyServer {
 
 async function openKeyServer(store: Store, options: ServeOptions, logger: Logger): Promise<OpenedKeyServer> {
   const existing = await findOrganization(store);
-  const isNew = existing === undefined && (await initialize(store, options));
+  const { isNew } =
+    existing === undefined ? await initialize(store, { ...options, sharedSlots: [] }) : { isNew: false };
   const seal = new Seal(
     keyOpener({
       store,
@@ -102,7 +110,7 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
       logger,
     }),
   );
-  if (!options.startsSealed) await seal.unseal(await openRootKeyFile(options.rootKeyFile));
+  await unsealUnattended(seal, await unattendedOpening(store, options));
   const organization = await requireCompleteOrganization(store);
   const changes = new ChangeFeed((nodeIds) => {
     store.announce(nodeIds);
@@ -143,29 +151,36 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
 }
 
 /**
- * Makes root key, admin token and organization. Files come before the rows that need them: a start that dies
- * in between is simply repeated. Of several first starts on one database, one makes them and the others join it.
- * @returns whether this start made them
+ * What opens the root key without anybody's help; null = the key server starts sealed.
+ * @throws LatchkeyError CONFIG_INVALID
  */
-async function initialize(store: Store, options: ServeOptions): Promise<boolean> {
-  await createRootKeyFile(options.rootKeyFile);
-  const custody = await openRootKeyFile(options.rootKeyFile);
-  const adminToken = newToken();
-  const { isNew } = await createOrganization(store, custody, {
-    name: options.organizationName,
-    contact: options.contact,
-    nowMs: systemClock.nowMs(),
-    adminToken,
-    keepAdminToken: () => writeOwnerFile(options, 'admin.token', `${adminToken}\n`),
-  });
-  return isNew;
+async function unattendedOpening(store: Store, options: ServeOptions): Promise<RootKeyOpening | null> {
+  if (options.startsSealed) return null;
+  const { id } = await requireOrganization(store);
+  const slots = await rootKeySlots(store.read, id);
+  const others = slots.filter(({ kind }) => kind !== 'file');
+  if (slots.length > 0 && others.length === slots.length) return null;
+  // Whoever has taken the file away has the shares to start with.
+  if (others.length > 0 && !existsSync(options.rootKeyFile)) return null;
+  return { kind: 'file', rootKey: await readRootKeyFile(options.rootKeyFile) };
 }
 
-async function writeOwnerFile(options: ServeOptions, name: string, text: string): Promise<void> {
-  await replaceOwnerFile(join(options.dataDirectory, name), text);
+/** Unseals at the start, where what does not fit is the configuration. */
+async function unsealUnattended(seal: Seal, opening: RootKeyOpening | null): Promise<void> {
+  if (opening === null) return;
+  try {
+    await seal.unseal(opening);
+  } catch (error) {
+    if (!(error instanceof LatchkeyError) || error.code !== 'KEY_INVALID') throw error;
+    throw new LatchkeyError('CONFIG_INVALID', 'the root key does not open this database', {
+      hint: 'use the root key file this database was made with',
+      cause: error,
+    });
+  }
 }
 
-async function makeDataDirectory(path: string): Promise<void> {
+/** @throws LatchkeyError CONFIG_INVALID for a path that can be none */
+export async function makeDataDirectory(path: string): Promise<void> {
   try {
     await makeDirectory(path, OWNER_ONLY_DIRECTORY);
   } catch (error) {

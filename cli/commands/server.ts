@@ -1,30 +1,52 @@
-/** `latchkey server`: whether the key server can open keys. */
+/** `latchkey server`: who can open the key server's keys, and whether it can. */
 import type { Command } from 'commander';
-import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
-import { readBoundedFile } from '#src/base/bounded-file.ts';
-import { MAX_TOKEN_FILE_BYTES } from '#src/base/limits.ts';
-import type { SealStatus } from '#src/wire/admin/seal.ts';
+import type { RootKeySlotInfo, SealStatus } from '#src/wire/admin/seal.ts';
 import { adminClientOf, sealClientOf, withAdminOptions, withServerOption } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { formatFields, outputOf } from '../output.ts';
+import { idParser, parseName } from '../name-arguments.ts';
+import { formatFields, formatTable, outputOf } from '../output.ts';
+import {
+  type RootKeyOptions,
+  givenShares,
+  readProof,
+  readRootKey,
+  withRootKeyOptions,
+} from '../root-key-input.ts';
+import { checkShareTerms, sharesOption, sharesText, thresholdOption } from '../share-terms.ts';
+import { registerServerInit } from './server-init.ts';
 
 export function registerServer(program: Command, context: CommandContext): void {
-  const server = program.command('server').description('seal and unseal the key server');
+  const server = program.command('server').description('the key server itself: its root key, sealed or not');
+  registerServerInit(server, context);
   withServerOption(server.command('status'))
-    .description('show whether the key server is sealed; takes no token')
+    .description('show whether the key server is sealed, and what opens it; takes no token')
     .addHelpText('after', '\nExample:\n  latchkey server status')
     .action(async (_options: unknown, command: Command) => {
       const status = await (await sealClientOf(context, command)).status();
       outputOf(context, command).result(status, () => statusText(status));
     });
-  withServerOption(server.command('unseal'))
-    .description('open the keys of a sealed key server; takes no token')
-    .requiredOption('--root-key <file>', 'the root key file')
-    .addHelpText('after', '\nExample:\n  latchkey server unseal --root-key /media/safe/root.key')
-    .action(async (options: { readonly rootKey: string }, command: Command) => {
+  withRootKeyOptions(withServerOption(server.command('unseal')))
+    .description('open the keys of a sealed key server with its root key or with shares; takes no token')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  latchkey server unseal' +
+        '\n  latchkey server unseal --share-file /media/alice/share /media/bob/share /media/carol/share' +
+        '\n  latchkey server unseal --root-key /media/safe/root.key',
+    )
+    .action(async (options: RootKeyOptions, command: Command) => {
       const client = await sealClientOf(context, command);
-      const status = await client.unseal({ rootKey: await readRootKey(options.rootKey) });
-      outputOf(context, command).result(status, () => statusText(status));
+      const output = outputOf(context, command);
+      let status = await client.status();
+      if (options.rootKey !== undefined) {
+        status = await client.unseal({ rootKey: await readRootKey(options.rootKey) });
+      } else if (status.isSealed) {
+        for await (const share of givenShares(context, options)) {
+          status = await client.unseal({ share });
+          if (!status.isSealed) break;
+          output.note(status.slots.flatMap(givenText).join('; '));
+        }
+      }
+      output.result(status, () => statusText(status));
     });
   withAdminOptions(server.command('seal'))
     .description('forget the keys: none leaves the key server before it is unsealed')
@@ -35,23 +57,59 @@ export function registerServer(program: Command, context: CommandContext): void 
       const status = await (await adminClientOf(context, command)).seal({ organizationId, reason });
       outputOf(context, command).result(status, () => statusText(status));
     });
-}
-
-function statusText({ organizationId, isSealed }: SealStatus): string {
-  return formatFields([
-    ['organization', organizationId],
-    ['state', isSealed ? 'sealed' : 'unsealed'],
-  ]);
-}
-
-async function readRootKey(path: string): Promise<string> {
-  try {
-    return ((await readBoundedFile(path, MAX_TOKEN_FILE_BYTES)) ?? '').toString().trim();
-  } catch (error) {
-    if (!['ENOENT', 'EACCES', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
-    throw new LatchkeyError('KEY_NOT_FOUND', `there is no root key in ${path}`, {
-      hint: 'name the file that the key server was made with',
-      cause: error,
+  withRootKeyOptions(withAdminOptions(server.command('add-shares')))
+    .description('share the root key among people and print the shares, once')
+    .argument('<label>', 'of the slot, such as emergency', parseName)
+    .addOption(sharesOption())
+    .addOption(thresholdOption())
+    .option('--replace', 'in place of the shares with this label, which open nothing any more')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  latchkey server add-shares emergency --root-key /var/lib/latchkey/root.key' +
+        '\n  latchkey server add-shares primary --replace --shares 7 --threshold 4',
+    )
+    .action(async (label: string, options: AddOptions, command: Command) => {
+      const client = await adminClientOf(context, command);
+      const { shares, threshold, replace: replaces = false } = options;
+      checkShareTerms(options);
+      const proof = await readProof(context, options);
+      const added = await client.addSharedSlot({ label, shares, threshold, replaces, proof });
+      outputOf(context, command).result(added, () => sharesText(label, threshold, added.shares));
     });
-  }
+  withRootKeyOptions(withAdminOptions(server.command('remove-slot')))
+    .description('remove a slot: its shares, or the root key file, open nothing any more')
+    .argument('<id>', 'of the slot', idParser('slot', 'latchkey server status'))
+    .addHelpText('after', '\nExample:\n  latchkey server remove-slot slot_0191b2f0-...')
+    .action(async (id: string, options: RootKeyOptions, command: Command) => {
+      const client = await adminClientOf(context, command);
+      await client.removeSlot(id, await readProof(context, options));
+      outputOf(context, command).result({ removed: id }, () => `slot ${id} removed`);
+    });
+}
+
+interface AddOptions extends RootKeyOptions {
+  readonly shares: number;
+  readonly threshold: number;
+  readonly replace?: true;
+}
+
+function statusText(status: SealStatus): string {
+  const fields = formatFields([
+    ['organization', status.organizationId],
+    ['state', status.isSealed ? 'sealed' : 'unsealed'],
+  ]);
+  const rows = status.slots.map((slot) => [
+    slot.id,
+    slot.label,
+    slot.kind,
+    slot.shares === null ? '' : `${slot.shares.threshold} of ${slot.shares.count}`,
+    slot.shares === null || !status.isSealed ? '' : String(slot.shares.given),
+  ]);
+  return `${fields}\n${formatTable(['SLOT', 'LABEL', 'KIND', 'OPENED BY', 'GIVEN'], rows)}`;
+}
+
+function givenText({ label, shares }: RootKeySlotInfo): string[] {
+  return shares === null || shares.given === 0
+    ? []
+    : [`${shares.given} of ${shares.threshold} shares of ${label} given`];
 }

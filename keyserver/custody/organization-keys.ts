@@ -98,7 +98,7 @@ export async function createOrganizationKeys(
 
 /**
  * Makes the release key of an organization that was created before there was one.
- * @throws LatchkeyError CONFIG_INVALID when the root key is not the organization's
+ * @throws LatchkeyError KEY_INVALID when the root key is not the organization's
  */
 export async function createReleaseKey(
   organizationId: string,
@@ -119,7 +119,7 @@ async function newReleaseKey(organizationId: string, organizationKey: Uint8Array
 
 /**
  * Opens the keys of an organization.
- * @throws LatchkeyError CONFIG_INVALID when the root key is not the one they were made under
+ * @throws LatchkeyError KEY_INVALID when the root key is not the one they were made under
  */
 export async function openOrganizationKeys(
   organizationId: string,
@@ -157,8 +157,8 @@ async function unwrapOrganizationKey(
       purposeOf(organizationId, 'organization-key'),
     );
   } catch (error) {
-    throw new LatchkeyError('CONFIG_INVALID', 'the root key does not open this database', {
-      hint: 'use the root key file this database was made with',
+    throw new LatchkeyError('KEY_INVALID', 'this root key does not open the database', {
+      hint: 'use the root key that the database was made with',
       cause: error,
     });
   }

@@ -13,14 +13,6 @@ const GROUP_AND_WORLD = 0o077;
 /** What the system says of paths that are wrong, not of disks that fail. */
 const UNUSABLE_PATH = ['ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES', 'ELOOP', 'ENAMETOOLONG'];
 
-/**
- * Opens custody with the root key of a file (64 hex digits).
- * @throws LatchkeyError CONFIG_INVALID when it is missing, readable by others, or not a key
- */
-export async function openRootKeyFile(path: string): Promise<Custody> {
-  return keyCustody(await readRootKey(path));
-}
-
 /** Custody with a root key that is in memory. */
 export function keyCustody(rootKey: Uint8Array): Custody {
   return {
@@ -42,7 +34,11 @@ export async function createRootKeyFile(path: string): Promise<void> {
   }
 }
 
-async function readRootKey(path: string): Promise<Uint8Array> {
+/**
+ * The root key of a file (64 hex digits).
+ * @throws LatchkeyError CONFIG_INVALID when it is missing, readable by others, or not a key
+ */
+export async function readRootKeyFile(path: string): Promise<Uint8Array> {
   let text: string;
   try {
     const status = await stat(path);

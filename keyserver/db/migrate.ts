@@ -16,6 +16,7 @@ import * as entitlements from './migrations/0011-entitlements.ts';
 import * as seats from './migrations/0012-seats.ts';
 import * as acknowledgements from './migrations/0019-acknowledgements.ts';
 import * as offlineBundles from './migrations/0020-offline-bundles.ts';
+import * as rootKeySlots from './migrations/0022-root-key-slots.ts';
 import * as auditExports from './migrations/0025-audit-exports.ts';
 import * as usedChallenges from './migrations/0031-used-challenges.ts';
 import type { Database } from './schema.ts';
@@ -36,6 +37,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0012-seats': seats,
   '0019-acknowledgements': acknowledgements,
   '0020-offline-bundles': offlineBundles,
+  '0022-root-key-slots': rootKeySlots,
   '0025-audit-exports': auditExports,
   '0031-used-challenges': usedChallenges,
 };

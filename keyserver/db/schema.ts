@@ -10,10 +10,12 @@ import type { LeaseTable, OfflineBundleTable } from './tables/lease.ts';
 import type { CustomerTable, JoinTokenTable, LicenseNodeTable, LicenseTable } from './tables/license.ts';
 import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables/node.ts';
 import type { OrganizationTable } from './tables/organization.ts';
+import type { RootKeySlotTable } from './tables/root-key-slot.ts';
 import type { UsedChallengeTable } from './tables/used-challenge.ts';
 
 export interface Database {
   organization: OrganizationTable;
+  root_key_slot: RootKeySlotTable;
   product: ProductTable;
   release: ReleaseTable;
   release_image: ReleaseImageTable;

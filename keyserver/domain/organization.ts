@@ -10,11 +10,11 @@ import {
   createOrganizationKeys,
   createReleaseKey,
 } from '../custody/organization-keys.ts';
+import type { RootKeySlot } from '../custody/root-key-slot.ts';
 import type { OrganizationTable } from '../db/tables/organization.ts';
 import type { Store } from '../db/store.ts';
 import { WHOLE_ORGANIZATION } from './access.ts';
 import { insertToken } from './api-tokens.ts';
-import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 
 /** The organization of this database; undefined before the first start. */
@@ -28,6 +28,9 @@ export function requireOrganization(store: Store): Promise<Selectable<Organizati
 }
 
 export interface NewOrganization {
+  readonly id: string;
+  /** What opens its root key. */
+  readonly slots: readonly RootKeySlot[];
   readonly name: string;
   readonly contact: string;
   readonly nowMs: number;
@@ -46,8 +49,7 @@ export async function createOrganization(
   custody: Custody,
   organization: NewOrganization,
 ): Promise<{ row: Selectable<OrganizationTable>; isNew: boolean }> {
-  const { name, contact, nowMs, adminToken } = organization;
-  const id = newId('org', nowMs);
+  const { id, name, contact, nowMs, adminToken } = organization;
   const keys = await createOrganizationKeys(id, name, custody, nowMs);
   const row: OrganizationTable = {
     id,
@@ -63,6 +65,10 @@ export async function createOrganization(
     if (first !== undefined) return { row: first, isNew: false };
     await organization.keepAdminToken();
     await writer.insertInto('organization').values(row).execute();
+    await writer
+      .insertInto('root_key_slot')
+      .values([...organization.slots])
+      .execute();
     await insertToken(writer, {
       organizationId: id,
       revision: 1,

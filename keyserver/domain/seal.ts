@@ -2,13 +2,15 @@
  * Whether this process can open keys. While it is sealed, nothing that the root key opens is in its memory, and everything
  * that would need it answers DENIED_SEALED.
  */
+import type { KeyObject } from 'node:crypto';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditPublisher } from '../audit/audit-publisher.ts';
-import type { Custody } from '../custody/custody.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
+import type { RootKeyOpening } from '../custody/root-key-slot.ts';
 
 /** What there is only while the key server is unsealed. */
 export interface Unsealed {
+  readonly rootKey: KeyObject;
   readonly keys: OrganizationKeys;
   readonly auditPublisher: AuditPublisher;
 }
@@ -20,14 +22,14 @@ export interface SealListener {
 }
 
 export class Seal {
-  readonly #open: (custody: Custody) => Promise<Unsealed>;
+  readonly #open: (opening: RootKeyOpening) => Promise<Unsealed>;
   #unsealed: Unsealed | null = null;
   #listener: SealListener | null = null;
   /** One change after the other. */
   #changing: Promise<unknown> = Promise.resolve();
 
   /** @param open opens what the root key opens */
-  constructor(open: (custody: Custody) => Promise<Unsealed>) {
+  constructor(open: (opening: RootKeyOpening) => Promise<Unsealed>) {
     this.#open = open;
   }
 
@@ -49,12 +51,12 @@ export class Seal {
   /**
    * Opens the keys; on a key server that is unsealed, nothing.
    * @returns whether it was sealed
-   * @throws LatchkeyError CONFIG_INVALID for another root key, and what else keeps the keys from being opened
+   * @throws LatchkeyError KEY_INVALID for another root key, and what else keeps the keys from being opened
    */
-  unseal(custody: Custody): Promise<boolean> {
+  unseal(opening: RootKeyOpening): Promise<boolean> {
     return this.#change(async () => {
       if (this.#unsealed !== null) return false;
-      this.#unsealed = await this.#open(custody);
+      this.#unsealed = await this.#open(opening);
       try {
         await this.#listener?.onUnsealed();
       } catch (error) {

@@ -2,36 +2,70 @@
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { SealInput, SealStatus, UnsealInput } from '#src/wire/admin/seal.ts';
 import type { Actor } from '../audit/append-event.ts';
-import { keyCustody } from '../custody/root-key-file.ts';
+import type { RootKeyOpening } from '../custody/root-key-slot.ts';
 import { runChange } from './change.ts';
+import { GivenShares } from './given-shares.ts';
 import type { KeyServer } from './key-server.ts';
+import { describeSlot, rootKeySlots } from './root-key-slots.ts';
 
-export function sealStatus({ organizationId, seal }: KeyServer): SealStatus {
-  return { organizationId, isSealed: seal.isSealed };
-}
+export class Unsealing {
+  readonly #server: KeyServer;
+  readonly #given: GivenShares;
 
-/**
- * Opens the keys with the root key. A key server that is unsealed stays so, whatever comes.
- * @throws LatchkeyError KEY_INVALID for another root key, and what else keeps the keys from being opened
- */
-export async function unseal(server: KeyServer, { rootKey }: UnsealInput): Promise<SealStatus> {
-  const custody = keyCustody(Buffer.from(rootKey, 'hex'));
-  const wasSealed = await server.seal.unseal(custody).catch((error: unknown) => {
-    throw error instanceof LatchkeyError && error.code === 'CONFIG_INVALID' ? wrongKey(error) : error;
-  });
-  if (wasSealed) {
+  constructor(server: KeyServer) {
+    this.#server = server;
+    this.#given = new GivenShares(server.clock);
+  }
+
+  async status(): Promise<SealStatus> {
+    const { organizationId, seal, store } = this.#server;
+    const slots = await rootKeySlots(store.read, organizationId);
+    return {
+      organizationId,
+      isSealed: seal.isSealed,
+      slots: slots.map((slot) => describeSlot(slot, (setId) => this.#given.count(setId))),
+    };
+  }
+
+  /**
+   * Takes the root key or a share, and opens the keys as soon as that is enough. A key server that is unsealed stays so,
+   * whatever comes.
+   * @throws LatchkeyError KEY_INVALID for what opens nothing here, and what else keeps the keys from being opened
+   */
+  async unseal(input: UnsealInput): Promise<SealStatus> {
+    if (this.#server.seal.isSealed) {
+      const opening = await this.#openingOf(input);
+      if (opening !== null) await this.#open(opening);
+    }
+    return this.status();
+  }
+
+  async #openingOf(input: UnsealInput): Promise<RootKeyOpening | null> {
+    if ('rootKey' in input) return { kind: 'file', rootKey: Buffer.from(input.rootKey, 'hex') };
+    const { organizationId, store } = this.#server;
+    return this.#given.give(input.share, await rootKeySlots(store.read, organizationId));
+  }
+
+  async #open(opening: RootKeyOpening): Promise<void> {
+    const server = this.#server;
+    const wasSealed = await server.seal.unseal(opening);
+    this.#given.forget();
+    if (!wasSealed) return;
     await runChange(server, 'system', (change) =>
-      change.audit({ action: 'server.unseal', target: server.organizationId }),
+      change.audit({
+        action: 'server.unseal',
+        target: server.organizationId,
+        detail: { kind: opening.kind },
+      }),
     );
   }
-  return sealStatus(server);
 }
 
 /**
  * Forgets the keys of this process. On a key server that is sealed, nothing.
  * @throws LatchkeyError STATE_PRECONDITION for the id of another organization
  */
-export async function seal(server: KeyServer, actor: Actor, input: SealInput): Promise<SealStatus> {
+export async function seal(server: KeyServer, actor: Actor, input: SealInput): Promise<void> {
   if (input.organizationId !== server.organizationId) {
     throw new LatchkeyError('STATE_PRECONDITION', 'this key server belongs to another organization', {
       hint: 'see `latchkey server status` for its id',
@@ -39,21 +73,12 @@ export async function seal(server: KeyServer, actor: Actor, input: SealInput): P
   }
   const wasSealed = server.seal.isSealed;
   await server.seal.seal();
-  if (!wasSealed) {
-    await runChange(server, actor, (change) =>
-      change.audit({
-        action: 'server.seal',
-        target: server.organizationId,
-        detail: { reason: input.reason },
-      }),
-    );
-  }
-  return sealStatus(server);
-}
-
-function wrongKey(cause: LatchkeyError): LatchkeyError {
-  return new LatchkeyError('KEY_INVALID', 'this root key does not open the database', {
-    hint: 'use the root key that the database was made with',
-    cause,
-  });
+  if (wasSealed) return;
+  await runChange(server, actor, (change) =>
+    change.audit({
+      action: 'server.seal',
+      target: server.organizationId,
+      detail: { reason: input.reason },
+    }),
+  );
 }

@@ -13,6 +13,7 @@ import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
+import { Unsealing } from '../domain/unseal.ts';
 import type { Rate } from '../rate-limit.ts';
 import type { KeyServerMetrics } from '../metrics/key-server-metrics.ts';
 import type { AdminTls } from './admin-tls.ts';
@@ -62,6 +63,7 @@ export async function createAdminApp(
   await app.register(swagger, apiDocument(version));
   observeRequests(app, metrics);
   app.addHook('onRequest', refuseNullCharacter);
+  const unsealing = new Unsealing(server);
   healthRoutes(app, server);
   app.get('/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(async (scope) => {
@@ -76,11 +78,11 @@ export async function createAdminApp(
     preflightRoutes(routes, server);
     administrationRoutes(routes, server);
     auditTreeRoutes(routes, server);
-    sealRoutes(routes, server);
+    sealRoutes(routes, server, unsealing);
   });
   // Their own scope, so that the document has them.
   await app.register(async (scope) => {
-    unsealRoutes(withZod(scope), server);
+    unsealRoutes(withZod(scope), server, unsealing);
   });
   return app;
 }

@@ -252,3 +252,7 @@ export const MAX_OFFLINE_IMAGES = 128;
 export const MAX_OFFLINE_LEASES = 2000;
 /** A file of bundles: two thousand leases of about a kilobyte, and the statements of their releases. */
 export const MAX_OFFLINE_FILE_BYTES = 64 * MEBIBYTE;
+/** Shares of one key: a group of people that can still be called together. */
+export const MAX_KEY_SHARES = 32;
+/** A share as a person types it: 88 characters, and room for spaces. */
+export const MAX_KEY_SHARE_TEXT = 256;

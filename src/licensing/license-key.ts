@@ -4,6 +4,7 @@
  * found before anything is sent. The server keeps only an HMAC and the last four symbols.
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { decodeSymbols, encodeSymbols, foldTyped } from '#src/base/base32.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LICENSE_KEY_TEXT } from '#src/base/limits.ts';
 
@@ -14,8 +15,6 @@ export type LicenseKey = string & { readonly [licenseKeyBrand]: true };
 /** 160 bits: guessing is hopeless even for all keys ever sold together. */
 export const LICENSE_KEY_BYTES = 20;
 
-const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
-const BITS_PER_SYMBOL = 5;
 const KEY_SYMBOLS = 32;
 const CHECKSUM_SYMBOLS = 4;
 const GROUP_SYMBOLS = 6;
@@ -35,11 +34,7 @@ export function formatLicenseKey(random: Uint8Array): LicenseKey {
  */
 export function parseLicenseKey(text: string): LicenseKey {
   if (text.length > MAX_LICENSE_KEY_TEXT) throw malformed('it is too long');
-  const folded = text
-    .toUpperCase()
-    .replaceAll(/[\s\-‐-―]/gu, '')
-    .replaceAll('O', '0')
-    .replaceAll(/[IL]/gu, '1');
+  const folded = foldTyped(text);
   if (!folded.startsWith(FOLDED_PREFIX)) throw malformed('it does not begin with LK-');
   const symbols = folded.slice(FOLDED_PREFIX.length);
   if (symbols.length !== KEY_SYMBOLS + CHECKSUM_SYMBOLS) {
@@ -79,39 +74,4 @@ function spell(symbols: string): LicenseKey {
 
 function checksum(bytes: Uint8Array): string {
   return encodeSymbols(createHash('sha256').update(bytes).digest()).slice(0, CHECKSUM_SYMBOLS);
-}
-
-/** Whole symbols only: bits that do not fill one are left out. */
-function encodeSymbols(bytes: Uint8Array): string {
-  let symbols = '';
-  let buffer = 0;
-  let bits = 0;
-  for (const byte of bytes) {
-    buffer = ((buffer << 8) | byte) & 0xffff;
-    bits += 8;
-    while (bits >= BITS_PER_SYMBOL) {
-      bits -= BITS_PER_SYMBOL;
-      symbols += ALPHABET.charAt((buffer >>> bits) & 31);
-    }
-  }
-  return symbols;
-}
-
-/** Bytes behind symbols; null for a symbol outside the alphabet. */
-function decodeSymbols(symbols: string): Uint8Array | null {
-  const bytes = new Uint8Array(LICENSE_KEY_BYTES);
-  let buffer = 0;
-  let bits = 0;
-  let length = 0;
-  for (const symbol of symbols) {
-    const value = ALPHABET.indexOf(symbol);
-    if (value < 0) return null;
-    buffer = ((buffer << BITS_PER_SYMBOL) | value) & 0xffff;
-    bits += BITS_PER_SYMBOL;
-    if (bits >= 8) {
-      bits -= 8;
-      bytes[length++] = (buffer >>> bits) & 255;
-    }
-  }
-  return bytes;
 }

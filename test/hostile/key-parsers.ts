@@ -12,6 +12,7 @@ import { openByAgreement } from '#src/crypto/open-agreed.ts';
 import { openCheckpoint, signCheckpoint } from '#src/crypto/audit-checkpoint.ts';
 import { openNote, parseVerifierKey, verifierKeyText } from '#src/crypto/signed-note.ts';
 import { parseSigningKey, parseVerificationKey } from '#src/crypto/signing-key.ts';
+import { formatKeyShare, parseKeyShare } from '#src/crypto/key-share.ts';
 import { parsePgpPrivateKeys, parsePgpPublicKeys } from '#src/keywrap/pgp-keys.ts';
 import { createPgpUnwrapper, createPgpWrapper } from '#src/keywrap/pgp.ts';
 import { parseEnvelopedData } from '#src/keywrap/pkcs7-enveloped-data.ts';
@@ -123,6 +124,12 @@ export const KEY_PARSERS: readonly HostileParser[] = [
     'parseVerificationKey',
     [pem(ed25519.publicKey, 'spki'), jwk(ed25519.publicKey)],
     (bytes) => parseVerificationKey(bytes, 'the key'),
+  ),
+  textParser(
+    'src/crypto/key-share.ts',
+    'parseKeyShare',
+    [formatKeyShare({ setId: '0102030405ff', threshold: 2, number: 1, share: new Uint8Array(33).fill(7) })],
+    parseKeyShare,
   ),
   textParser('src/crypto/signed-note.ts', 'parseVerifierKey', [auditVerifierKey], (text) =>
     parseVerifierKey(text),

@@ -1,24 +1,33 @@
-/** Sealing and unsealing. To unseal takes the secret itself, hence no token. */
-import { sealInputSchema, sealStatusSchema, unsealInputSchema } from '#src/wire/admin/seal.ts';
+/** Sealing, unsealing and the slots of the root key. To unseal takes the secret itself, hence no token. */
+import * as z from 'zod';
+import {
+  addedSharedSlotSchema,
+  sealInputSchema,
+  sealStatusSchema,
+  sharedSlotInputSchema,
+  slotRemovalSchema,
+  unsealInputSchema,
+} from '#src/wire/admin/seal.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
-import { seal, sealStatus, unseal } from '../../domain/unseal.ts';
+import { addSharedSlot, removeSlot } from '../../domain/root-key-slots.ts';
+import { type Unsealing, seal } from '../../domain/unseal.ts';
 import { UNSEAL_RATE } from '../../limits.ts';
 import { RateLimit, addressGroup } from '../../rate-limit.ts';
 import type { AdminApp } from '../admin-app.ts';
 
 /** For everybody who reaches the admin API. */
-export function unsealRoutes(app: AdminApp, server: KeyServer): void {
+export function unsealRoutes(app: AdminApp, server: KeyServer, unsealing: Unsealing): void {
   const attempts = new RateLimit(UNSEAL_RATE, server.clock);
   app.get(
     '/v1/sys/seal-status',
     {
       schema: {
-        summary: 'Whether the key server is sealed; takes no token',
+        summary: 'Whether the key server is sealed, and what opens it; takes no token',
         security: [],
         response: { 200: sealStatusSchema },
       },
     },
-    () => sealStatus(server),
+    () => unsealing.status(),
   );
   app.post(
     '/v1/sys/unseal',
@@ -33,11 +42,11 @@ export function unsealRoutes(app: AdminApp, server: KeyServer): void {
         attempts.spend(addressGroup(request.ip), 'attempts to unseal from this address');
       },
     },
-    (request) => unseal(server, request.body),
+    (request) => unsealing.unseal(request.body),
   );
 }
 
-export function sealRoutes(app: AdminApp, server: KeyServer): void {
+export function sealRoutes(app: AdminApp, server: KeyServer, unsealing: Unsealing): void {
   app.post(
     '/v1/sys/seal',
     {
@@ -48,6 +57,38 @@ export function sealRoutes(app: AdminApp, server: KeyServer): void {
         response: { 200: sealStatusSchema },
       },
     },
-    (request) => seal(server, request.actor, request.body),
+    async (request) => {
+      await seal(server, request.actor, request.body);
+      return unsealing.status();
+    },
+  );
+  // No Idempotency-Key: shares are in no table, not even sealed.
+  app.post(
+    '/v1/sys/slots',
+    {
+      config: { permission: 'custody.write' },
+      schema: {
+        summary: 'Share the root key among people; the answer holds the shares, once',
+        body: sharedSlotInputSchema,
+        response: { 201: addedSharedSlotSchema },
+      },
+    },
+    async (request, reply) => reply.code(201).send(await addSharedSlot(server, request.actor, request.body)),
+  );
+  app.post(
+    '/v1/sys/slots/:id/remove',
+    {
+      config: { permission: 'custody.write' },
+      schema: {
+        summary: 'Remove a slot: what opened it opens nothing any more',
+        params: z.object({ id: z.string() }),
+        body: slotRemovalSchema,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      await removeSlot(server, request.actor, request.params.id, request.body.proof);
+      return reply.code(204).send(null);
+    },
   );
 }

@@ -26,6 +26,7 @@ export const PERMISSIONS = [
   'token.write',
   'custody.read',
   'custody.seal',
+  'custody.write',
 ] as const;
 
 export type Permission = (typeof PERMISSIONS)[number];

@@ -1,0 +1,82 @@
+/**
+ * Slots: ways to the one root key, any of which opens it. A file holds the root key itself. Shares give a key of their own,
+ * and a token keeps one, under which the root key is stored; so shares are made anew without touching anything else.
+ */
+import { createHmac } from 'node:crypto';
+import type { Selectable } from 'kysely';
+import * as z from 'zod';
+import { LatchkeyError } from '#src/base/errors.ts';
+import type { RootKeySlotTable } from '../db/tables/root-key-slot.ts';
+import { unwrapKey } from './wrapped-key.ts';
+
+export type RootKeySlot = Selectable<RootKeySlotTable>;
+
+/** What somebody has who opens the root key. */
+export type RootKeyOpening =
+  | { readonly kind: 'file'; readonly rootKey: Uint8Array }
+  | { readonly kind: 'shamir'; readonly setId: string; readonly slotKey: Uint8Array };
+
+const shareParametersSchema = z.object({
+  setId: z.string(),
+  threshold: z.int(),
+  /** Of each share, in the order of their numbers: a wrong one is told apart as soon as it is given. */
+  shareDigests: z.array(z.string()),
+});
+
+export type ShareParameters = z.infer<typeof shareParametersSchema>;
+
+/** @throws LatchkeyError STATE_DAMAGED */
+export function shareParameters(slot: Pick<RootKeySlot, 'id' | 'parameters'>): ShareParameters {
+  const parsed = shareParametersSchema.safeParse(JSON.parse(slot.parameters));
+  if (parsed.success) return parsed.data;
+  throw damaged(slot.id, parsed.error);
+}
+
+/** What the root key is wrapped for in a slot. */
+export function rootKeyPurpose(organizationId: string, slotId: string): string {
+  return `latchkey/${organizationId}/root-key/${slotId}`;
+}
+
+/** A value that tells whether a key is the one of a slot, and nothing about it: keys are random. */
+export function keyCheck(key: Uint8Array, organizationId: string, slotId: string): string {
+  return createHmac('sha256', key).update(`latchkey/${organizationId}/key-check/${slotId}`).digest('hex');
+}
+
+/**
+ * Opens the root key by one of the slots.
+ * @throws LatchkeyError KEY_INVALID for a key of no slot, STATE_DAMAGED when the key is right and the slot does not open
+ */
+export function openRootKey(
+  organizationId: string,
+  slots: readonly RootKeySlot[],
+  opening: RootKeyOpening,
+): Uint8Array {
+  const key = opening.kind === 'file' ? opening.rootKey : opening.slotKey;
+  const slot = slots.find(
+    ({ id, kind, key_check: check }) => kind === opening.kind && check === keyCheck(key, organizationId, id),
+  );
+  if (slot === undefined) throw opensNothing(opening);
+  if (slot.wrapped_root_key === null) return key;
+  try {
+    return unwrapKey(key, slot.wrapped_root_key, rootKeyPurpose(organizationId, slot.id));
+  } catch (error) {
+    throw damaged(slot.id, error);
+  }
+}
+
+function opensNothing({ kind }: RootKeyOpening): LatchkeyError {
+  const what = kind === 'file' ? 'this root key does not open' : 'these shares do not give a key of';
+  return new LatchkeyError('KEY_INVALID', `${what} the database`, {
+    hint:
+      kind === 'file'
+        ? 'use the root key that the database was made with'
+        : 'use the shares that `latchkey server status` counts',
+  });
+}
+
+function damaged(slotId: string, cause: unknown): LatchkeyError {
+  return new LatchkeyError('STATE_DAMAGED', `the root key slot ${slotId} is damaged`, {
+    hint: 'open the keys by another slot, or restore a backup',
+    cause,
+  });
+}
