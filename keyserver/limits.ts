@@ -24,6 +24,14 @@ export const MAX_CHECK_OUT_BODY_BYTES =
   MAX_OFFLINE_REQUESTS * MAX_OFFLINE_REQUEST_CHARACTERS + MAX_ADMIN_BODY_BYTES;
 /** An admin request that has not arrived whole by then is cut off; the largest takes a second on a slow line. */
 export const ADMIN_REQUEST_TIMEOUT_MS = 30 * SECOND_MS;
+/** ... and its headers, which are a few hundred bytes, by then. */
+export const ADMIN_HEADERS_TIMEOUT_MS = 10 * SECOND_MS;
+/** How much later than that a slow connection may be found. */
+export const CONNECTION_CHECK_INTERVAL_MS = SECOND_MS;
+/** Path and headers of an admin request: a name of 1,024 characters, a token and a cursor are below 4 KiB. */
+export const MAX_ADMIN_HEADER_BYTES = 16 * KIBIBYTE;
+/** Connections to the admin API: people, pipelines and monitoring. */
+export const MAX_ADMIN_CONNECTIONS = 1000;
 /** A name in the path of an admin request: the longest customer name, percent-encoded, fits in a URL like this. */
 export const MAX_PATH_PARAMETER = 1024;
 /** Life of an API token that asks for none: somebody looks at each every season. */
@@ -63,6 +71,18 @@ export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
 export const MAX_SERVER_CLOCK_SKEW_MS = 10 * SECOND_MS;
 /** Longest life of a certificate for a TLS key, which lies in the memory of a node whose node key is on a token. */
 export const TLS_CERTIFICATE_LIFETIME_MS = 24 * HOUR_MS;
+/** Connections of nodes to one key server: one each of 10,000, old ones of which may linger. */
+export const MAX_NODE_CONNECTIONS = 20_000;
+/** Connections in their handshake: what a server does in a second or two, so that who waits longer tries again. */
+export const MAX_PENDING_HANDSHAKES = 1000;
+/** A handshake is two round trips; who takes longer is on no network that a stream would live on. */
+export const TLS_HANDSHAKE_TIMEOUT_MS = 10 * SECOND_MS;
+/** Calls at once over one connection; an agent has half as many under way at most, and its stream. */
+export const MAX_CALLS_PER_CONNECTION = 64;
+/** An enrollment connection without a call is closed after this ... */
+export const ENROLLMENT_IDLE_MS = 30 * SECOND_MS;
+/** ... and every one after this, whatever it is in the middle of. */
+export const ENROLLMENT_CONNECTION_AGE_MS = 5 * MINUTE_MS;
 /** A message from a node: a certificate request is the largest, about one kibibyte. */
 export const MAX_NODE_MESSAGE_BYTES = 64 * KIBIBYTE;
 /**

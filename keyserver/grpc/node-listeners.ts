@@ -1,12 +1,21 @@
 /** The two listeners for nodes: enrollment over TLS, everything else over mutual TLS. */
+import type { TLSSocket } from 'node:tls';
 import {
   Server,
   ServerCredentials,
+  type ServerOptions,
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import { LatchkeyError } from '#src/base/errors.ts';
-import { MAX_NODE_MESSAGE_BYTES, SHUTDOWN_GRACE_MS } from '../limits.ts';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import {
+  ENROLLMENT_CONNECTION_AGE_MS,
+  ENROLLMENT_IDLE_MS,
+  MAX_CALLS_PER_CONNECTION,
+  MAX_NODE_MESSAGE_BYTES,
+  SHUTDOWN_GRACE_MS,
+} from '../limits.ts';
+import { parseListen } from '../arguments.ts';
 import { EnrollmentService, NodesService } from '#src/wire/generated/latchkey/node.ts';
 import type { ListenerCertificate } from '../custody/listener-certificate.ts';
 import type { KeyServer } from '../domain/key-server.ts';
@@ -18,6 +27,7 @@ import { enrollmentService } from './enrollment-service.ts';
 import { nodesService } from './nodes-service.ts';
 import { observedService } from './observed-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
+import { type TlsListener, listenTls } from './tls-listener.ts';
 import { unlessSealed } from './unless-sealed.ts';
 
 /** Nodes that hang are noticed, and middle boxes see that a connection is in use. */
@@ -55,44 +65,46 @@ export async function startNodeListeners(
   log: CallLog,
   metrics: KeyServerMetrics,
 ): Promise<NodeListeners> {
-  const authority = Buffer.from(identity.authorityPem);
-  const pair = {
-    cert_chain: Buffer.from(identity.certificatePem + identity.authorityPem),
-    private_key: Buffer.from(identity.privateKeyPem),
-  };
   const streams = new OpenStreams(server, log);
   const guarded = (definition: ServiceDefinition, service: UntypedServiceImplementation) =>
     observedService(definition, unlessSealed(service, server, log), metrics, server.clock);
-  const enrollment = newServer();
+  const enrollment = newServer({
+    // Strangers come and go; a node that enrols needs a connection for a second.
+    'grpc.max_connection_idle_ms': ENROLLMENT_IDLE_MS,
+    'grpc.max_connection_age_ms': ENROLLMENT_CONNECTION_AGE_MS,
+    'grpc.max_connection_age_grace_ms': SHUTDOWN_GRACE_MS,
+  });
   const enrolling = enrollmentService(server, options.rates.address, log);
   enrollment.addService(EnrollmentService, guarded(EnrollmentService, { ...enrolling }));
-  const nodes = newServer();
+  const nodes = newServer({});
   const serving = nodesService(server, options.rates.node, streams, log);
   nodes.addService(NodesService, guarded(NodesService, { ...serving }));
+  const listeners: TlsListener[] = [];
+  const listen = async (to: Server, address: string, requiresCertificate: boolean): Promise<string> => {
+    // TLS is done already when gRPC gets a connection.
+    const injector = to.createConnectionInjector(ServerCredentials.createInsecure());
+    const listener = await bind(address, { ...identity, requiresCertificate }, (socket) => {
+      injector.injectConnection(socket);
+    });
+    listeners.push(listener);
+    return `${address.slice(0, address.lastIndexOf(':'))}:${listener.port}`;
+  };
   try {
-    const enrollAddress = await bind(
-      enrollment,
-      options.enrollListen,
-      ServerCredentials.createSsl(authority, [pair], false),
-    );
-    const nodeAddress = await bind(
-      nodes,
-      options.nodeListen,
-      ServerCredentials.createSsl(authority, [pair], true),
-    );
     return {
-      enrollAddress,
-      nodeAddress,
+      enrollAddress: await listen(enrollment, options.enrollListen, false),
+      nodeAddress: await listen(nodes, options.nodeListen, true),
       watchers: () => streams.count,
       endSealed: () => {
         streams.closeAll(sealed());
       },
       stop: async () => {
+        for (const listener of listeners) listener.close();
         streams.closeAll(stopping());
         await Promise.all([shutDown(enrollment), shutDown(nodes)]);
       },
     };
   } catch (error) {
+    for (const listener of listeners) listener.close();
     enrollment.forceShutdown();
     nodes.forceShutdown();
     throw error;
@@ -105,33 +117,39 @@ function stopping(): LatchkeyError {
   });
 }
 
-function newServer(): Server {
+function newServer(options: ServerOptions): Server {
   return new Server({
     'grpc.max_receive_message_length': MAX_NODE_MESSAGE_BYTES,
+    'grpc.max_concurrent_streams': MAX_CALLS_PER_CONNECTION,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    ...options,
   });
 }
 
-function bind(server: Server, address: string, credentials: ServerCredentials): Promise<string> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials, (error, port) => {
-      if (error === null) resolve(`${address.slice(0, address.lastIndexOf(':'))}:${port}`);
-      else reject(bindError(address, error));
-    });
-  });
+async function bind(
+  address: string,
+  identity: ListenerIdentity & { readonly requiresCertificate: boolean },
+  onConnection: (socket: TLSSocket) => void,
+): Promise<TlsListener> {
+  const certificatePem = identity.certificatePem + identity.authorityPem;
+  try {
+    const options = { ...identity, ...parseListen(address, 'node-listen'), certificatePem };
+    return await listenTls(options, onConnection);
+  } catch (error) {
+    throw bindError(address, error);
+  }
 }
 
-/** grpc-js gives one sentence instead of the system's code. */
-function bindError(address: string, error: Error): LatchkeyError {
-  if (error.message.includes('EADDRINUSE')) {
+function bindError(address: string, cause: unknown): LatchkeyError {
+  if (systemErrorCode(cause) === 'EADDRINUSE') {
     return new LatchkeyError('STATE_PORT_IN_USE', `another program listens on ${address}`, {
       hint: 'stop it or choose another port',
-      cause: error,
+      cause,
     });
   }
   return new LatchkeyError('USAGE_INVALID', `cannot listen on ${address}`, {
     hint: 'give an address of this machine and a port',
-    cause: error,
+    cause,
   });
 }
 

@@ -11,14 +11,16 @@ import fastify, {
 import { type ZodTypeProvider, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { ADMIN_REQUEST_TIMEOUT_MS, MAX_ADMIN_BODY_BYTES, MAX_PATH_PARAMETER } from '../limits.ts';
+import { MAX_ADMIN_BODY_BYTES, MAX_ADMIN_CONNECTIONS, MAX_PATH_PARAMETER } from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { Unsealing } from '../domain/unseal.ts';
 import type { Rate } from '../rate-limit.ts';
 import type { KeyServerMetrics } from '../metrics/key-server-metrics.ts';
+import { adminServerOptions } from './admin-server-options.ts';
 import type { AdminTls } from './admin-tls.ts';
 import { apiDocument } from './api-document.ts';
 import { requireToken } from './authentication.ts';
+import { acceptJsonAlone } from './json-body.ts';
 import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts';
 import { administrationRoutes } from './routes/administration.ts';
 import { auditTreeRoutes } from './routes/audit-tree.ts';
@@ -49,14 +51,14 @@ export async function createAdminApp(
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: MAX_ADMIN_BODY_BYTES,
     forceCloseConnections: 'idle' as const,
-    requestTimeout: ADMIN_REQUEST_TIMEOUT_MS,
+    ...adminServerOptions(tls),
     routerOptions: { maxParamLength: MAX_PATH_PARAMETER },
     frameworkErrors: answerBadPath,
   };
   // Over TLS the type of the underlying server differs, which no route looks at.
-  const app = (tls === null
-    ? fastify(options)
-    : fastify({ ...options, https: tls })) as unknown as FastifyInstance;
+  const app = fastify(options) as unknown as FastifyInstance;
+  app.server.maxConnections = MAX_ADMIN_CONNECTIONS;
+  acceptJsonAlone(app);
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
   answerWithProblems(app);

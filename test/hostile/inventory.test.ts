@@ -17,6 +17,7 @@ const PARSER_NAME = /^export (?:async )?function (parse[A-Z]\w*)/gm;
 
 /** Files that read input and have their hostile tests somewhere else. */
 const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
+  'keyserver/http/json-body.ts': 'test/keyserver/api-walk.test.ts',
   'src/registry/credential-helper.ts': 'test/registry/credentials.test.ts',
   'src/registry/credentials.ts': 'test/registry/credentials.test.ts',
   'src/store/docker-archive.ts': 'test/store/hostile-archive.test.ts',
