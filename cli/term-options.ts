@@ -1,20 +1,32 @@
 /** The terms of a license as options. */
 import { type Command, Option } from 'commander';
+import {
+  EXPIRATION_BASES,
+  EXPIRATION_STRATEGIES,
+  type ExpirationBasis,
+  type ExpirationStrategy,
+} from '#src/licensing/expiry.ts';
 import { ON_REVOKE, type OnRevoke } from '#src/licensing/license-state.ts';
 import { OVERAGES, type Overage } from '#src/licensing/seats.ts';
+import type { UNLIMITED } from '#src/wire/admin/license-terms.ts';
 import type { LicenseRequest } from '#src/wire/admin/license.ts';
 import { parseEntitlements } from './name-arguments.ts';
+import { parseGrace, parseSeatLimit, parseTermDuration } from './term-arguments.ts';
 import { parseLeaseDuration, parseSeatCount } from './time-arguments.ts';
 
 export interface TermOptions {
   readonly maxNodes?: number;
-  readonly maxInstallations?: number;
-  readonly maxConcurrent?: number;
+  readonly maxInstallations?: number | typeof UNLIMITED;
+  readonly maxConcurrent?: number | typeof UNLIMITED;
   readonly overage?: Overage;
   readonly lease?: number;
   readonly onRevoke?: OnRevoke;
   readonly versions?: string;
   readonly entitlement?: readonly string[];
+  readonly duration?: number | typeof UNLIMITED;
+  readonly durationFrom?: ExpirationBasis;
+  readonly grace?: number;
+  readonly onExpiry?: ExpirationStrategy;
 }
 
 type Terms = Pick<
@@ -27,17 +39,21 @@ type Terms = Pick<
   | 'onRevoke'
   | 'versionConstraint'
   | 'entitlements'
+  | 'durationMs'
+  | 'expirationBasis'
+  | 'expirationStrategy'
+  | 'expiryGraceMs'
 >;
 
 export function withTermOptions(command: Command): Command {
   return command
     .option('--max-nodes <count>', 'nodes that may be activated with it (default: 3)', parseSeatCount)
+    .option('--max-installations <count>', 'clusters they may be in (default: unlimited)', parseSeatLimit)
     .option(
-      '--max-installations <count>',
-      'clusters that they may be in (default: any number)',
-      parseSeatCount,
+      '--max-concurrent <count>',
+      'nodes that may hold a lease at once (default: unlimited)',
+      parseSeatLimit,
     )
-    .option('--max-concurrent <count>', 'nodes that may hold a lease at once (default: all)', parseSeatCount)
     .addOption(
       new Option('--overage <how-much>', 'how far these may be overdrawn (default: none)').choices(OVERAGES),
     )
@@ -48,7 +64,19 @@ export function withTermOptions(command: Command): Command {
     )
     .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))
     .option('--versions <range>', 'versions that it covers, as an npm semver range (default: all)')
-    .option('--entitlement <code>', 'feature that is sold with it; repeatable', parseEntitlements);
+    .option('--entitlement <code>', 'feature that is sold with it; repeatable', parseEntitlements)
+    .option('--duration <span>', 'how long it lasts, where no end is given: 365d', parseTermDuration)
+    .addOption(
+      new Option('--duration-from <event>', 'what that counts from (default: creation)').choices(
+        EXPIRATION_BASES,
+      ),
+    )
+    .option('--grace <span>', 'how long everything goes on after its end: 14d', parseGrace)
+    .addOption(
+      new Option('--on-expiry <what>', 'what it allows after that (default: revoke-access)').choices(
+        EXPIRATION_STRATEGIES,
+      ),
+    );
 }
 
 /** What the options say; a term without an option is undefined. */
@@ -62,5 +90,9 @@ export function termsOf(options: TermOptions): Terms {
     onRevoke: options.onRevoke,
     versionConstraint: options.versions,
     entitlements: options.entitlement && [...options.entitlement],
+    durationMs: options.duration,
+    expirationBasis: options.durationFrom,
+    expirationStrategy: options.onExpiry,
+    expiryGraceMs: options.grace,
   };
 }

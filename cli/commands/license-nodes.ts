@@ -34,7 +34,8 @@ export function refusalSummary(
   nowMs: number,
 ): string | undefined {
   const reports = nodes.flatMap(({ report }) => (report === null ? [] : [report]));
-  const isRefused = ['SUSPENDED', 'REVOKED', 'EXPIRED'].includes(license.state);
+  const isOver = license.state === 'EXPIRED' && license.expirationStrategy === 'revoke-access';
+  const isRefused = isOver || ['SUSPENDED', 'REVOKED'].includes(license.state);
   if (!isRefused && reports.length === 0) return undefined;
   const gone = reports.filter(({ plaintextGoneAtMs }) => plaintextGoneAtMs !== null).length;
   const noun = nodes.length === 1 ? 'node has' : 'nodes have';

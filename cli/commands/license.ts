@@ -152,7 +152,9 @@ function licenseFields(license: License, refusal: string | undefined): string {
     ['nodes at once', seatText(license.usedConcurrent, license.maxConcurrent)],
     ['overage', license.overage === 'none' ? undefined : license.overage],
     ['starts', formatInstant(license.startsAtMs)],
-    ['expires', formatInstant(license.expiresAtMs)],
+    ['expires', expiryText(license)],
+    ['grace', license.expiryGraceMs === 0 ? undefined : formatDuration(license.expiryGraceMs)],
+    ['after that', license.expirationStrategy === 'revoke-access' ? undefined : license.expirationStrategy],
     ['versions', license.versionConstraint ?? undefined],
     [
       'maintenance',
@@ -169,4 +171,11 @@ function licenseFields(license: License, refusal: string | undefined): string {
 
 function seatText(used: number, max: number | null): string {
   return max === null ? String(used) : `${used} of ${max}`;
+}
+
+/** The end, or what it will count from. */
+function expiryText({ expiresAtMs, durationMs, expirationBasis }: License): string {
+  if (expiresAtMs !== null || durationMs === null) return formatInstant(expiresAtMs);
+  const event = { creation: 'its creation', activation: 'its first node', lease: 'its first start' };
+  return `${formatDuration(durationMs)} after ${event[expirationBasis]}`;
 }

@@ -7,6 +7,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { sealKey } from '#src/crypto/seal-key.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
+import { licenseStateAt } from '#src/licensing/license-state.ts';
 import { isOverdrawn } from '#src/licensing/seats.ts';
 import { isDigest } from '#src/oci/digest.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
@@ -14,6 +15,8 @@ import type { Writer } from '../db/store.ts';
 import { type KnownImage, type KnownNode, loadImageOfKey } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
+import { nodesOfLicense } from './license-nodes.ts';
+import { beginTermAtLease } from './license-term.ts';
 import { insertLease, signLease } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
 import { decideStart } from './start-decision.ts';
@@ -60,7 +63,8 @@ export async function acquireLease(
   checkRequest(request);
   const verdict = await server.store.write((writer) => decideAndRecord(server, writer, identity, request));
   if (!verdict.granted) throw verdict.error;
-  const { node, image, claims, auditSequence } = verdict;
+  const { node, image, claims, auditSequence, toldNodes } = verdict;
+  if (toldNodes.length > 0) server.changes.publish(toldNodes);
   const nodeKey = server.nodeKeys.read(node.publicJwk);
   const [lease, imageKeyJwe] = await Promise.all([
     signLease(server, claims),
@@ -95,6 +99,8 @@ type Verdict =
       readonly image: KnownImage;
       readonly claims: LeaseClaims;
       readonly auditSequence: number;
+      /** Nodes of a license whose term has begun with this. */
+      readonly toldNodes: readonly string[];
     };
 
 async function decideAndRecord(
@@ -139,18 +145,20 @@ async function decideAndRecord(
   const decidedLicenseId = decision.allowed ? decision.license.licenseId : decision.licenseId;
   if (decidedLicenseId !== null) server.licenseRate.spend(decidedLicenseId, 'calls under this license');
   if (!decision.allowed) return refuse(denialError(decision), decision.licenseId);
-  const { license } = decision;
   if (node === null || nonceUsed) {
-    return refuse(replayed(), license.licenseId);
+    return refuse(replayed(), decision.license.licenseId);
   }
   const stale = await takePosition(writer, node.nodeId, session, request.position);
   if (stale !== undefined) return { granted: false, error: stale };
+  const begun = await beginTermAtLease(writer, organizationId, decision.license, nowMs);
+  const { license, revision } = begun ?? { license: decision.license, revision: organization.revision };
   const claims = await insertLease(server, writer, {
     node,
     license,
     imageDigest,
     imageKeyId: request.imageKeyId,
-    revision: organization.revision,
+    publishedAtMs: image.release?.publishedAtMs ?? nowMs,
+    revision,
     nowMs,
     nonce,
     previousLeaseId: null,
@@ -163,9 +171,12 @@ async function decideAndRecord(
     detail: {
       ...{ leaseId: claims.leaseId, licenseId: license.licenseId, imageKeyId: request.imageKeyId, ...by },
       ...(isOverdrawn(license.seats) ? { isOverdrawn: true } : {}),
+      ...(licenseStateAt(license, nowMs) === 'GRACE' ? { isInGrace: true } : {}),
+      ...(begun === undefined ? {} : { licenseExpiresAtMs: license.expiresAtMs }),
     },
   });
-  return { granted: true, node, image, claims, auditSequence };
+  const toldNodes = begun === undefined ? [] : await nodesOfLicense(writer, license.licenseId);
+  return { granted: true, node, image, claims, auditSequence, toldNodes };
 }
 
 function replayed(): LatchkeyError {

@@ -21,6 +21,7 @@ import { newId } from './ids.ts';
 import { useJoinToken } from './join-tokens.ts';
 import type { KeyServer } from './key-server.ts';
 import { forgetSession } from './node-sessions.ts';
+import { beginTerm } from './license-term.ts';
 import { nextRevision } from './revision.ts';
 import { loadSeats } from './seat-facts.ts';
 import type { GrantableLicense } from './license-facts.ts';
@@ -170,8 +171,8 @@ async function decideAndRecord(
     server.licenseRate.spend(opened.license.licenseId, 'calls under this license');
   const claim = { nodeId, installation: candidate.installation ?? node?.installation ?? null };
   // Counted for an unknown credential too, so that its answer takes the same work.
-  const { licenseId: countedId, limits } = opened.license ?? NO_LICENSE;
-  const seats = await loadSeats(writer, countedId, limits, claim);
+  const counted = opened.license ?? NO_LICENSE;
+  const seats = await loadSeats(writer, counted.licenseId, counted, claim);
   const license = opened.license && { ...opened.license, seats };
   const decision = decide({
     sealed: server.seal.isSealed,
@@ -273,10 +274,11 @@ export async function admit(
     .onConflict((conflict) => conflict.doNothing())
     .execute();
   const state = nextLicenseState(license.licenseId, license.state, 'activate');
-  if (state === license.state) return;
+  const begun = beginTerm(license, 'activation', nowMs);
+  if (state === license.state && begun === undefined) return;
   await writer
     .updateTable('license')
-    .set({ state, epoch: license.epoch + 1, revision, updated_at_ms: nowMs })
+    .set({ state, epoch: license.epoch + 1, revision, updated_at_ms: nowMs, ...begun })
     .where('id', '=', license.licenseId)
     .execute();
 }

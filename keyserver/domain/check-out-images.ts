@@ -21,6 +21,7 @@ export interface CarrierNode extends KnownNode {
 export interface CarriedImage {
   readonly imageDigest: string;
   readonly imageKeyId: string;
+  readonly publishedAtMs: number;
   readonly wrappedKey: Uint8Array;
   readonly statement: string;
 }
@@ -57,8 +58,9 @@ export async function imagesToCarry(
       defaultContact: organization.contact,
     });
     const { imageKeyId, wrappedKey, statement } = image;
+    const publishedAtMs = image.release?.publishedAtMs ?? nowMs;
     if (decision.allowed && wrappedKey !== undefined && statement !== undefined)
-      images.push({ imageDigest, imageKeyId, wrappedKey, statement });
+      images.push({ imageDigest, imageKeyId, publishedAtMs, wrappedKey, statement });
     else if (wanted.length > 0 && !decision.allowed) throw denialError(decision);
   }
   if (images.length > 0) return images;

@@ -32,7 +32,7 @@ export async function admitCarrier(
   }
   const before = await requireLicense(change, licenseId, contact);
   const claim = { nodeId, installation: candidate.installation ?? known?.installation ?? null };
-  const license = { ...before, seats: await loadSeats(writer, licenseId, before.limits, claim) };
+  const license = { ...before, seats: await loadSeats(writer, licenseId, before, claim) };
   const isNew = known === undefined || known.state === 'RETIRED';
   const decision = decide({
     ...{ sealed: false, node: isNew ? undefined : known, licenses: [license], image: undefined },

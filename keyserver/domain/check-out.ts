@@ -11,6 +11,7 @@ import { MAX_OFFLINE_LEASES, MAX_OFFLINE_MS } from '#src/base/limits.ts';
 import { sealKey } from '#src/crypto/seal-key.ts';
 import { signToken } from '#src/crypto/sign-token.ts';
 import { certificateRenewAtMs } from '#src/licensing/certificate-rules.ts';
+import { allowedUntilMs } from '#src/licensing/expiry.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import {
   OFFLINE_BUNDLE_TOKEN_TYPE,
@@ -28,6 +29,7 @@ import { admitCarrier } from './check-out-node.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { insertLease, signLease } from './lease-token.ts';
+import { beginTermAtLease } from './license-term.ts';
 import { getLicense } from './licenses.ts';
 import { parseOfflineRequest } from './offline-request.ts';
 
@@ -91,13 +93,20 @@ interface PreparedBundle {
 async function prepareBundle(server: KeyServer, change: Change, order: Order): Promise<PreparedBundle> {
   const { writer, organizationId, nowMs } = change;
   const { claims, lifeMs, licenseId } = order;
-  const { node, license } = await admitCarrier(server, change, licenseId, order.applicant);
-  const images = await imagesToCarry(server, writer, { node, license, wanted: claims.images, nowMs });
+  const { node, license: admitted } = await admitCarrier(server, change, licenseId, order.applicant);
+  const images = await imagesToCarry(server, writer, {
+    node,
+    license: admitted,
+    wanted: claims.images,
+    nowMs,
+  });
   if (images.length > order.left) {
     throw new LatchkeyError('LIMIT_EXCEEDED', `more than ${MAX_OFFLINE_LEASES} leases in one check-out`, {
       hint: 'check nodes out one by one, or have them ask for the images that they need',
     });
   }
+  const begun = await beginTermAtLease(writer, organizationId, admitted, nowMs);
+  const license = begun?.license ?? admitted;
   const revision = await change.nextRevision();
   const before = await writer
     .selectFrom('offline_bundle')
@@ -107,7 +116,7 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
   // The node can know of more than we do: then we were restored from a backup.
   const sequence = Math.max(before?.sequence ?? 0, claims.lastSequence) + 1;
   const bundleId = newId('bundle', nowMs);
-  const expiresAtMs = Math.min(nowMs + lifeMs, license.expiresAtMs ?? Infinity);
+  const expiresAtMs = Math.min(nowMs + lifeMs, allowedUntilMs(license, 'any-start') ?? Infinity);
   const row: OfflineBundle = {
     ...{ id: bundleId, revision, createdAtMs: nowMs, updatedAtMs: nowMs, licenseId, epoch: license.epoch },
     ...{ nodeId: node.nodeId, nodeName: order.applicant.candidate.name, sequence, expiresAtMs },
@@ -123,11 +132,11 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
     .execute();
   const leases: { claims: LeaseClaims; image: CarriedImage }[] = [];
   for (const image of images) {
-    const { imageDigest, imageKeyId } = image;
+    const { imageDigest, imageKeyId, publishedAtMs } = image;
     const lease = await insertLease(server, writer, {
       node,
       license: { ...license, leaseDurationMs: lifeMs },
-      ...{ imageDigest, imageKeyId, revision, nowMs, nonce: null, previousLeaseId: null },
+      ...{ imageDigest, imageKeyId, publishedAtMs, revision, nowMs, nonce: null, previousLeaseId: null },
     });
     await writer
       .updateTable('lease')

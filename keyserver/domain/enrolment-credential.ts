@@ -7,6 +7,7 @@ import type { Reader } from '../db/store.ts';
 import { type KnownJoinToken, loadJoinToken } from './join-tokens.ts';
 import type { KeyServer } from './key-server.ts';
 import { type GrantableLicense, loadLicense, loadLicenseOfKey } from './license-facts.ts';
+import type { SeatLimits } from './seat-facts.ts';
 
 /** Only the digest goes on from here. */
 export interface Credential {
@@ -40,9 +41,11 @@ export interface CredentialFacts {
 }
 
 /** For the queries about a license that is not there, which take the same work: none has this id. */
-export const NO_LICENSE: Pick<GrantableLicense, 'licenseId' | 'limits'> = {
+export const NO_LICENSE: Pick<GrantableLicense, 'licenseId' | keyof SeatLimits> = {
   licenseId: '',
-  limits: { maxNodes: 0, maxInstallations: null, maxConcurrent: null, overage: 'none' },
+  maxNodes: 0,
+  maxInstallations: null,
+  overage: 'none',
 };
 
 /** Loads what the credential opens for a node. */

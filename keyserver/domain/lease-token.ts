@@ -1,5 +1,6 @@
 /** Cuts leases: the row, the claims, and the signed token (compact JWS) that a node keeps. */
 import { signToken } from '#src/crypto/sign-token.ts';
+import { allowedUntilMs, graceEndsAtMs } from '#src/licensing/expiry.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { leaseTimes } from '#src/licensing/lease-rules.ts';
 import { preparedInsert } from '../db/prepared-query.ts';
@@ -14,6 +15,8 @@ export interface LeaseGrant {
   readonly license: GrantableLicense;
   readonly imageDigest: string;
   readonly imageKeyId: string;
+  /** When the release was published. */
+  readonly publishedAtMs: number;
   readonly revision: number;
   readonly nowMs: number;
   /** Hex; null for a renewal. */
@@ -33,7 +36,7 @@ export async function insertLease(
   const times = leaseTimes({
     nowMs,
     leaseDurationMs: license.leaseDurationMs,
-    licenseExpiresAtMs: license.expiresAtMs,
+    allowedUntilMs: allowedUntilMs(license, { publishedAtMs: grant.publishedAtMs }),
     random: server.random(),
   });
   const leaseId = newId('lease', nowMs);
@@ -64,10 +67,17 @@ export async function insertLease(
     imageDigest: grant.imageDigest as LeaseClaims['imageDigest'],
     imageKeyId: grant.imageKeyId,
     ...times,
+    ...graceOf(license),
     revision: grant.revision,
     onRevoke: license.onRevoke,
     contact: license.contact,
   };
+}
+
+function graceOf(license: GrantableLicense): Pick<LeaseClaims, 'grace'> {
+  const { expiresAtMs: fromMs } = license;
+  const untilMs = graceEndsAtMs(license);
+  return fromMs === null || untilMs === null || untilMs === fromMs ? {} : { grace: { fromMs, untilMs } };
 }
 
 /** Signs claims with the organization's lease key. */

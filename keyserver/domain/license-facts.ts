@@ -1,18 +1,18 @@
 /** Loads the licenses that the license decision looks at, inside the transaction that acts on it. */
 import type { LicenseFacts } from '#src/licensing/decide.ts';
-import type { OnRevoke } from '#src/licensing/license-state.ts';
+import type { LicenseTerms } from '#src/licensing/license-terms.ts';
 import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
-import { fromCodeColumn } from './code-list.ts';
-import { type SeatLimits, loadConcurrentSeats } from './seat-facts.ts';
+import { loadConcurrentSeats } from './seat-facts.ts';
+import { TERM_COLUMNS, fromTermColumns } from './term-columns.ts';
 
-/** What a lease takes over from its license. */
-export interface GrantableLicense extends LicenseFacts {
-  readonly limits: SeatLimits;
-  readonly leaseDurationMs: number;
-  readonly onRevoke: OnRevoke;
-  readonly productCode: string;
-}
+/** A license as it is decided about, with all that a lease takes over from it. */
+export type GrantableLicense = LicenseFacts &
+  LicenseTerms & {
+    readonly productCode: string;
+    /** What its duration counts from; null = that has not happened yet. */
+    readonly termStartedAtMs: number | null;
+  };
 
 /** The licenses a node was activated with, for a start: with the count of those who hold leases, where that is limited. */
 export async function loadNodeLicenses(
@@ -25,14 +25,10 @@ export async function loadNodeLicenses(
   const licenses: GrantableLicense[] = [];
   for (const row of rows) {
     const license = toLicenseFacts(row, defaultContact);
-    const { licenseId, epoch, seats, limits } = license;
-    const concurrent = await loadConcurrentSeats(
-      reader,
-      { licenseId, epoch, maxConcurrent: limits.maxConcurrent },
-      nodeId,
-      nowMs,
+    const concurrent = await loadConcurrentSeats(reader, license, nodeId, nowMs);
+    licenses.push(
+      concurrent === undefined ? license : { ...license, seats: { ...license.seats, concurrent } },
     );
-    licenses.push(concurrent === undefined ? license : { ...license, seats: { ...seats, concurrent } });
   }
   return licenses;
 }
@@ -89,6 +85,8 @@ export async function loadLicense(
 /** A node that was activated holds its seat; only activation counts nodes and installations. */
 const SEAT_HELD = { usedSeats: 0, heldByThisNode: true } as const;
 
+const TERM_SELECTION = Object.values(TERM_COLUMNS).map((column) => `license.${column}` as const);
+
 function licenseRows(reader: Reader) {
   return reader
     .selectFrom('license')
@@ -103,27 +101,23 @@ function licenseRows(reader: Reader) {
       'license.created_at_ms',
       'license.starts_at_ms',
       'license.expires_at_ms',
-      'license.max_nodes',
-      'license.max_installations',
-      'license.max_concurrent',
-      'license.overage',
-      'license.lease_duration_ms',
-      'license.on_revoke',
+      'license.term_started_at_ms',
       'license.contact',
-      'license.version_constraint',
       'license.maintenance_until_ms',
-      'license.entitlements',
       'customer.state as customer_state',
       'product.contact as product_contact',
       'product.code as product_code',
+      ...TERM_SELECTION,
     ]);
 }
 
 type LicenseRow = Awaited<ReturnType<ReturnType<typeof licenseRows>['executeTakeFirstOrThrow']>>;
 
 function toLicenseFacts(row: LicenseRow, defaultContact: string): GrantableLicense {
-  const { max_nodes: maxNodes, overage } = row;
+  const terms = fromTermColumns(row);
+  const { maxNodes, overage } = terms;
   return {
+    ...terms,
     licenseId: row.id,
     state: row.state,
     epoch: row.epoch,
@@ -132,19 +126,10 @@ function toLicenseFacts(row: LicenseRow, defaultContact: string): GrantableLicen
     createdAtMs: row.created_at_ms,
     startsAtMs: row.starts_at_ms,
     expiresAtMs: row.expires_at_ms,
+    termStartedAtMs: row.term_started_at_ms,
     customerBlocked: row.customer_state === 'BLOCKED',
     contact: row.contact ?? row.product_contact ?? defaultContact,
     seats: { maxNodes, overage, ...SEAT_HELD },
-    limits: {
-      maxNodes,
-      maxInstallations: row.max_installations,
-      maxConcurrent: row.max_concurrent,
-      overage,
-    },
-    versionConstraint: row.version_constraint,
     maintenanceUntilMs: row.maintenance_until_ms,
-    entitlements: fromCodeColumn(row.entitlements),
-    leaseDurationMs: row.lease_duration_ms,
-    onRevoke: row.on_revoke,
   };
 }

@@ -9,6 +9,8 @@ import {
   licenseKeyLast4,
 } from '#src/licensing/license-key.ts';
 import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
+import { DEFAULT_TERMS, mergeTerms } from '#src/licensing/license-terms.ts';
+import { toTermOverrides } from '#src/wire/admin/license-terms.ts';
 import type { CreatedLicense, License, LicenseInput } from '#src/wire/admin/license.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
@@ -16,14 +18,15 @@ import type { LicenseTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
 import { type Access, isWithin } from './access.ts';
 import { runChange } from './change.ts';
-import { fromCodeColumn, toCodeColumn } from './code-list.ts';
 import { requireCustomer } from './customers.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
+import { termAtCreation } from './license-term.ts';
 import { nodesOfLicense } from './license-nodes.ts';
 import { toPage } from './page.ts';
 import { requireProduct } from './products.ts';
 import { installationOf, liveLeases, seatedNodes } from './seat-facts.ts';
+import { fromTermColumns, toTermColumns } from './term-columns.ts';
 
 /**
  * Creates a license; its key is in this answer and nowhere else.
@@ -49,6 +52,7 @@ export async function createLicense(
     const { writer, organizationId, nowMs } = change;
     const customer = await requireCustomer(writer, organizationId, input.customer);
     const product = await requireProduct(writer, organizationId, input.product);
+    const terms = mergeTerms(DEFAULT_TERMS, toTermOverrides(input));
     const row: LicenseTable = {
       id: newId('lic', nowMs),
       organization_id: organizationId,
@@ -64,17 +68,10 @@ export async function createLicense(
       epoch: 1,
       reason: null,
       starts_at_ms: input.startsAtMs ?? null,
-      expires_at_ms: input.expiresAtMs ?? null,
-      max_nodes: input.maxNodes,
-      max_installations: input.maxInstallations ?? null,
-      max_concurrent: input.maxConcurrent ?? null,
-      overage: input.overage,
-      lease_duration_ms: input.leaseDurationMs,
-      on_revoke: input.onRevoke,
+      ...termAtCreation(terms, input, nowMs),
       contact: input.contact ?? null,
-      version_constraint: input.versionConstraint ?? null,
       maintenance_until_ms: input.maintenanceUntilMs ?? null,
-      entitlements: toCodeColumn(input.entitlements),
+      ...toTermColumns(terms),
     };
     await writer.insertInto('license').values(row).execute();
     await change.audit({
@@ -214,7 +211,8 @@ type LicenseRow = Selectable<LicenseTable> & {
 };
 
 function toLicense(row: LicenseRow, nowMs: number): License {
-  const term = { state: row.state, startsAtMs: row.starts_at_ms, expiresAtMs: row.expires_at_ms };
+  const terms = fromTermColumns(row);
+  const { starts_at_ms: startsAtMs, expires_at_ms: expiresAtMs } = row;
   return {
     id: row.id,
     revision: row.revision,
@@ -224,24 +222,18 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     customerName: row.customer_name,
     productCode: row.product_code,
     plan: row.plan,
-    state: licenseStateAt(term, nowMs),
+    state: licenseStateAt({ ...terms, state: row.state, startsAtMs, expiresAtMs }, nowMs),
     epoch: row.epoch,
     reason: row.reason,
     keyLast4: row.key_last4,
-    startsAtMs: row.starts_at_ms,
-    expiresAtMs: row.expires_at_ms,
-    maxNodes: row.max_nodes,
+    startsAtMs,
+    expiresAtMs,
+    ...terms,
+    entitlements: [...terms.entitlements],
     usedNodes: row.used_nodes ?? 0,
-    maxInstallations: row.max_installations,
     usedInstallations: row.used_installations ?? 0,
-    maxConcurrent: row.max_concurrent,
     usedConcurrent: row.used_concurrent ?? 0,
-    overage: row.overage,
-    leaseDurationMs: row.lease_duration_ms,
-    onRevoke: row.on_revoke,
     contact: row.contact,
-    versionConstraint: row.version_constraint,
     maintenanceUntilMs: row.maintenance_until_ms,
-    entitlements: fromCodeColumn(row.entitlements),
   };
 }

@@ -13,6 +13,7 @@ import type { KeyServer } from './key-server.ts';
 import { forgetSession } from './node-sessions.ts';
 import { toPage } from './page.ts';
 import { loadSeats } from './seat-facts.ts';
+import { fromTermColumns } from './term-columns.ts';
 
 export async function listNodes(server: KeyServer, query: PageQuery): Promise<Page<Node>> {
   const { read } = server.store;
@@ -80,17 +81,12 @@ async function refuseFullLicenses(
   const licenses = await reader
     .selectFrom('license_node')
     .innerJoin('license', 'license.id', 'license_node.license_id')
-    .select(['license.id', 'max_nodes', 'max_installations', 'max_concurrent', 'overage'])
+    .selectAll('license')
     .where('license_node.node_id', '=', nodeId)
     .execute();
-  for (const { id, overage, ...license } of licenses) {
-    const limits = {
-      maxNodes: license.max_nodes,
-      maxInstallations: license.max_installations,
-      maxConcurrent: license.max_concurrent,
-      overage,
-    };
-    const gap = seatGap(await loadSeats(reader, id, limits, { nodeId, installation }));
+  for (const license of licenses) {
+    const { id } = license;
+    const gap = seatGap(await loadSeats(reader, id, fromTermColumns(license), { nodeId, installation }));
     if (gap === null) continue;
     throw new LatchkeyError(
       'STATE_PRECONDITION',

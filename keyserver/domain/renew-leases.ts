@@ -133,13 +133,14 @@ async function decideRenewal(
   const { server, writer, organization, node, licenses, identity } = context;
   const [lease] = await leaseRow(writer, { leaseId, nodeId: identity.nodeId });
   if (lease !== undefined) countUnder(context, lease.license_id);
+  const image = lease && (await imageOf(context, lease.image_digest, lease.image_key_id));
   const decision = decide({
     // A sealed key server answers no call; a refusal of the one lease would end it at the node.
     sealed: false,
     node,
     // A renewal prolongs the license it was cut from and never moves to another one.
     licenses: licenses.filter((license) => license.licenseId === lease?.license_id),
-    image: lease && (await imageOf(context, lease.image_digest, lease.image_key_id)),
+    image,
     nowMs,
     nodeTimeMs: context.nodeTimeMs,
     defaultContact: organization.contact,
@@ -160,6 +161,7 @@ async function decideRenewal(
     license,
     imageDigest: lease.image_digest,
     imageKeyId: lease.image_key_id,
+    publishedAtMs: image?.release?.publishedAtMs ?? nowMs,
     revision: organization.revision,
     nowMs,
     nonce: null,

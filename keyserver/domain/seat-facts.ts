@@ -1,17 +1,12 @@
 /** Counts the seats of a license that are in use. Banned and retired nodes hold none. */
 import { type AliasedRawBuilder, sql } from 'kysely';
 import { SEATED_STATES } from '#src/licensing/node-state.ts';
-import type { Overage, SeatCount, SeatFacts } from '#src/licensing/seats.ts';
+import type { LicenseTerms } from '#src/licensing/license-terms.ts';
+import type { SeatCount, SeatFacts } from '#src/licensing/seats.ts';
 import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
 
-/** What a license allows; null = not limited. */
-export interface SeatLimits {
-  readonly maxNodes: number;
-  readonly maxInstallations: number | null;
-  readonly maxConcurrent: number | null;
-  readonly overage: Overage;
-}
+export type SeatLimits = Pick<LicenseTerms, 'maxNodes' | 'maxInstallations' | 'overage'>;
 
 /** A node that asks for a seat. */
 export interface SeatClaim {
@@ -53,10 +48,7 @@ export async function loadSeats(
   };
 }
 
-/**
- * Counts the nodes that hold a lease of a license now. Leases of an older epoch are void and hold nothing.
- * @param maxConcurrent null = not limited, then nothing is counted
- */
+/** Counts the nodes that hold a lease of a license now, where that is limited. Those of an older epoch are void. */
 export async function loadConcurrentSeats(
   reader: Reader,
   license: { readonly licenseId: string; readonly epoch: number; readonly maxConcurrent: number | null },

@@ -122,6 +122,13 @@ export class LeaseKeeper {
     return lease.denial === undefined && leaseTimeMs(lease.anchor, this.#clock) < lease.claims.expiresAtMs;
   }
 
+  /** GRACE: the license is past its end, and starts are allowed a while longer. */
+  stateOf(lease: HeldLease): 'VALID' | 'GRACE' | 'EXPIRED' {
+    if (!this.isGood(lease)) return 'EXPIRED';
+    const { grace } = lease.claims;
+    return grace !== undefined && leaseTimeMs(lease.anchor, this.#clock) >= grace.fromMs ? 'GRACE' : 'VALID';
+  }
+
   /** The good lease of a subject, for which the key server need not be asked. */
   findGood(subject: LeaseSubject): HeldLease | undefined {
     if (this.#authority?.refusal() !== undefined) return undefined;

@@ -47,7 +47,7 @@ export async function nodeStatus(parts: AgentServiceParts): Promise<StatusRespon
       imageKeyId: lease.claims.imageKeyId,
       expiresAtMs: lease.claims.expiresAtMs,
       auditSequence: lease.auditSequence,
-      state: lease.denial?.code ?? (agent.leases.isGood(lease) ? 'VALID' : 'EXPIRED'),
+      state: lease.denial?.code ?? agent.leases.stateOf(lease),
     })),
     licenses: (agent.identity?.licenses ?? []).map(({ licenseId, productCode, contact }) => ({
       licenseId,

@@ -219,6 +219,12 @@ export const MAX_JOIN_TOKEN_LIFE_MS = 366 * 24 * HOUR_MS;
 export const MAX_LICENSE_KEY_TEXT = 256;
 /** Nodes a license allows unless it says otherwise: a small cluster. */
 export const DEFAULT_MAX_NODES = 3;
+/** The shortest a license may last: a demonstration, or a test. */
+export const MIN_LICENSE_DURATION_MS = SECOND_MS;
+/** The longest that is not a typing mistake, a hundred years; longer is without an end. */
+export const MAX_LICENSE_DURATION_MS = 36_500 * 24 * HOUR_MS;
+/** Grace after the end of a license (keyserver model 6.3); who gives more sells a longer license. */
+export const MAX_EXPIRY_GRACE_MS = 90 * 24 * HOUR_MS;
 /** Features that one license or release may name; a product is sold in a few. */
 export const MAX_ENTITLEMENTS = 64;
 /** Seats of one kind that a license may allow; more is a typing mistake. */

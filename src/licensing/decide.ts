@@ -12,6 +12,7 @@ import {
   coverageGap,
   isAttested,
 } from './coverage.ts';
+import { type ExpiryQuestion, expiryGap } from './expiry.ts';
 import type { NodeState } from './node-state.ts';
 import { type LicenseTerm, licenseStateAt } from './license-state.ts';
 import { type SeatFacts, seatGap } from './seats.ts';
@@ -106,8 +107,15 @@ export function decide<License extends LicenseFacts>(
   return other === undefined ? newestDenial : { allowed: true, license: other };
 }
 
-/** What a license alone says about starts, whatever the image; null = nothing against them. */
-export function licenseDenial(license: LicenseFacts, nowMs: number): Denied | null {
+/**
+ * What a license alone says; null = nothing against it.
+ * @param question what is asked of it, which matters when its term is over
+ */
+export function licenseDenial(
+  license: LicenseFacts,
+  nowMs: number,
+  question: ExpiryQuestion = 'any-start',
+): Denied | null {
   const name = `license ${license.licenseId}`;
   const deny = (code: DeniedCode, message: string) => denied(code, message, license);
   if (license.customerBlocked) {
@@ -120,10 +128,13 @@ export function licenseDenial(license: LicenseFacts, nowMs: number): Denied | nu
       return deny('DENIED_LICENSE_SUSPENDED', `${name} is suspended`);
     case 'NOT_STARTED':
       return deny('DENIED_LICENSE_NOT_STARTED', `${name} begins on ${isoTime(license.startsAtMs)}`);
-    case 'EXPIRED':
-      return deny('DENIED_LICENSE_EXPIRED', `${name} expired on ${isoTime(license.expiresAtMs)}`);
+    case 'EXPIRED': {
+      const reason = expiryGap(license, question);
+      return reason === null ? null : deny('DENIED_LICENSE_EXPIRED', `${name} ${reason}`);
+    }
     case 'PENDING':
     case 'ACTIVE':
+    case 'GRACE':
       return null;
   }
 }
@@ -184,7 +195,7 @@ function licenseNotFound(facts: DecisionFacts): Denied {
 
 function licenseDecision(license: LicenseFacts, facts: DecisionFacts): Denied | null {
   return (
-    licenseDenial(license, facts.nowMs) ??
+    licenseDenial(license, facts.nowMs, expiryQuestion(license, facts.image)) ??
     imageDenial(license, facts.image) ??
     coverageDenial(license, facts.image) ??
     seatDenial(license) ??
@@ -192,6 +203,13 @@ function licenseDecision(license: LicenseFacts, facts: DecisionFacts): Denied | 
     clockDenial(license, facts) ??
     repetitionDenial(license, facts)
   );
+}
+
+/** A node that holds a seat is no new one when it enrols again. */
+function expiryQuestion({ seats }: LicenseFacts, image: ImageFacts | undefined): ExpiryQuestion {
+  if (image === undefined) return seats.heldByThisNode ? 'any-start' : 'new-node';
+  const publishedAtMs = image.release?.publishedAtMs;
+  return publishedAtMs === undefined ? 'any-start' : { publishedAtMs };
 }
 
 function imageDenial(license: LicenseFacts, image: ImageFacts | undefined): Denied | null {

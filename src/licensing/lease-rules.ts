@@ -10,17 +10,17 @@ export interface LeaseTimes {
 export interface LeaseTerms {
   readonly nowMs: number;
   readonly leaseDurationMs: number;
-  /** End of the license; null = open. A lease never outlives its license. */
-  readonly licenseExpiresAtMs: number | null;
+  /** Until when the license allows this start; null = no end. A lease never outlives that. */
+  readonly allowedUntilMs: number | null;
   /** Uniform in [0, 1): spreads renewals, so that nodes do not come all at once. */
   readonly random: number;
 }
 
 /** Gives the times of a new lease, milliseconds since the epoch. */
 export function leaseTimes(terms: LeaseTerms): LeaseTimes {
-  const { nowMs, leaseDurationMs, licenseExpiresAtMs, random } = terms;
+  const { nowMs, leaseDurationMs, allowedUntilMs, random } = terms;
   const end = nowMs + leaseDurationMs;
-  const expiresAtMs = licenseExpiresAtMs === null ? end : Math.min(end, licenseExpiresAtMs);
+  const expiresAtMs = allowedUntilMs === null ? end : Math.min(end, allowedUntilMs);
   const jitter = 1 + LEASE_RENEW_JITTER * (2 * random - 1);
   const renewAtMs = nowMs + Math.floor((expiresAtMs - nowMs) * LEASE_RENEW_FRACTION * jitter);
   return { issuedAtMs: nowMs, renewAtMs, expiresAtMs };

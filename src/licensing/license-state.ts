@@ -3,12 +3,14 @@
  * has to run for a license to end.
  */
 import { LatchkeyError } from '#src/base/errors.ts';
+import { type ExpiryTerms, graceEndsAtMs } from './expiry.ts';
 
 export const STORED_LICENSE_STATES = ['PENDING', 'ACTIVE', 'SUSPENDED', 'REVOKED'] as const;
 /** PENDING: sold, no node yet. REVOKED is final: its history stays, a new license takes its place. */
 export type StoredLicenseState = (typeof STORED_LICENSE_STATES)[number];
 
-export const LICENSE_STATES = [...STORED_LICENSE_STATES, 'NOT_STARTED', 'EXPIRED'] as const;
+export const LICENSE_STATES = [...STORED_LICENSE_STATES, 'NOT_STARTED', 'GRACE', 'EXPIRED'] as const;
+/** GRACE: past its end, and everything goes on as before until its grace ends too. */
 export type LicenseState = (typeof LICENSE_STATES)[number];
 
 export type LicenseAction = 'activate' | 'suspend' | 'reinstate' | 'revoke';
@@ -18,10 +20,9 @@ export const ON_REVOKE = ['deny-start', 'stop', 'kill'] as const;
 export type OnRevoke = (typeof ON_REVOKE)[number];
 
 /** What decides the state of a license; times are milliseconds since the epoch, null = open end. */
-export interface LicenseTerm {
+export interface LicenseTerm extends ExpiryTerms {
   readonly state: StoredLicenseState;
   readonly startsAtMs: number | null;
-  readonly expiresAtMs: number | null;
 }
 
 /** State -> action -> next state; a pair that is missing is refused. */
@@ -57,6 +58,8 @@ export function nextLicenseState(
 export function licenseStateAt(term: LicenseTerm, nowMs: number): LicenseState {
   if (term.state === 'REVOKED' || term.state === 'SUSPENDED') return term.state;
   if (term.startsAtMs !== null && nowMs < term.startsAtMs) return 'NOT_STARTED';
-  if (term.expiresAtMs !== null && nowMs >= term.expiresAtMs) return 'EXPIRED';
+  const endsAtMs = graceEndsAtMs(term);
+  if (endsAtMs !== null && nowMs >= endsAtMs) return 'EXPIRED';
+  if (term.expiresAtMs !== null && nowMs >= term.expiresAtMs) return 'GRACE';
   return term.state;
 }

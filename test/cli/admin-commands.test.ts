@@ -75,6 +75,16 @@ describe('latchkey serve and the commands that talk to it', () => {
     const sold = await latchkey([
       ...['license', 'create', '--customer', 'crm-1', '--product', 'acme-web'],
       ...['--expires', '2099-12-31', '--lease', '90s', '--max-nodes', '2', '--on-revoke', 'stop'],
+      ...[
+        '--duration',
+        '30d',
+        '--duration-from',
+        'lease',
+        '--grace',
+        '14d',
+        '--on-expiry',
+        'restrict-access',
+      ],
       ...['--max-installations', '1', '--max-concurrent', '2', '--overage', '1.5x', '--entitlement', 'sso'],
     ]);
     expect(sold.status).toBe(0);
@@ -86,6 +96,8 @@ describe('latchkey serve and the commands that talk to it', () => {
       leaseDurationMs: 90_000,
       ...{ maxNodes: 2, maxInstallations: 1, maxConcurrent: 2, overage: '1.5x', entitlements: ['sso'] },
       onRevoke: 'stop',
+      ...{ durationMs: 30 * 86_400_000, expirationBasis: 'lease', expiryGraceMs: 14 * 86_400_000 },
+      expirationStrategy: 'restrict-access',
       state: 'PENDING',
     });
     const shown = await latchkey(['license', 'show', id]);

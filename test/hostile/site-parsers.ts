@@ -19,6 +19,7 @@ import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
+import { parseGrace, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseSeatCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
@@ -132,6 +133,15 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     argument,
   ),
   textParser('cli/time-arguments.ts', 'parseSeatCount', ['3'], parseSeatCount, argument),
+  textParser('cli/term-arguments.ts', 'parseSeatLimit', ['3', 'unlimited'], parseSeatLimit, argument),
+  textParser(
+    'cli/term-arguments.ts',
+    'parseTermDuration',
+    ['365d', 'unlimited'],
+    parseTermDuration,
+    argument,
+  ),
+  textParser('cli/term-arguments.ts', 'parseGrace', ['14d'], parseGrace, argument),
   textParser('cli/name-arguments.ts', 'parseName', ['Acme'], parseName, argument),
   textParser('cli/name-arguments.ts', 'parseProductCode', ['suite'], parseProductCode, argument),
   textParser(

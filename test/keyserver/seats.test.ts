@@ -4,7 +4,6 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { LicenseRequest } from '#src/wire/admin/license.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { postgresSkipReason, startPostgres } from '../../lab/postgres.ts';
 import {
   type ActivationOptions,
   type LicensedNode,
@@ -164,31 +163,5 @@ describe('overage', () => {
     const events = await auditLog(sold.client, last);
     expect(events.map(({ detail }) => isOverdrawn(detail))).toEqual([undefined, true, true]);
     expect(await sold.client.license(id)).toMatchObject({ maxConcurrent: 1, usedConcurrent: 3 });
-  });
-});
-
-const skipReason = postgresSkipReason();
-
-describe.skipIf(skipReason !== null)('seats on PostgreSQL', () => {
-  it('are counted alike', { timeout: 60_000 }, async () => {
-    const postgres = await startPostgres();
-    const LATCHKEY_DATABASE = await postgres.createDatabase('seats');
-    const other = await startKeyServer({ env: { ...process.env, LATCHKEY_DATABASE } });
-    const product = await createSoldProduct(other);
-    const { client, image } = product;
-    const { license, licenseKey } = await product.sell({ maxInstallations: 1, maxConcurrent: 1 });
-    const installation = 'cluster-a';
-    const one = await activateNode(other, licenseKey, { installation });
-    const two = await activateNode(other, licenseKey, { installation });
-    expect(await codeOf(activateNode(other, licenseKey))).toBe('DENIED_INSTALLATION_LIMIT');
-    await one.acquire(image);
-    expect(await codeOf(two.acquire(image))).toBe('DENIED_CONCURRENCY_LIMIT');
-    expect(await client.license(license.id)).toMatchObject({
-      ...{ usedNodes: 2, usedInstallations: 1, usedConcurrent: 1 },
-    });
-    one.close();
-    two.close();
-    await other.dispose();
-    await postgres.dispose();
   });
 });

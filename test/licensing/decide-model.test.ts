@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
 import { type DecisionFacts, type LicenseFacts, decide } from '#src/licensing/decide.ts';
+import { EXPIRATION_STRATEGIES } from '#src/licensing/expiry.ts';
 import type { SeatCount } from '#src/licensing/seats.ts';
 
 const NOW_MS = 1_800_000_000_000;
@@ -14,7 +15,17 @@ describe('decide', () => {
     ['DENIED_LICENSE_REVOKED', (_f, l) => l.state === 'REVOKED'],
     ['DENIED_LICENSE_SUSPENDED', (_f, l) => l.state === 'SUSPENDED'],
     ['DENIED_LICENSE_NOT_STARTED', (f, l) => l.startsAtMs !== null && f.nowMs < l.startsAtMs],
-    ['DENIED_LICENSE_EXPIRED', (f, l) => l.expiresAtMs !== null && f.nowMs >= l.expiresAtMs],
+    [
+      'DENIED_LICENSE_EXPIRED',
+      (f, l) => {
+        if (l.expiresAtMs === null || f.nowMs < l.expiresAtMs + (l.expiryGraceMs ?? 0)) return false;
+        const isLater = (f.image?.release?.publishedAtMs ?? 0) > l.expiresAtMs;
+        const isNewNode = f.image === undefined && !l.seats.heldByThisNode;
+        const keeps = { 'revoke-access': 0, 'restrict-access': 1, 'maintain-access': 2, 'allow-access': 3 };
+        const kept = keeps[l.expirationStrategy ?? 'revoke-access'];
+        return kept === 0 || (kept === 1 && isNewNode) || (kept < 3 && isLater);
+      },
+    ],
     ['DENIED_IMAGE_UNKNOWN', (f) => f.image?.release === null],
     ['DENIED_IMAGE_YANKED', (f) => f.image?.release?.state === 'YANKED'],
     ['DENIED_STATEMENT_INVALID', (f) => f.image?.release?.hasStatement === false],
@@ -73,6 +84,8 @@ describe('decide', () => {
         state: fc.constantFrom('PENDING', 'ACTIVE', 'SUSPENDED', 'REVOKED'),
         startsAtMs: time,
         expiresAtMs: time,
+        expiryGraceMs: fc.constantFrom(undefined, 0, 1, 2),
+        expirationStrategy: fc.constantFrom(undefined, ...EXPIRATION_STRATEGIES),
         customerBlocked: fc.boolean(),
         contact: fc.constant('c'),
         versionConstraint: fc.constantFrom(null, null, '^1', '>=1'),

@@ -41,6 +41,10 @@ describe('the state at a moment', () => {
     [{ state: 'ACTIVE', startsAtMs: 100, expiresAtMs: 101 }, 'ACTIVE'],
     [{ state: 'ACTIVE', startsAtMs: null, expiresAtMs: 100 }, 'EXPIRED'],
     [{ state: 'PENDING', startsAtMs: null, expiresAtMs: 100 }, 'EXPIRED'],
+    [{ state: 'ACTIVE', startsAtMs: null, expiresAtMs: 100, expiryGraceMs: 1 }, 'GRACE'],
+    [{ state: 'PENDING', startsAtMs: null, expiresAtMs: 99, expiryGraceMs: 2 }, 'GRACE'],
+    [{ state: 'ACTIVE', startsAtMs: null, expiresAtMs: 99, expiryGraceMs: 1 }, 'EXPIRED'],
+    [{ state: 'SUSPENDED', startsAtMs: null, expiresAtMs: 100, expiryGraceMs: 1 }, 'SUSPENDED'],
     [{ state: 'SUSPENDED', startsAtMs: null, expiresAtMs: 1 }, 'SUSPENDED'],
     [{ state: 'REVOKED', startsAtMs: 200, expiresAtMs: null }, 'REVOKED'],
   ] as const)('%j is %s', (term, state) => {

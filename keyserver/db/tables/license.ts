@@ -1,7 +1,7 @@
 /** Customers and their licenses. */
-import type { OnRevoke, StoredLicenseState } from '#src/licensing/license-state.ts';
-import type { Overage } from '#src/licensing/seats.ts';
+import type { StoredLicenseState } from '#src/licensing/license-state.ts';
 import type { Row } from './row.ts';
+import type { TermColumns } from './term-columns.ts';
 
 export interface CustomerTable extends Row {
   name: string;
@@ -9,7 +9,7 @@ export interface CustomerTable extends Row {
   state: 'ACTIVE' | 'BLOCKED';
 }
 
-export interface LicenseTable extends Row {
+export interface LicenseTable extends Row, TermColumns {
   readonly key_digest: string;
   readonly key_last4: string;
   readonly customer_id: string;
@@ -21,21 +21,11 @@ export interface LicenseTable extends Row {
   reason: string | null;
   starts_at_ms: number | null;
   expires_at_ms: number | null;
-  max_nodes: number;
-  /** Null = not limited. */
-  max_installations: number | null;
-  /** Nodes with a lease; null = not limited. */
-  max_concurrent: number | null;
-  overage: Overage;
-  lease_duration_ms: number;
-  on_revoke: OnRevoke;
+  /** What its duration counts from; null = that has not happened yet. */
+  term_started_at_ms: number | null;
   contact: string | null;
-  /** npm semver range; null = all versions. */
-  version_constraint: string | null;
   /** Releases published after it are not covered; null = all are. */
   maintenance_until_ms: number | null;
-  /** Codes of the features that were sold, with spaces between them; null = none. */
-  entitlements: string | null;
 }
 
 /** A seat: this node was activated with this license. */

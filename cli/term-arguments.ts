@@ -1,0 +1,26 @@
+/** Terms of a license as people write them on a command line: with a word for what has no limit. */
+import { InvalidArgumentError } from 'commander';
+import { MAX_EXPIRY_GRACE_MS, MAX_LICENSE_DURATION_MS, MIN_LICENSE_DURATION_MS } from '#src/base/limits.ts';
+import { UNLIMITED } from '#src/wire/admin/license-terms.ts';
+import { formatDuration, parseDuration, parseSeatCount } from './time-arguments.ts';
+
+/** Reads a number of seats, or `unlimited`. */
+export function parseSeatLimit(text: string): number | typeof UNLIMITED {
+  return text === UNLIMITED ? UNLIMITED : parseSeatCount(text);
+}
+
+/** Reads how long a license lasts, as milliseconds, or `unlimited`. */
+export function parseTermDuration(text: string): number | typeof UNLIMITED {
+  return text === UNLIMITED ? UNLIMITED : spanWithin(text, MIN_LICENSE_DURATION_MS, MAX_LICENSE_DURATION_MS);
+}
+
+/** Reads how long a license goes on after its end, as milliseconds. */
+export function parseGrace(text: string): number {
+  return spanWithin(text, 0, MAX_EXPIRY_GRACE_MS);
+}
+
+function spanWithin(text: string, least: number, most: number): number {
+  const spanMs = parseDuration(text);
+  if (spanMs >= least && spanMs <= most) return spanMs;
+  throw new InvalidArgumentError(`Give a span of at most ${formatDuration(most)}.`);
+}

@@ -1,0 +1,58 @@
+/** The term of a license: begun at its creation, its first node or its first start, and as long as its duration says. */
+import type { ExpirationBasis } from '#src/licensing/expiry.ts';
+import type { LicenseTerms } from '#src/licensing/license-terms.ts';
+import type { LicenseTable } from '../db/tables/license.ts';
+import type { Writer } from '../db/store.ts';
+import type { GrantableLicense } from './license-facts.ts';
+import { nextRevision } from './revision.ts';
+
+type TermColumns = Pick<LicenseTable, 'term_started_at_ms' | 'expires_at_ms'>;
+
+/** Gives what to write when a term begins with this event; undefined when it does not. */
+export function beginTerm(
+  license: GrantableLicense,
+  event: ExpirationBasis,
+  nowMs: number,
+): TermColumns | undefined {
+  const { durationMs, expirationBasis, expiresAtMs, startsAtMs, termStartedAtMs } = license;
+  if (termStartedAtMs !== null || expirationBasis !== event || durationMs === null) return undefined;
+  const startedAtMs = Math.max(nowMs, startsAtMs ?? 0);
+  return { term_started_at_ms: startedAtMs, expires_at_ms: expiresAtMs ?? startedAtMs + durationMs };
+}
+
+/** Gives the term of a license that is being made. */
+export function termAtCreation(
+  { durationMs, expirationBasis }: LicenseTerms,
+  {
+    startsAtMs,
+    expiresAtMs,
+  }: { readonly startsAtMs?: number | undefined; readonly expiresAtMs?: number | undefined },
+  nowMs: number,
+): TermColumns {
+  const startedAtMs = expirationBasis === 'creation' ? Math.max(nowMs, startsAtMs ?? 0) : null;
+  const endsAtMs = startedAtMs === null || durationMs === null ? null : startedAtMs + durationMs;
+  return { term_started_at_ms: startedAtMs, expires_at_ms: expiresAtMs ?? endsAtMs };
+}
+
+/**
+ * Begins the term of a license with its first start: a change like any other, with a new epoch.
+ * @returns the license as it is then, and the revision; undefined when no term begins
+ */
+export async function beginTermAtLease(
+  writer: Writer,
+  organizationId: string,
+  license: GrantableLicense,
+  nowMs: number,
+): Promise<{ license: GrantableLicense; revision: number } | undefined> {
+  const begun = beginTerm(license, 'lease', nowMs);
+  if (begun === undefined) return undefined;
+  const revision = await nextRevision(writer, organizationId, nowMs);
+  const epoch = license.epoch + 1;
+  await writer
+    .updateTable('license')
+    .set({ ...begun, epoch, revision, updated_at_ms: nowMs })
+    .where('id', '=', license.licenseId)
+    .execute();
+  const { term_started_at_ms: termStartedAtMs, expires_at_ms: expiresAtMs } = begun;
+  return { license: { ...license, epoch, termStartedAtMs, expiresAtMs }, revision };
+}

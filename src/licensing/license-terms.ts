@@ -1,0 +1,50 @@
+/** The terms of a license: what it allows, how much of it, and how long. Pure. */
+import { DEFAULT_LEASE_DURATION_MS, DEFAULT_MAX_NODES } from '#src/base/limits.ts';
+import type { ExpirationBasis, ExpirationStrategy } from './expiry.ts';
+import type { OnRevoke } from './license-state.ts';
+import type { Overage } from './seats.ts';
+
+export interface LicenseTerms {
+  readonly maxNodes: number;
+  /** Null = not limited. */
+  readonly maxInstallations: number | null;
+  /** Null = not limited. */
+  readonly maxConcurrent: number | null;
+  readonly overage: Overage;
+  readonly leaseDurationMs: number;
+  readonly onRevoke: OnRevoke;
+  /** npm semver range; null = all versions. */
+  readonly versionConstraint: string | null;
+  /** Codes of the features that were sold. */
+  readonly entitlements: readonly string[];
+  /** How long the license lasts; null = no end, unless one is given. */
+  readonly durationMs: number | null;
+  readonly expirationBasis: ExpirationBasis;
+  readonly expirationStrategy: ExpirationStrategy;
+  readonly expiryGraceMs: number;
+}
+
+/** Terms that somebody has set; the others are undefined. */
+export type TermOverrides = { readonly [Name in keyof LicenseTerms]?: LicenseTerms[Name] | undefined };
+
+/** Those of a license that says nothing else. */
+export const DEFAULT_TERMS: LicenseTerms = {
+  maxNodes: DEFAULT_MAX_NODES,
+  maxInstallations: null,
+  maxConcurrent: null,
+  overage: 'none',
+  leaseDurationMs: DEFAULT_LEASE_DURATION_MS,
+  onRevoke: 'deny-start',
+  versionConstraint: null,
+  entitlements: [],
+  durationMs: null,
+  expirationBasis: 'creation',
+  expirationStrategy: 'revoke-access',
+  expiryGraceMs: 0,
+};
+
+/** Gives all terms: those that are set, and the rest from a template. */
+export function mergeTerms(template: LicenseTerms, overrides: TermOverrides): LicenseTerms {
+  const set = Object.entries(overrides).filter(([, value]) => value !== undefined);
+  return { ...template, ...(Object.fromEntries(set) as Partial<LicenseTerms>) };
+}
