@@ -5,7 +5,8 @@ import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type ExportTarget, parseExportTargets } from './audit/export/export-target.ts';
 import { hasPassword } from './database-url.ts';
-import { NODE_CERTIFICATE_LIFETIME_MS } from './limits.ts';
+import { SECOND_MS } from '#src/base/units.ts';
+import { MAX_DRAIN_SECONDS, NODE_CERTIFICATE_LIFETIME_MS } from './limits.ts';
 import { type Rates, parseRates } from './rates.ts';
 
 export interface ServeOptions {
@@ -32,6 +33,8 @@ export interface ServeOptions {
   readonly rates: Rates;
   /** Where copies of the audit log go. */
   readonly auditExports: readonly ExportTarget[];
+  /** From the signal to stop on, until nobody is listened to any more. */
+  readonly drainMs: number;
   /** Where Prometheus reads, `host:port`; null = nowhere. */
   readonly metricsListen: string | null;
   readonly logLevel: string;
@@ -58,6 +61,7 @@ const OPTIONS = {
   'rate-limit': { type: 'string', multiple: true, default: [] as string[] },
   'audit-export': { type: 'string', multiple: true, default: [] as string[] },
   'metrics-listen': { type: 'string' },
+  'drain-seconds': { type: 'string', default: '0' },
   'log-level': { type: 'string', default: 'info' },
 } as const;
 
@@ -110,6 +114,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     rates: parseRates(values['rate-limit']),
     auditExports: parseExportTargets(values['audit-export']),
     metricsListen,
+    drainMs: parseDrain(values['drain-seconds']),
     logLevel: values['log-level'],
   };
 }
@@ -156,6 +161,19 @@ function parseLife(text: string | undefined): number {
     `--node-certificate-life ${text} is not a span of at most 365 days`,
     {
       hint: 'give a number and a unit: 12h or 30d',
+    },
+  );
+}
+
+/** Whole seconds; whoever stops a service kills it after a while. */
+function parseDrain(text: string): number {
+  const seconds = /^\d{1,3}$/.test(text) ? Number(text) : Number.NaN;
+  if (seconds <= MAX_DRAIN_SECONDS) return seconds * SECOND_MS;
+  throw new LatchkeyError(
+    'USAGE_INVALID',
+    `--drain-seconds ${text} is not a number up to ${MAX_DRAIN_SECONDS}`,
+    {
+      hint: 'give the seconds that your load balancer needs to see that /readyz says no',
     },
   );
 }

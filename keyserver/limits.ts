@@ -94,6 +94,8 @@ export const MAX_COMMIT_GROUP = 8;
 export const DATABASE_LOCK_TIMEOUT_MS = 2 * SECOND_MS;
 /** A database up to this size is checked page by page at start; a larger one would delay it by seconds. */
 export const MAX_START_CHECK_BYTES = 512 * MEBIBYTE;
+/** Longest wait of a server that is told to stop; a load balancer that takes longer to look is broken. */
+export const MAX_DRAIN_SECONDS = 300;
 /** How long a stopping server waits for calls that are under way. */
 export const SHUTDOWN_GRACE_MS = 5 * SECOND_MS;
 /** The key server makes a new certificate for itself at every start; this is for those that never restart. */

@@ -25,6 +25,8 @@ export async function main(args: readonly string[]): Promise<void> {
     sayReady(running, options);
     const signal = await stopSignal();
     logger.info({ signal }, 'stopping');
+    // Who cannot wait asks again. What was acknowledged is committed.
+    void stopSignal().then(() => process.exit(ERROR_TABLE.INTERRUPTED.exit));
     await running.stop();
     process.exit(0);
   } catch (error) {
@@ -60,12 +62,14 @@ function sayError(error: LatchkeyError): void {
   }
 }
 
+const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    for (const name of ['SIGINT', 'SIGTERM'] as const) {
-      process.once(name, () => {
-        resolve(name);
-      });
-    }
+    const stop = (name: NodeJS.Signals) => {
+      for (const other of STOP_SIGNALS) process.off(other, stop);
+      resolve(name);
+    };
+    for (const name of STOP_SIGNALS) process.on(name, stop);
   });
 }

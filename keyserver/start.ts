@@ -30,6 +30,7 @@ import { type Endpoints, Listening } from './listening.ts';
 import { keyOpener } from './open-keys.ts';
 import { RateLimit } from './rate-limit.ts';
 import { initialize } from './initialize.ts';
+import { Drain } from './drain.ts';
 import { KeyServerMetrics } from './metrics/key-server-metrics.ts';
 import type { StoreObserver } from './metrics/store-observer.ts';
 
@@ -40,6 +41,7 @@ export interface RunningKeyServer extends Endpoints {
   readonly firstStart: boolean;
   /** True when the keys are still to be opened. */
   readonly isSealed: boolean;
+  /** Waits for who still comes and for what is under way. */
   stop(): Promise<void>;
 }
 
@@ -70,6 +72,7 @@ export async function startKeyServer(
       firstStart,
       isSealed: server.seal.isSealed,
       stop: async () => {
+        await server.drain.begin();
         await listening.stop();
         await stopSweep();
         await server.auditExports.stop();
@@ -131,6 +134,7 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     nodeCertificateLifetimeMs: options.nodeCertificateLifetimeMs,
     clock: systemClock,
     random: Math.random,
+    drain: new Drain(options.drainMs),
     changes,
     licenseRate: new RateLimit(options.rates.license, systemClock),
     get auditPublisher() {

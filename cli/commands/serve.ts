@@ -42,6 +42,10 @@ export function registerServe(program: Command, context: CommandContext): void {
       'copy the audit log: syslog+tls://HOST, syslog://HOST, https://HOST/PATH or file:PATH; may be repeated',
     )
     .option(
+      '--drain-seconds <seconds>',
+      'how long to serve after SIGTERM while /readyz already says no (default: 0)',
+    )
+    .option(
       '--metrics-listen <address>',
       'metrics for Prometheus over plain HTTP, without a token (default: off)',
     )

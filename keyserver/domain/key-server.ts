@@ -4,6 +4,7 @@ import type { AuditPublisher } from '../audit/audit-publisher.ts';
 import type { AuditExports } from '../audit/export/audit-exports.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
 import type { Store } from '../db/store.ts';
+import type { Drain } from '../drain.ts';
 import type { RateLimit } from '../rate-limit.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import type { Seal } from './seal.ts';
@@ -30,4 +31,5 @@ export interface KeyServer {
   /** Reading it @throws LatchkeyError DENIED_SEALED while the key server is sealed. */
   readonly auditPublisher: AuditPublisher;
   readonly auditExports: AuditExports;
+  readonly drain: Drain;
 }

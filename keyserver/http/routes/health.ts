@@ -10,6 +10,7 @@ export function healthRoutes(app: FastifyInstance, server: KeyServer): void {
   // Not about the database: a restart would not bring that back.
   app.get('/healthz', { schema: { hide: true } }, () => ({ status: 'ok' }));
   app.get('/readyz', { schema: { hide: true } }, async (_request, reply) => {
+    if (server.drain.hasBegun) return reply.code(NOT_READY).send({ status: 'not-ready', reason: 'STOPPING' });
     try {
       await server.store.read.selectFrom('organization').select('id').executeTakeFirstOrThrow();
       if (server.seal.isSealed) throw sealed();
