@@ -24,16 +24,18 @@ export function becomeProgram(
 
 /**
  * Runs a program that answers with one JSON document.
+ * @param input for its standard input, where nobody else can read it
  * @throws LatchkeyError the program's own error
  */
 export async function runJsonProgram(
   script: string,
   args: readonly string[],
   signal: AbortSignal,
+  input = '',
 ): Promise<unknown> {
   const [program, ...words] = programCommand(script, args);
   const child = spawn(program, words, {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
     signal,
   });
   const ended = new Promise<void>((resolve, reject) => {
@@ -42,6 +44,9 @@ export async function runJsonProgram(
       resolve();
     });
   });
+  // One that ends before it has read everything says why in its answer.
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(input);
   const [output] = await Promise.all([text(child.stdout), ended]);
   const answer = parseJson(output, `the answer of ${script}`);
   if (typeof answer === 'object' && answer !== null && 'error' in answer) throw programError(answer['error']);

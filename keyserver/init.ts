@@ -61,9 +61,9 @@ export async function init(args: readonly string[], environment: NodeJS.ProcessE
       organizationId: made.organizationId,
       adminTokenFile: join(values.data, 'admin.token'),
       rootKeyFile,
-      slots: made.sharedSlots.map(({ slot, shares }) => ({
+      slots: made.sharedSlots.map(({ slot, threshold, shares }) => ({
         label: slot.label,
-        threshold: terms.threshold,
+        threshold,
         shares,
       })),
     };

@@ -7,6 +7,7 @@ import { VERSION } from '#src/base/installation.ts';
 import { type ServeOptions, parseArguments } from './arguments.ts';
 import { init } from './init.ts';
 import { createLogger } from './logging.ts';
+import { rotate } from './rotate.ts';
 import { type RunningKeyServer, startKeyServer } from './start.ts';
 
 /** Runs the key server until a signal stops it, then ends the process. */
@@ -18,6 +19,7 @@ export async function main(args: readonly string[]): Promise<void> {
   // Nothing this process writes is for other users of the machine.
   process.umask(0o077);
   if (args[0] === 'init') return answerOnce(() => init(args.slice(1), process.env));
+  if (args[0] === 'rotate') return answerOnce(() => rotate(args.slice(1), process.env, process.stdin));
   try {
     const options = parseArguments(args, process.env);
     const logger = createLogger(options.logLevel);

@@ -14,6 +14,7 @@ import {
 } from '../root-key-input.ts';
 import { checkShareTerms, sharesOption, sharesText, thresholdOption } from '../share-terms.ts';
 import { registerServerInit } from './server-init.ts';
+import { registerServerRotate } from './server-rotate.ts';
 
 export function registerServer(program: Command, context: CommandContext): void {
   const server = program.command('server').description('the key server itself: its root key, sealed or not');
@@ -85,6 +86,7 @@ export function registerServer(program: Command, context: CommandContext): void 
       await client.removeSlot(id, await readProof(context, options));
       outputOf(context, command).result({ removed: id }, () => `slot ${id} removed`);
     });
+  registerServerRotate(server, context);
 }
 
 interface AddOptions extends RootKeyOptions {

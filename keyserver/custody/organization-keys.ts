@@ -131,7 +131,6 @@ export async function openOrganizationKeys(
     unwrapKey(organizationKey, wrapped, purposeOf(organizationId, purpose));
   const openPrivate = (wrapped: Uint8Array, purpose: Purpose) =>
     createPrivateKey({ key: Buffer.from(open(wrapped, purpose)), format: 'der', type: 'pkcs8' });
-  const imageKeyPurpose = (imageKeyId: string) => `${purposeOf(organizationId, 'image-key')}/${imageKeyId}`;
   return {
     lookupKey: open(stored.wrapped_lookup_key, 'lookup-key'),
     importKey: openPrivate(stored.wrapped_import_key, 'import-key'),
@@ -141,8 +140,50 @@ export async function openOrganizationKeys(
     authorityCertificate: stored.authority_certificate,
     wrapAuditKey: (key) => wrapKey(organizationKey, key, purposeOf(organizationId, 'audit-key')),
     unwrapAuditKey: (wrapped) => open(wrapped, 'audit-key'),
-    wrapImageKey: (imageKeyId, imageKey) => wrapKey(organizationKey, imageKey, imageKeyPurpose(imageKeyId)),
-    unwrapImageKey: (imageKeyId, wrapped) => unwrapKey(organizationKey, wrapped, imageKeyPurpose(imageKeyId)),
+    wrapImageKey: (imageKeyId, imageKey) =>
+      wrapKey(organizationKey, imageKey, imageKeyPurpose(organizationId, imageKeyId)),
+    unwrapImageKey: (imageKeyId, wrapped) =>
+      unwrapKey(organizationKey, wrapped, imageKeyPurpose(organizationId, imageKeyId)),
+  };
+}
+
+/** The same keys under a new organization key. */
+export interface RewrappedKeys {
+  readonly columns: WrappedColumns;
+  readonly rewrapAuditKey: (wrapped: Uint8Array) => Uint8Array;
+  /** It @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
+  readonly rewrapImageKey: (imageKeyId: string, wrapped: Uint8Array) => Uint8Array;
+}
+
+type WrappedColumns = Omit<StoredOrganizationKeys, `${string}_jwk` | 'authority_certificate'>;
+
+/**
+ * Draws a new organization key and wraps with it what was under the one before; the keys themselves stay.
+ * @param after the root key from now on
+ * @throws LatchkeyError KEY_INVALID when the root key is not the organization's, CRYPTO_AUTHENTICATION_FAILED
+ */
+export async function rewrapOrganizationKeys(
+  organizationId: string,
+  stored: StoredOrganizationKeys,
+  before: Custody,
+  after: Custody,
+): Promise<RewrappedKeys> {
+  const oldKey = createSecretKey(await unwrapOrganizationKey(organizationId, stored, before));
+  const newKey = randomBytes(WRAPPING_KEY_BYTES);
+  const rewrap = (wrapped: Uint8Array, purpose: string) =>
+    wrapKey(newKey, unwrapKey(oldKey, wrapped, purpose), purpose);
+  const own = (wrapped: Uint8Array, purpose: Purpose) => rewrap(wrapped, purposeOf(organizationId, purpose));
+  return {
+    columns: {
+      wrapped_organization_key: await after.wrap(newKey, purposeOf(organizationId, 'organization-key')),
+      wrapped_lookup_key: own(stored.wrapped_lookup_key, 'lookup-key'),
+      wrapped_import_key: own(stored.wrapped_import_key, 'import-key'),
+      wrapped_lease_key: own(stored.wrapped_lease_key, 'lease-key'),
+      wrapped_release_key: own(stored.wrapped_release_key, 'release-key'),
+      wrapped_authority_key: own(stored.wrapped_authority_key, 'authority-key'),
+    },
+    rewrapAuditKey: (wrapped) => own(wrapped, 'audit-key'),
+    rewrapImageKey: (imageKeyId, wrapped) => rewrap(wrapped, imageKeyPurpose(organizationId, imageKeyId)),
   };
 }
 
@@ -176,6 +217,10 @@ type Purpose =
 
 function purposeOf(organizationId: string, purpose: Purpose): string {
   return `latchkey/${organizationId}/${purpose}`;
+}
+
+function imageKeyPurpose(organizationId: string, imageKeyId: string): string {
+  return `${purposeOf(organizationId, 'image-key')}/${imageKeyId}`;
 }
 
 function publicJwk(key: KeyObject, use: { use: string; alg: string }): string {

@@ -26,6 +26,7 @@ export interface SlotOwner {
 
 export interface NewSharedSlot {
   readonly slot: RootKeySlot;
+  readonly threshold: number;
   /** Secret, and nowhere else: one for each person. */
   readonly shares: readonly string[];
 }
@@ -54,7 +55,7 @@ export async function createSharedSlot(
     parameters: JSON.stringify(parameters),
   };
   slotKey.fill(0);
-  return { slot, shares: shares.map(formatKeyShare) };
+  return { slot, threshold: terms.threshold, shares: shares.map(formatKeyShare) };
 }
 
 /**

@@ -22,6 +22,8 @@ export function openSqlite(path: string): SqliteDatabase {
     database.exec('PRAGMA locking_mode = EXCLUSIVE');
     database.exec('PRAGMA journal_mode = WAL');
     database.exec('PRAGMA synchronous = FULL');
+    // A key that was destroyed or wrapped anew must not stay in free pages.
+    database.exec('PRAGMA secure_delete = ON');
     // Exclusive locking takes the lock at the first write, not at opening.
     database.exec('BEGIN IMMEDIATE; COMMIT');
     checkPages(database, path);

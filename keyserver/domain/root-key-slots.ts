@@ -139,14 +139,29 @@ async function deleteSlot(change: Change, { id, kind, label }: RootKeySlot): Pro
 /** The root key, to who has shown that he can open it. */
 async function provenRootKey(server: KeyServer, proof: RootKeyProof): Promise<Uint8Array> {
   const { organizationId, store } = server;
-  const slots = await rootKeySlots(store.read, organizationId);
+  const rootKey = await openProvenRootKey(
+    organizationId,
+    await rootKeySlots(store.read, organizationId),
+    proof,
+  );
+  requireSameRootKey(server, rootKey);
+  return rootKey;
+}
+
+/**
+ * Opens the root key with what somebody has.
+ * @throws LatchkeyError KEY_INVALID
+ */
+export async function openProvenRootKey(
+  organizationId: string,
+  slots: readonly RootKeySlot[],
+  proof: RootKeyProof,
+): Promise<Uint8Array> {
   const opening =
     'rootKey' in proof
       ? ({ kind: 'file', rootKey: Buffer.from(proof.rootKey, 'hex') } as const)
       : await openingOfShares(proof.shares, slots);
-  const rootKey = openRootKey(organizationId, slots, opening);
-  requireSameRootKey(server, rootKey);
-  return rootKey;
+  return openRootKey(organizationId, slots, opening);
 }
 
 /** A root key that was rotated meanwhile must not come back in a slot. */

@@ -40,6 +40,8 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'cli/admin-client.ts': 'answers of the key server that the user has named and logs in to',
   'cli/program.ts': 'the own package.json',
   'cli/commands/server-init.ts': 'the answer of a program of ours',
+  'cli/commands/server-rotate.ts': 'the answer of a program of ours',
+  'keyserver/rotate.ts': 'what the command line of ours has checked',
   'cli/run-program.ts': 'the answer of a program of ours',
   'keyserver/main.ts': 'the own package.json',
   'keyserver/audit/audit-key.ts': 'the own key from the own database',

@@ -1,0 +1,122 @@
+/**
+ * New organization and root keys. What they protect stays and is wrapped anew, in one transaction: a rotation that dies has not
+ * been. For a key server that does not run, because one that runs has the old keys in its memory.
+ */
+import { randomBytes } from 'node:crypto';
+import { appendAuditEvent } from '../audit/append-event.ts';
+import { rewrapOrganizationKeys } from '../custody/organization-keys.ts';
+import { keyCustody } from '../custody/root-key-file.ts';
+import { type RootKeySlot, shareParameters } from '../custody/root-key-slot.ts';
+import { type NewSharedSlot, createSharedSlot } from '../custody/shared-slot.ts';
+import { WRAPPING_KEY_BYTES } from '../custody/wrapped-key.ts';
+import type { Store, Writer } from '../db/store.ts';
+import type { CompleteOrganization } from './organization.ts';
+
+export interface RotatedKeys {
+  readonly imageKeys: number;
+  /** Of a new root key: all shares are new. */
+  readonly sharedSlots: readonly NewSharedSlot[];
+}
+
+export interface Rotation {
+  readonly organization: CompleteOrganization;
+  readonly rootKey: Uint8Array;
+  readonly nowMs: number;
+  /** Slots to be made anew with a new root key; null = the root key stays. */
+  readonly newRootKeyFor: readonly RootKeySlot[] | null;
+}
+
+/**
+ * Draws a new organization key, and a new root key if that is asked for.
+ * @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED for a wrapped key that is damaged; then nothing was changed
+ */
+export async function rotateKeys(store: Store, rotation: Rotation): Promise<RotatedKeys> {
+  const { organization, rootKey, nowMs, newRootKeyFor } = rotation;
+  const organizationId = organization.id;
+  const newRootKey = newRootKeyFor === null ? rootKey : randomBytes(WRAPPING_KEY_BYTES);
+  const sharedSlots = await remakeSlots(newRootKeyFor ?? [], newRootKey, nowMs);
+  const rewrapped = await rewrapOrganizationKeys(
+    organizationId,
+    organization,
+    keyCustody(rootKey),
+    keyCustody(newRootKey),
+  );
+  const imageKeys = await store.write(async (writer) => {
+    await writer
+      .updateTable('organization')
+      .set({ ...rewrapped.columns, updated_at_ms: nowMs })
+      .where('id', '=', organizationId)
+      .execute();
+    await rewrapAuditKey(writer, organizationId, rewrapped.rewrapAuditKey);
+    const count = await rewrapImageKeys(writer, organizationId, rewrapped.rewrapImageKey);
+    for (const { slot } of sharedSlots) {
+      await writer.updateTable('root_key_slot').set(slot).where('id', '=', slot.id).execute();
+    }
+    const level = newRootKeyFor === null ? 'organization' : 'root';
+    await appendAuditEvent(writer, organizationId, nowMs, {
+      actor: 'system',
+      action: 'custody.rotate',
+      target: organizationId,
+      outcome: 'done',
+      detail: { level, imageKeys: count },
+    });
+    return count;
+  });
+  return { imageKeys, sharedSlots };
+}
+
+async function remakeSlots(
+  slots: readonly RootKeySlot[],
+  rootKey: Uint8Array,
+  nowMs: number,
+): Promise<NewSharedSlot[]> {
+  const made: NewSharedSlot[] = [];
+  for (const slot of slots) {
+    const { threshold, shareDigests } = shareParameters(slot);
+    const owner = { organizationId: slot.organization_id, slotId: slot.id, label: slot.label, nowMs };
+    made.push(await createSharedSlot(owner, rootKey, { shares: shareDigests.length, threshold }));
+  }
+  return made;
+}
+
+async function rewrapAuditKey(
+  writer: Writer,
+  organizationId: string,
+  rewrap: (wrapped: Uint8Array) => Uint8Array,
+): Promise<void> {
+  const row = await writer
+    .selectFrom('audit_key')
+    .select('wrapped_key')
+    .where('organization_id', '=', organizationId)
+    .executeTakeFirst();
+  // None before the first start.
+  if (row === undefined) return;
+  await writer
+    .updateTable('audit_key')
+    .set({ wrapped_key: rewrap(row.wrapped_key) })
+    .where('organization_id', '=', organizationId)
+    .execute();
+}
+
+/** @returns how many; of those that were destroyed there is nothing left */
+async function rewrapImageKeys(
+  writer: Writer,
+  organizationId: string,
+  rewrap: (imageKeyId: string, wrapped: Uint8Array) => Uint8Array,
+): Promise<number> {
+  const rows = await writer
+    .selectFrom('image_key')
+    .select(['id', 'wrapped_key'])
+    .where('organization_id', '=', organizationId)
+    .where('state', '!=', 'DESTROYED')
+    .execute();
+  for (const { id, wrapped_key: wrapped } of rows) {
+    await writer
+      .updateTable('image_key')
+      .set({ wrapped_key: rewrap(id, wrapped) })
+      .where('id', '=', id)
+      .where('organization_id', '=', organizationId)
+      .execute();
+  }
+  return rows.length;
+}

@@ -1,0 +1,169 @@
+/** New keys at each level: everything is wrapped anew, and nothing that was encrypted or signed changes. */
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { sql } from 'kysely';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { LatchkeyError } from '#src/base/errors.ts';
+import { SealClient } from '../../cli/seal-client.ts';
+import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { databaseKind, openServerStore, serverDatabaseUrl } from '../../lab/server-database.ts';
+import { runLatchkey } from '../fakes/command-line.ts';
+import { LicensedNode, activateNode } from '../fakes/licensed-node.ts';
+import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+
+let server: TestKeyServer;
+let directory: string;
+let sold: SoldProduct;
+let node: LicensedNode;
+let rootKey: string;
+
+async function rotate(...args: string[]) {
+  const url = await serverDatabaseUrl(directory);
+  return runLatchkey(['server', 'rotate', '--data', directory, ...args], {
+    directory,
+    ...(url === null ? {} : { env: { LATCHKEY_DATABASE: url } }),
+  });
+}
+
+/** Every column that holds something wrapped, of every table, whoever adds one. */
+async function wrapped(): Promise<Map<string, string>> {
+  const store = await openServerStore(directory);
+  try {
+    const found = new Map<string, string>();
+    for (const table of await store.read.introspection.getTables()) {
+      const columns = table.columns.map(({ name }) => name).filter((name) => name.startsWith('wrapped_'));
+      for (const column of columns) {
+        const { rows } = await sql<Record<string, Buffer | null>>`
+          select ${sql.ref(column)} as value from ${sql.table(table.name)}
+        `.execute(store.read);
+        for (const [index, { value }] of rows.entries()) {
+          const hex = value === null || value === undefined ? '' : Buffer.from(value).toString('hex');
+          if (hex !== '') found.set(`${table.name}.${column}.${index}`, hex);
+        }
+      }
+    }
+    return found;
+  } finally {
+    await store.close();
+  }
+}
+
+async function start(shares: readonly string[] = []): Promise<void> {
+  server = await startKeyServer({ dataDirectory: directory });
+  const client = new SealClient(server.adminUrl, new AbortController().signal);
+  for (const share of shares) await client.unseal({ share });
+  const endpoints = JSON.parse(await readFile(join(directory, 'endpoints.json'), 'utf8')) as object;
+  server = { ...server, ...endpoints };
+}
+
+/** The node of before gets the image key of before, and a new license can be sold and used. */
+async function expectEverythingWorks(): Promise<void> {
+  const again = new LicensedNode(server, node.key, node.activation);
+  const answer = await again.acquire(sold.image);
+  expect(Buffer.from(await again.openImageKey(answer))).toEqual(Buffer.from(sold.image.imageKey));
+  again.close();
+  const product = await createSoldProduct(server);
+  (await activateNode(server, (await product.sell()).licenseKey)).close();
+  sold = { ...product, image: sold.image };
+}
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'latchkey-rotate-'));
+  await start();
+  sold = await createSoldProduct(server);
+  node = await activateNode(server, (await sold.sell()).licenseKey);
+  node.close();
+  rootKey = join(directory, 'root.key');
+});
+
+afterAll(async () => {
+  await server.dispose();
+});
+
+it('is refused while a key server runs', async () => {
+  const refused = await rotate('--root-key', rootKey);
+  expect(refused).toMatchObject({ status: 65, stdout: '' });
+  expect(refused.stderr).toMatch(/^latchkey: STATE_CONFLICT: .+; .+\n$/);
+  await server.stop();
+});
+
+it('is refused without what opens the root key, for a file at the root, and changes nothing then', async () => {
+  const before = await wrapped();
+  const wrong = join(directory, 'wrong');
+  await writeFile(wrong, `${'0'.repeat(64)}\n`, { mode: 0o600 });
+  expect((await rotate('--root-key', wrong)).stderr).toContain('KEY_INVALID');
+  await chmod(wrong, 0o644);
+  expect((await rotate('--root-key', wrong)).stderr).toContain('CONFIG_INVALID');
+  expect((await rotate('--root', '--root-key', rootKey)).stderr).toContain('STATE_PRECONDITION');
+  expect(await wrapped()).toEqual(before);
+});
+
+it('changes nothing when one key of many cannot be wrapped anew', async () => {
+  const before = await wrapped();
+  const store = await openServerStore(directory);
+  const [row] = await store.read.selectFrom('image_key').select(['id', 'wrapped_key']).execute();
+  const damaged = Buffer.from(row?.wrapped_key ?? []).map((byte, index) => (index === 20 ? byte ^ 1 : byte));
+  await store.write((writer) => writer.updateTable('image_key').set({ wrapped_key: damaged }).execute());
+  await store.close();
+  const failed = await rotate('--root-key', rootKey);
+  expect(failed.stderr).toContain('CRYPTO_AUTHENTICATION_FAILED');
+  const after = await wrapped();
+  for (const [name, hex] of before)
+    if (!name.startsWith('image_key')) expect(after.get(name), name).toBe(hex);
+  const mended = await openServerStore(directory);
+  const original = row?.wrapped_key ?? new Uint8Array();
+  await mended.write((writer) => writer.updateTable('image_key').set({ wrapped_key: original }).execute());
+  await mended.close();
+});
+
+it('wraps every key anew under a new organization key, and everything works as before', async () => {
+  const before = await wrapped();
+  const rotated = await rotate('--root-key', rootKey);
+  expect(rotated).toMatchObject({ status: 0, stderr: '' });
+  expect(rotated.stdout).toMatch(/image keys +1/);
+  const after = await wrapped();
+  expect([...after.keys()]).toEqual([...before.keys()]);
+  for (const [name, hex] of after) expect(hex, name).not.toBe(before.get(name));
+  expect(after.size).toBeGreaterThan(7);
+  if (databaseKind() === 'SQLite') {
+    // Not in free pages either.
+    const file = await readFile(join(directory, 'latchkey.db'));
+    for (const [name, hex] of before) expect(file.includes(Buffer.from(hex, 'hex')), name).toBe(false);
+  }
+  await start();
+  await expectEverythingWorks();
+  const rotation = (await auditLog(sold.client)).find(({ action }) => action === 'custody.rotate');
+  expect(rotation?.detail).toEqual({ level: 'organization', imageKeys: 1 });
+});
+
+it('takes the root key out of its file, and makes the file and all older shares worthless', async () => {
+  const key = (await readFile(rootKey, 'utf8')).trim();
+  const { client } = sold;
+  const terms = { label: 'people', shares: 3, threshold: 2, replaces: false };
+  const added = await client.addSharedSlot({ ...terms, proof: { rootKey: key } });
+  const { slots } = await new SealClient(server.adminUrl, new AbortController().signal).status();
+  const file = slots.find(({ kind }) => kind === 'file')?.id ?? '';
+  await client.removeSlot(file, { shares: added.shares.slice(0, 2) });
+  await server.stop();
+  const files = added.shares.slice(0, 2).map((_, index) => join(directory, `share-${index}`));
+  for (const [index, path] of files.entries()) {
+    await writeFile(path, added.shares[index] ?? '', { mode: 0o600 });
+  }
+  const rotated = await rotate('--root', '--json', '--share-file', ...files);
+  const [people] = (JSON.parse(rotated.stdout) as { slots: { label: string; shares: string[] }[] }).slots;
+  expect(people).toMatchObject({ label: 'people' });
+  await rm(rootKey);
+  await start();
+  const sealClient = new SealClient(server.adminUrl, new AbortController().signal);
+  const codeOf = (input: Parameters<SealClient['unseal']>[0]) =>
+    sealClient.unseal(input).then(
+      () => 'OK',
+      (error: unknown) => (error as LatchkeyError).code,
+    );
+  expect(await codeOf({ rootKey: key })).toBe('KEY_INVALID');
+  expect(await codeOf({ share: added.shares[0] ?? '' })).toBe('KEY_INVALID');
+  for (const share of people?.shares.slice(1) ?? []) await sealClient.unseal({ share });
+  expect(await sealClient.status()).toMatchObject({ isSealed: false });
+  await expectEverythingWorks();
+});
