@@ -20,6 +20,13 @@ export function nodeStatusText(status: StatusResponse, nowMs: number): string {
       String(lease.auditSequence),
       lease.state,
     ]),
+    table('BUNDLE', ['PRODUCT', 'LICENSE', 'IMAGES', 'ENDS'], status.offlineBundles, (bundle) => [
+      `number ${bundle.sequence}`,
+      bundle.productCode,
+      bundle.licenseId,
+      String(bundle.leases),
+      instant(bundle.expiresAtMs, nowMs),
+    ]),
     table('IMAGE', ['NAME', 'LICENSE', 'STATE', 'DECRYPTED', 'MEMORY'], status.images, (image) => [
       image.digest.slice(0, SHORT_DIGEST),
       image.name || '-',

@@ -9,6 +9,7 @@ import { type SocketOptions, readLine, withAgent, withSocket } from './agent-soc
 import { registerNodeDoctor } from './node-doctor.ts';
 import { DEFAULT_CONFIG_PATH, registerNodeInstall } from './node-install.ts';
 import { registerNodePreflight } from './node-preflight.ts';
+import { registerNodeOffline } from './node-offline.ts';
 import { registerNodeUninstall } from './node-uninstall.ts';
 
 /** Adds the group and gives it, so that other verbs about nodes can join. */
@@ -18,6 +19,7 @@ export function registerNode(program: Command, context: CommandContext): Command
     .description('the agent on this machine, and the nodes a key server knows');
   registerRun(node, context);
   registerActivate(node, context);
+  registerNodeOffline(node, context);
   registerStatus(node, context);
   registerNodePreflight(node, context);
   registerDrop(node, context);

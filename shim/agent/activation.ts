@@ -8,7 +8,7 @@ import type { ActivateResponse } from '#src/wire/generated/latchkey/node.ts';
 import { certificateRequest } from './certificate-request.ts';
 import { certificateOf, readCertificate } from './certificate-rotation.ts';
 import { type KeyServer, activateAt } from './key-server.ts';
-import type { LeaseAuthority } from './lease-keeper.ts';
+import type { LeaseAuthority } from './lease-authority.ts';
 import { leaseVerificationKey, verifyLease } from './lease.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import type { KeyUse, NodeKey } from './node-key.ts';
@@ -77,8 +77,11 @@ export function leaseAuthority(
   };
 }
 
-/** What a token has to say stays as it is: a token that is away is no denial. */
-async function openImageKey(jwe: string, nodeKey: Pick<KeyUse, 'agree'>): Promise<Buffer> {
+/**
+ * Opens a sealed image key with the node key. What a token has to say stays as it is: a token that is away is no denial.
+ * @throws LatchkeyError DENIED_LEASE_INVALID, KEY_*
+ */
+export async function openImageKey(jwe: string, nodeKey: Pick<KeyUse, 'agree'>): Promise<Buffer> {
   try {
     const key = await openByAgreement(
       jwe,

@@ -4,7 +4,7 @@ import { unaryHandler } from '#src/wire/unary.ts';
 import type { PlaintextStore } from '../snapshotter/plaintext-store.ts';
 import type { AgentConfig } from './agent-config.ts';
 import type { Agent } from './agent.ts';
-import { nodeStatus } from './node-status.ts';
+import { bundleStatus, nodeStatus } from './node-status.ts';
 import type { StartDenial } from './start-record.ts';
 
 export interface AgentServiceParts {
@@ -26,6 +26,14 @@ export function agentService(parts: AgentServiceParts): AgentServer {
       return { nodeId, licenseId, productCode, certificateExpiresAtMs };
     }),
     status: unaryHandler(() => nodeStatus(parts)),
+    requestOffline: unaryHandler(async ({ imageDigests }) => {
+      const file = await agent.offline.requestOffline(imageDigests);
+      return { file: Buffer.from(`${JSON.stringify(file)}\n`) };
+    }),
+    importOffline: unaryHandler(async ({ file }) => {
+      const bundle = await agent.offline.importOffline(file);
+      return { nodeId: bundle.claims.nodeId, bundle: bundleStatus(bundle) };
+    }),
     dropPlaintext: unaryHandler(async () => {
       const { dropped, kept } = await agent.plaintext.dropUnused();
       return { droppedLayers: dropped, keptLayers: kept };

@@ -34,6 +34,7 @@ import { AgentMetrics } from './metrics.ts';
 import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
 import { type Activated, NodeMembership } from './node-membership.ts';
+import type { OfflineLeases } from './offline-leases.ts';
 import { OverlaySweeper } from './overlay-sweeper.ts';
 import { PlaintextReporter } from './plaintext-reporter.ts';
 import { PlaintextDropper } from './plaintext.ts';
@@ -78,6 +79,7 @@ export class Agent {
   #stopSweeping: (() => void) | undefined;
   readonly #reporter: PlaintextReporter;
   readonly #acknowledger: RevocationAcknowledger;
+  #carried: OfflineLeases | undefined;
 
   constructor(parts: AgentParts) {
     const { config, clock, log, machine, overlayOptions, copyTree, store, writableDirectory } = parts;
@@ -98,6 +100,10 @@ export class Agent {
         this.#renewal.start(authority.keyServer);
         this.#reporter.start(authority.keyServer);
         this.#acknowledger.start(authority.keyServer);
+      },
+      onCarried: (carried) => {
+        this.#carried = carried;
+        this.leases.setCarried(carried, () => !this.watch.state.connected);
       },
     });
     this.refused = new RefusedLicenses(clock);
@@ -190,10 +196,14 @@ export class Agent {
       // Keys are wiped and starts refused by the time that this returns; the rest takes its time.
       onChange: (change, revision) => void this.#licenseChanged(change, revision),
       onCaughtUp: (revision) => {
-        this.#acknowledger.applied(revision);
+        // An agent that is killed now must not start from a bundle that it has said to be void.
+        void this.#carried?.settled().then(() => {
+          this.#acknowledger.applied(revision);
+        });
       },
       onRefused: (reason) => {
         this.refused.refuseNode(reason);
+        this.#carried?.nodeRefused();
         this.leases.endAll(reason);
         this.#enforcement.trigger();
       },
@@ -224,6 +234,11 @@ export class Agent {
     return this.#membership.activate(credential);
   }
 
+  /** What is carried between this node and the key server where there is no line. */
+  get offline(): Pick<NodeMembership, 'bundles' | 'importOffline' | 'requestOffline'> {
+    return this.#membership;
+  }
+
   /** Where the node key is, in words. */
   get nodeKeyPlace(): string {
     return this.#membership.keyPlace;
@@ -250,6 +265,7 @@ export class Agent {
 
   async #licenseChanged(change: LicenseChange, revision: number): Promise<void> {
     const { licenseId, epoch, state } = change;
+    this.#carried?.licenseChanged(change, revision);
     this.#parts.log.info({ licenseId, epoch, state }, 'license changed');
     if (change.denial === undefined) this.refused.allow(licenseId);
     else this.#refuse(licenseId, fromDenial(change.denial), epoch);

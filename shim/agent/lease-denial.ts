@@ -19,15 +19,19 @@ export function explainRefusal(
       cause: error,
     });
   }
-  const away = error.code.startsWith('NET_') || error.code === 'INTERRUPTED';
   const state = before === undefined ? 'no lease' : 'lease expired';
-  const reason = away ? 'key server unreachable' : error.message;
+  const reason = isAway(error) ? 'key server unreachable' : error.message;
   return new LatchkeyError('DENIED_LEASE_EXPIRED', `${state} (${reason})`, {
     hint: ASK_AGAIN,
     licenseId: before?.licenseId,
     contact: before?.contact ?? contact,
     cause: error,
   });
+}
+
+/** True when the key server was not reached; what it would have said is not known. */
+export function isAway({ code }: LatchkeyError): boolean {
+  return code.startsWith('NET_') || code === 'INTERRUPTED';
 }
 
 /** Of a lease whose time is up. */

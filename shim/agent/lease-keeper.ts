@@ -11,26 +11,14 @@ import { MAX_REMEMBERED_LICENSES } from '#src/base/limits.ts';
 import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { LicenseChange, PreflightResponse } from '#src/wire/generated/latchkey/node.ts';
-import type { KeyServer } from './key-server.ts';
-import { explainRefusal, expired, fromDenial } from './lease-denial.ts';
+import type { LeaseKeeperEvents } from './lease-events.ts';
+import type { CarriedLeases, LeaseAuthority } from './lease-authority.ts';
+import { explainRefusal, expired, fromDenial, isAway } from './lease-denial.ts';
 import { type LeaseAnchor, type LeaseSubject, leaseTimeMs, subjectKey } from './lease.ts';
 
 const NONCE_BYTES = 16;
 /** Anybody can make images that are refused; the newest denials are enough. */
 const MAX_REMEMBERED_DENIALS = 1000;
-
-/** What the keeper needs of an activated node. */
-export interface LeaseAuthority {
-  readonly keyServer: KeyServer;
-  /** Why no container may start now, whatever its lease. */
-  refusal(): LatchkeyError | undefined;
-  /** Checks a lease's signature and that it is ours. */
-  verify(token: string, subject?: LeaseSubject): Promise<LeaseClaims>;
-  /** Reads the release statement, which the key server has signed, and checks that it is about the lease's image key. */
-  openStatement(envelope: Uint8Array, claims: LeaseClaims): ReleaseStatement;
-  /** Opens the sealed image key with the node key. */
-  openImageKey(jwe: string): Promise<Buffer>;
-}
 
 export interface HeldLease {
   readonly subject: LeaseSubject;
@@ -43,15 +31,8 @@ export interface HeldLease {
   readonly auditSequence: number;
   /** Set when the key server has said no; what the next start is told. */
   denial: LatchkeyError | undefined;
-}
-
-export interface LeaseKeeperEvents {
-  /** A lease ended, by revocation or because its time was up. */
-  readonly onEnded: (lease: HeldLease, reason: LatchkeyError) => void;
-  /** The key server has allowed an image; whoever waits for the lease has not got it yet. */
-  readonly onGranted?: (lease: HeldLease) => void;
-  /** The key server has said no. */
-  readonly onDenied?: (denial: LatchkeyError) => void;
+  /** Out of an offline bundle: it is not prolonged. */
+  readonly isCarried?: boolean;
 }
 
 export class LeaseKeeper {
@@ -66,6 +47,7 @@ export class LeaseKeeper {
   /** The key server's newest no, where a start was refused that held no lease. */
   readonly #denials = new BoundedMap<string, LatchkeyError>(MAX_REMEMBERED_DENIALS);
   #authority: LeaseAuthority | undefined;
+  #carried: { readonly leases: CarriedLeases; readonly isCutOff: () => boolean } | undefined;
   #withoutAuthority: LatchkeyError = new LatchkeyError(
     'DENIED_NODE_NOT_ACTIVATED',
     'no license: this node is not activated for this image',
@@ -80,10 +62,24 @@ export class LeaseKeeper {
   /** Leases are asked for with this from now on; denials of before are forgotten. */
   setAuthority(authority: LeaseAuthority): void {
     this.#authority = authority;
+    this.#startAnew();
+  }
+
+  /** Carried leases come first from now on while nothing is heard from the key server; denials are forgotten. */
+  setCarried(leases: CarriedLeases, isCutOff: () => boolean): void {
+    this.#carried = { leases, isCutOff };
+    this.#startAnew();
+  }
+
+  #startAnew(): void {
     this.#denials.clear();
     for (const [key, lease] of this.#leases) {
       if (lease.denial !== undefined) this.#leases.delete(key);
     }
+  }
+
+  #refusal(): LatchkeyError | undefined {
+    return this.#authority?.refusal() ?? this.#carried?.leases.refusal();
   }
 
   /** Why there is no authority, while there is none. */
@@ -131,7 +127,7 @@ export class LeaseKeeper {
 
   /** The good lease of a subject, for which the key server need not be asked. */
   findGood(subject: LeaseSubject): HeldLease | undefined {
-    if (this.#authority?.refusal() !== undefined) return undefined;
+    if (this.#refusal() !== undefined) return undefined;
     const held = this.#leases.get(subjectKey(subject));
     return held !== undefined && this.isGood(held) ? held : undefined;
   }
@@ -144,11 +140,10 @@ export class LeaseKeeper {
   async require(subject: LeaseSubject, contact: string | undefined): Promise<HeldLease> {
     const good = this.findGood(subject);
     if (good !== undefined) return good;
-    if (this.#authority === undefined) throw explainRefusal(this.#withoutAuthority, undefined, contact);
     const held = this.#leases.get(subjectKey(subject));
-    const refusal = this.#authority.refusal();
+    const refusal = this.#refusal();
     if (refusal !== undefined) throw explainRefusal(refusal, held?.claims, contact);
-    return this.#askOnce(subject, held, contact, this.#authority);
+    return this.#askOnce(subject, held, contact);
   }
 
   /**
@@ -228,12 +223,11 @@ export class LeaseKeeper {
     subject: LeaseSubject,
     held: HeldLease | undefined,
     contact: string | undefined,
-    authority: LeaseAuthority,
   ): Promise<HeldLease> {
     const key = subjectKey(subject);
     const running = this.#asking.get(key);
     if (running !== undefined) return running;
-    const asking = this.#ask(subject, held, contact, authority);
+    const asking = this.#ask(subject, held, contact);
     this.#asking.set(key, asking);
     try {
       return await asking;
@@ -246,8 +240,12 @@ export class LeaseKeeper {
     subject: LeaseSubject,
     held: HeldLease | undefined,
     contact: string | undefined,
-    authority: LeaseAuthority,
   ): Promise<HeldLease> {
+    const [authority, carried] = [this.#authority, this.#carried];
+    const isAlone = authority === undefined || carried?.isCutOff() === true;
+    const own = isAlone ? await carried?.leases.open(subject) : undefined;
+    if (own !== undefined) return this.#take(own);
+    if (authority === undefined) throw explainRefusal(this.#withoutAuthority, undefined, contact);
     const before = held?.claims ?? this.#expired.get(subjectKey(subject));
     try {
       const answer = await authority.keyServer.acquireLease({
@@ -266,21 +264,29 @@ export class LeaseKeeper {
         auditSequence: answer.auditSequence,
         denial: undefined,
       };
-      this.#leases.set(subjectKey(subject), lease);
-      this.#expired.delete(subjectKey(subject));
-      this.#denials.delete(subjectKey(subject));
-      this.#refuseOutdated(lease);
-      this.#events.onGranted?.(lease);
-      return lease;
+      return this.#take(lease);
     } catch (error) {
+      const known = toLatchkeyError(error);
+      const fallback = isAway(known) ? await carried?.leases.open(subject) : undefined;
+      if (fallback !== undefined) return this.#take(fallback);
       // A license that was revoked stays so while the key server is away; otherwise its newest word counts.
-      const refusal = explainRefusal(toLatchkeyError(error), before, contact);
+      const refusal = explainRefusal(known, before, contact);
       if (refusal.code !== 'DENIED_LEASE_EXPIRED') {
         this.#rememberDenial(subject, refusal);
         this.#events.onDenied?.(refusal);
       }
       throw refusal.code === 'DENIED_LEASE_EXPIRED' && held?.denial !== undefined ? held.denial : refusal;
     }
+  }
+
+  #take(lease: HeldLease): HeldLease {
+    const key = subjectKey(lease.subject);
+    this.#leases.set(key, lease);
+    this.#expired.delete(key);
+    this.#denials.delete(key);
+    this.#refuseOutdated(lease);
+    this.#events.onGranted?.(lease);
+    return lease;
   }
 
   /** A lease cut before a change that has arrived already is void like those that were held then. */

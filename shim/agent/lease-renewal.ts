@@ -41,7 +41,8 @@ export class LeaseRenewal {
     const due = this.#leases
       .all()
       // A key provider call is over once it is answered: its lease, and the key in memory, may lapse.
-      .filter((lease) => lease.subject.imageDigest !== ANY_IMAGE && this.#leases.isGood(lease))
+      .filter((lease) => lease.subject.imageDigest !== ANY_IMAGE && lease.isCarried !== true)
+      .filter((lease) => this.#leases.isGood(lease))
       .filter(({ anchor, claims }) => leaseTimeMs(anchor, this.#clock) >= claims.renewAtMs)
       .slice(0, MAX_LEASES_PER_RENEWAL);
     if (due.length === 0) return;

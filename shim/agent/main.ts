@@ -9,6 +9,8 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { type Logger, destination, pino } from 'pino';
 import { ERROR_TABLE, LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { VERSION, startWorker } from '#src/base/installation.ts';
+import { MAX_OFFLINE_FILE_BYTES } from '#src/base/limits.ts';
+import { KIBIBYTE } from '#src/base/units.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { SnapshotsService } from '#src/wire/generated/containerd/snapshots.ts';
 import { AgentService } from '#src/wire/generated/latchkey/agent.ts';
@@ -95,7 +97,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
       observer.layer(outcome);
     },
   });
-  const server = new Server();
+  const server = new Server({ 'grpc.max_receive_message_length': MAX_OFFLINE_FILE_BYTES + KIBIBYTE });
   server.addService(
     SnapshotsService,
     snapshotsService(agent.snapshotter, (call) => {

@@ -1,12 +1,11 @@
 /** This node's place with the key server: who it is there, the line to it, and a certificate that is always good. */
-import { readFile } from 'node:fs/promises';
-import type { Logger } from 'pino';
-import type { Clock } from '#src/base/clock.ts';
-import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { parseOfflineBundleFile } from '#src/licensing/offline-bundle.ts';
+import type { OfflineRequestFile } from '#src/licensing/offline-request.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
 import { activate, leaseAuthority } from './activation.ts';
-import type { AgentConfig } from './agent-config.ts';
 import { authenticate } from './authentication.ts';
+import { readAuthorityFile } from './authority-file.ts';
 import { certificateRequest } from './certificate-request.ts';
 import {
   CertificateRotation,
@@ -16,11 +15,14 @@ import {
 } from './certificate-rotation.ts';
 import { installationId } from './installation-id.ts';
 import { KeyServerLine, type LineCredentials } from './key-server-line.ts';
-import type { LeaseAuthority } from './lease-keeper.ts';
-import type { Machine } from './machine.ts';
 import { NodeMemory } from './node-memory.ts';
 import { IdentityStore, type NodeIdentity } from './node-identity.ts';
 import type { NodeKey } from './node-key.ts';
+import type { MembershipParts } from './membership-parts.ts';
+import type { OpenedBundle } from './offline-bundle.ts';
+import { identityWith } from './offline-identity.ts';
+import { OfflineLeases } from './offline-leases.ts';
+import { offlineRequestFile } from './offline-request.ts';
 import { FileNodeKey } from './software-key.ts';
 import { TokenNodeKey } from './token-key.ts';
 
@@ -36,17 +38,6 @@ export interface Activated {
   readonly productCode: string;
 }
 
-export interface MembershipParts {
-  readonly config: AgentConfig;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly machine: Machine;
-  /** There is a line to the key server from now on, instead of the one before. */
-  readonly onLine: (authority: LeaseAuthority) => void;
-  /** An activated node has no line; it goes on trying. */
-  readonly onUnavailable: (reason: LatchkeyError) => void;
-}
-
 export class NodeMembership {
   readonly #parts: MembershipParts;
   readonly #identities: IdentityStore;
@@ -56,6 +47,7 @@ export class NodeMembership {
   #identity: NodeIdentity | undefined;
   #line: KeyServerLine | undefined;
   #memory: NodeMemory | undefined;
+  #offline: OfflineLeases | undefined;
   /** What was logged last, so that it is not logged again at each try. */
   #complaint: string | undefined;
 
@@ -113,31 +105,92 @@ export class NodeMembership {
     return this.#changes.run(IDENTITY, () => this.#activate(credential));
   }
 
+  /**
+   * What this node asks for in a file, because it has no line to the key server. It need not be activated.
+   * @param images digests of manifests; none = all that the license covers
+   */
+  requestOffline(images: readonly string[]): Promise<OfflineRequestFile> {
+    return this.#changes.run(IDENTITY, async () => {
+      await this.#key.prepare();
+      const { lastSequence } = await this.#carriedLeases();
+      const { config, clock } = this.#parts;
+      const installation = await this.#installation();
+      const wish = { nodeName: config.nodeName, installation, images, lastSequence, nowMs: clock.nowMs() };
+      return offlineRequestFile(this.#key, wish);
+    });
+  }
+
+  /**
+   * Takes a file of offline bundles, of which one is for this node.
+   * @throws LatchkeyError INPUT_MALFORMED, DENIED_LEASE_INVALID, DENIED_REPLAY, DENIED_LEASE_EXPIRED,
+   *   DENIED_CLOCK_ROLLBACK, CONFIG_INVALID
+   */
+  importOffline(bytes: Uint8Array): Promise<OpenedBundle> {
+    return this.#changes.run(IDENTITY, () => this.#importOffline(bytes));
+  }
+
+  async #importOffline(bytes: Uint8Array): Promise<OpenedBundle> {
+    const file = parseOfflineBundleFile(bytes, 'the file');
+    await this.#key.prepare();
+    const before = this.#identity;
+    const authorityPem = before?.authorityPem ?? (await readAuthorityFile(this.#parts.config.authorityFile));
+    const offline = await this.#carriedLeases();
+    const bundle = await offline.examine(file, { authorityPem, nodeId: before?.nodeId });
+    const identity = identityWith(bundle, before, authorityPem);
+    await this.#identities.save(identity);
+    await offline.keep(bundle);
+    this.#identity = identity;
+    if (bundle.claims.certificate !== null || this.#line === undefined) await this.#takeUp(identity);
+    this.#parts.onCarried(offline);
+    return bundle;
+  }
+
+  /** What an earlier run has heard and was given; needs the node key. */
+  async #carriedLeases(): Promise<OfflineLeases> {
+    if (this.#offline !== undefined) return this.#offline;
+    const { clock, config } = this.#parts;
+    const offline = await OfflineLeases.open(
+      {
+        ...{ clock, key: this.#key, memory: await this.#remember() },
+        directory: config.paths.identityDirectory,
+        onFailed: this.#warn('an offline bundle could not be read or kept'),
+      },
+      this.#identity,
+    );
+    this.#offline = offline;
+    return offline;
+  }
+
+  async #remember(): Promise<NodeMemory> {
+    const { clock, config, machine } = this.#parts;
+    this.#memory ??= await NodeMemory.open({
+      directory: config.paths.identityDirectory,
+      key: this.#key,
+      clock,
+      boot: machine.boot,
+      onWriteFailed: this.#warn("the node's state could not be written"),
+    });
+    return this.#memory;
+  }
+
+  /** The offline bundles that this node has. */
+  get bundles(): readonly OpenedBundle[] {
+    return this.#offline?.all() ?? [];
+  }
+
   stop(): void {
     this.#rotation.stop();
+    this.#offline?.stop();
     this.#line?.close();
   }
 
   async #activate(credential: string): Promise<Activated> {
     const { config, clock, log } = this.#parts;
-    const authorityPem = await readFile(config.authorityFile, 'utf8').catch((error: unknown) => {
-      throw new LatchkeyError('CONFIG_INVALID', `the authority file ${config.authorityFile} cannot be read`, {
-        hint: 'copy authority.pem from the software vendor to this path',
-        cause: error,
-      });
-    });
+    const authorityPem = await readAuthorityFile(config.authorityFile);
     const key = this.#key;
     await key.prepare();
     const { enrollmentAddress, nodeName } = config;
-    const installation = await installationId({
-      installation: config.installation,
-      kubeconfig: config.kubeconfig,
-      directory: config.paths.identityDirectory,
-      env: process.env,
-      onClusterFailed: (error) => {
-        log.warn({ error: toLatchkeyError(error).line }, 'the cluster could not be asked who it is');
-      },
-    });
+    const installation = await this.#installation();
     const request = { enrollmentAddress, authorityPem, credential, nodeName, installation, key };
     const { identity, response } = await activate(request, this.#identity, clock);
     await this.#identities.save(identity);
@@ -147,18 +200,21 @@ export class NodeMembership {
     return { identity: this.#identity, licenseId: response.licenseId, productCode: response.productCode };
   }
 
-  async #connect(identity: NodeIdentity): Promise<void> {
-    const { clock, config, machine, log, onLine } = this.#parts;
-    this.#memory ??= await NodeMemory.open({
+  #installation(): Promise<string> {
+    const { config } = this.#parts;
+    return installationId({
+      installation: config.installation,
+      kubeconfig: config.kubeconfig,
       directory: config.paths.identityDirectory,
-      key: this.#key,
-      clock,
-      boot: machine.boot,
-      onWriteFailed: (error) => {
-        log.warn({ error: toLatchkeyError(error).line }, "the node's state could not be written");
-      },
+      env: process.env,
+      onClusterFailed: this.#warn('the cluster could not be asked who it is'),
     });
-    const memory = this.#memory;
+  }
+
+  async #connect(identity: NodeIdentity): Promise<void> {
+    const { clock, config, machine, onLine, onCarried } = this.#parts;
+    const memory = await this.#remember();
+    onCarried(await this.#carriedLeases());
     const { isNodeKey } = await this.#key.tlsKey();
     const certificate = isNodeKey ? identity : await authenticate(config, identity, this.#key);
     const credentials = await this.#credentials(identity, certificate);
@@ -226,6 +282,12 @@ export class NodeMembership {
   #unavailable(reason: LatchkeyError): void {
     this.#complain(reason, 'no line to the key server; starts that need it are refused; trying again');
     this.#parts.onUnavailable(reason);
+  }
+
+  #warn(message: string): (error: unknown) => void {
+    return (error) => {
+      this.#parts.log.warn({ error: toLatchkeyError(error).line }, message);
+    };
   }
 
   /** Once, however often the same thing fails. */

@@ -8,7 +8,14 @@ import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
-import { type TimeReading, clockRollbackMs, raiseMark } from '#src/licensing/node-time.ts';
+import {
+  type TimeReading,
+  clockRollbackMs,
+  nodeTimeMs,
+  passMark,
+  raiseFloor,
+  raiseMark,
+} from '#src/licensing/node-time.ts';
 import type { KeyUse } from './node-key.ts';
 import { readPrivateFile, writePrivateFile } from './private-file.ts';
 
@@ -17,9 +24,27 @@ const FILE = 'node-state.json';
 const WRITE_TIME_EVERY_MS = 600_000;
 const MAC_KEY_BYTES = 32;
 
+const licenseSchema = z.strictObject({
+  /** The number of the last bundle; 0 = none yet. */
+  sequence: z.int().nonnegative(),
+  /** Bundles of an older epoch are void. */
+  epoch: z.int().nonnegative(),
+  /** Bundles made up to this revision are void; 0 = starts were never refused. */
+  deniedRevision: z.int().nonnegative(),
+});
+
 const stateSchema = z.strictObject({
   revision: z.int().nonnegative(),
-  time: z.strictObject({ serverTimeMs: z.number(), bootId: z.string(), bootTimeMs: z.number() }).optional(),
+  time: z
+    .strictObject({
+      serverTimeMs: z.number(),
+      bootId: z.string(),
+      bootTimeMs: z.number(),
+      wallMs: z.number().optional(),
+    })
+    .optional(),
+  /** By license: the last offline bundle, and what the key server has said of the license. */
+  licenses: z.record(z.string(), licenseSchema).optional(),
   place: z.strictObject({
     sequence: z.int().nonnegative(),
     token: z.string(),
@@ -29,6 +54,9 @@ const stateSchema = z.strictObject({
 });
 type NodeState = z.infer<typeof stateSchema>;
 export type ChainPlace = NodeState['place'];
+type KnownLicense = z.infer<typeof licenseSchema>;
+
+const UNKNOWN_LICENSE: KnownLicense = { sequence: 0, epoch: 0, deniedRevision: 0 };
 
 const fileSchema = z.strictObject({ state: z.string(), mac: z.string() });
 
@@ -84,6 +112,67 @@ export class NodeMemory {
     this.#state = { ...this.#state, time: raised, revision: Math.max(before, revision) };
     const isDue = this.#clock.monotonicMs() >= this.#timeWrittenMs + WRITE_TIME_EVERY_MS;
     if (revision > before || isDue) this.#write().catch(this.#onWriteFailed);
+  }
+
+  /** What the key server has said was carried here. On the disk with the next `keep`. */
+  heardOffline(serverTimeMs: number, revision: number): void {
+    const time = raiseFloor(this.#state.time, serverTimeMs, this.#reading());
+    this.#state = { ...this.#state, time, revision: Math.max(this.#state.revision, revision) };
+  }
+
+  /** Not before what it was, whatever the wall clock says. */
+  nowMs(): number {
+    return nodeTimeMs(this.#state.time, this.#reading());
+  }
+
+  /** A start without a line, or time that has passed so. On the disk with the next `keep`. */
+  passed(): void {
+    const { time } = this.#state;
+    if (time !== undefined) this.#state = { ...this.#state, time: passMark(time, this.#reading()) };
+  }
+
+  /** The number of the last offline bundle of a license, or of all. */
+  lastSequence(licenseId?: string): number {
+    if (licenseId !== undefined) return this.#license(licenseId).sequence;
+    return Math.max(0, ...Object.values(this.#state.licenses ?? {}).map(({ sequence }) => sequence));
+  }
+
+  /** On the disk when this resolves. */
+  async keepSequence(licenseId: string, sequence: number): Promise<void> {
+    this.#noteLicense(licenseId, { ...this.#license(licenseId), sequence });
+    await this.#write();
+  }
+
+  /** What the key server has said of a license; on the disk with the next `keep`. @returns whether it is news */
+  noteLicense(licenseId: string, { epoch, deniedRevision }: Omit<KnownLicense, 'sequence'>): boolean {
+    const known = this.#license(licenseId);
+    const next = {
+      sequence: known.sequence,
+      epoch: Math.max(known.epoch, epoch),
+      deniedRevision: Math.max(known.deniedRevision, deniedRevision),
+    };
+    if (next.epoch === known.epoch && next.deniedRevision === known.deniedRevision) return false;
+    this.#noteLicense(licenseId, next);
+    return true;
+  }
+
+  /** True when the key server has said something since an offline bundle was made that ends it. */
+  isVoid(bundle: { readonly licenseId: string; readonly epoch: number; readonly revision: number }): boolean {
+    const { epoch, deniedRevision } = this.#license(bundle.licenseId);
+    return bundle.epoch < epoch || bundle.revision <= deniedRevision;
+  }
+
+  /** On the disk when this resolves. */
+  keep(): Promise<void> {
+    return this.#write();
+  }
+
+  #license(licenseId: string): KnownLicense {
+    return this.#state.licenses?.[licenseId] ?? UNKNOWN_LICENSE;
+  }
+
+  #noteLicense(licenseId: string, known: KnownLicense): void {
+    this.#state = { ...this.#state, licenses: { ...this.#state.licenses, [licenseId]: known } };
   }
 
   /** Why no container may start now, whatever its lease: the wall clock was turned back. */

@@ -1,6 +1,11 @@
 /** The state of a node, for `latchkey node status`. */
 import type { Digest } from '#src/oci/digest.ts';
-import type { ContainerStatus, ImageStatus, StatusResponse } from '#src/wire/generated/latchkey/agent.ts';
+import type {
+  ContainerStatus,
+  ImageStatus,
+  OfflineBundleStatus,
+  StatusResponse,
+} from '#src/wire/generated/latchkey/agent.ts';
 import { listImages } from '../containerd/images.ts';
 import { type Snapshot, type SnapshotGateRecord, parseKey } from '../snapshotter/snapshot.ts';
 import type { AgentServiceParts } from './agent-service.ts';
@@ -8,6 +13,7 @@ import type { Agent } from './agent.ts';
 import { type GatedWorkload, gatesOf } from './gated-workloads.ts';
 import { subjectKey } from './lease.ts';
 import { MODE_MEANINGS, servesSnapshots } from './node-mode.ts';
+import type { OpenedBundle } from './offline-bundle.ts';
 import { OverlaySweeper } from './overlay-sweeper.ts';
 
 export async function nodeStatus(parts: AgentServiceParts): Promise<StatusResponse> {
@@ -32,6 +38,7 @@ export async function nodeStatus(parts: AgentServiceParts): Promise<StatusRespon
     nodeId: agent.identity?.nodeId ?? '',
     certificateExpiresAtMs: agent.identity?.certificateExpiresAtMs ?? 0,
     nodeKey: agent.nodeKeyPlace,
+    offlineBundles: agent.offline.bundles.map(bundleStatus),
     keyServer: config.keyServerAddress,
     keyServerConnected: connected,
     lastContactMs,
@@ -71,6 +78,12 @@ export async function nodeStatus(parts: AgentServiceParts): Promise<StatusRespon
     snapshotCount: snapshots.length,
     gatedSnapshotCount: snapshots.filter((snapshot) => snapshot.store === 'memory').length,
   };
+}
+
+export function bundleStatus({ claims }: OpenedBundle): OfflineBundleStatus {
+  const { licenseId, productCode, sequence, expiresAtMs, releases } = claims;
+  const leases = releases.reduce((sum, release) => sum + release.leases.length, 0);
+  return { licenseId, productCode, sequence, leases, expiresAtMs };
 }
 
 async function layerStatus(agent: Agent, snapshot: Snapshot): Promise<StatusResponse['gatedLayers'][number]> {

@@ -9,6 +9,8 @@ export interface TimeMark {
   readonly serverTimeMs: number;
   readonly bootId: string;
   readonly bootTimeMs: number;
+  /** The highest that the wall clock has shown to a start without a line, since the key server spoke last. */
+  readonly wallMs?: number | undefined;
 }
 
 /** The node's clocks at one moment. */
@@ -27,18 +29,43 @@ export function earliestTimeMs(mark: TimeMark, reading: TimeReading): number {
 
 /** T of the node: never before the floor, whatever the wall clock says. */
 export function nodeTimeMs(mark: TimeMark | undefined, reading: TimeReading): number {
-  return mark === undefined ? reading.wallMs : Math.max(reading.wallMs, earliestTimeMs(mark, reading));
+  return mark === undefined ? reading.wallMs : Math.max(reading.wallMs, floorMs(mark, reading));
+}
+
+/** Without a line the wall clock counts too: it is all that tells how long the machine was off. */
+function floorMs(mark: TimeMark, reading: TimeReading): number {
+  return Math.max(earliestTimeMs(mark, reading), mark.wallMs ?? 0);
 }
 
 /** By how much the wall clock was turned back; 0 while it is within the tolerance. */
 export function clockRollbackMs(mark: TimeMark | undefined, reading: TimeReading): number {
   if (mark === undefined) return 0;
-  const behindMs = earliestTimeMs(mark, reading) - reading.wallMs;
+  const behindMs = floorMs(mark, reading) - reading.wallMs;
   return behindMs > MAX_CLOCK_SKEW_MS ? behindMs : 0;
 }
 
-/** The mark after the key server has told its time; the same when that is nothing new. */
+/**
+ * The mark after the key server has told its time. What the wall clock showed before counts no more: the key server knows
+ * better.
+ */
 export function raiseMark(mark: TimeMark | undefined, serverTimeMs: number, reading: TimeReading): TimeMark {
+  const raised = raiseFloor(mark, serverTimeMs, reading);
+  if (raised.wallMs === undefined) return raised;
+  return { serverTimeMs: raised.serverTimeMs, bootId: raised.bootId, bootTimeMs: raised.bootTimeMs };
+}
+
+/** The mark after a time of the key server was carried here, which is past by now; the same when it is nothing new. */
+export function raiseFloor(mark: TimeMark | undefined, serverTimeMs: number, reading: TimeReading): TimeMark {
   if (mark !== undefined && serverTimeMs <= earliestTimeMs(mark, reading)) return mark;
   return { serverTimeMs, bootId: reading.bootId, bootTimeMs: reading.bootTimeMs };
+}
+
+/** The mark after time has passed without a word of the key server; to be kept, because a reboot forgets the boot clock. */
+export function passMark(mark: TimeMark, reading: TimeReading): TimeMark {
+  return {
+    serverTimeMs: earliestTimeMs(mark, reading),
+    bootId: reading.bootId,
+    bootTimeMs: reading.bootTimeMs,
+    wallMs: Math.max(mark.wallMs ?? 0, reading.wallMs),
+  };
 }

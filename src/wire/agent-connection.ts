@@ -6,6 +6,8 @@ import {
   type AgentActivateResponse,
   type AgentPreflightResponse,
   type DropPlaintextResponse,
+  type ImportOfflineResponse,
+  type RequestOfflineResponse,
   type StatusResponse,
 } from './generated/latchkey/agent.ts';
 import { fromGrpcError } from './status.ts';
@@ -29,6 +31,14 @@ export class AgentConnection {
 
   status(): Promise<StatusResponse> {
     return this.#call(this.#client.status.bind(this.#client), {});
+  }
+
+  requestOffline(imageDigests: readonly string[]): Promise<RequestOfflineResponse> {
+    return this.#call(this.#client.requestOffline.bind(this.#client), { imageDigests: [...imageDigests] });
+  }
+
+  importOffline(file: Buffer): Promise<ImportOfflineResponse> {
+    return this.#call(this.#client.importOffline.bind(this.#client), { file });
   }
 
   dropPlaintext(): Promise<DropPlaintextResponse> {

@@ -7,7 +7,7 @@ import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.
 import { digestOf } from '#src/oci/digest.ts';
 import type { RenewLeasesResponse, RenewalResult } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from '../../shim/agent/key-server.ts';
-import type { LeaseAuthority } from '../../shim/agent/lease-keeper.ts';
+import type { LeaseAuthority } from '../../shim/agent/lease-authority.ts';
 import { openLeaseStatement } from '../../shim/agent/lease-statement.ts';
 import { ANY_IMAGE, type LeaseSubject, leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
 import type { ManualClock } from './manual-clock.ts';

@@ -26,6 +26,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
   'cli/image-key-file.ts': 'test/cli/key-provider-request.test.ts',
   'shim/agent/installation-id.ts': 'test/node/installation.test.ts',
+  'shim/agent/offline-bundle.ts': 'test/node/offline-bundle-refused.test.ts',
   'shim/agent/volume-claims.ts': 'test/shim/agent/volume-claims.test.ts',
   'shim/install/install.ts': 'test/shim/install/install.test.ts',
 };

@@ -31,6 +31,8 @@ beforeEach(async () => {
     ),
     status: () => undefined,
     preflight: () => undefined,
+    requestOffline: () => undefined,
+    importOffline: () => undefined,
     dropPlaintext: (_call, callback) => {
       callback({ code: grpcStatus.RESOURCE_EXHAUSTED, details: 'from another program' });
     },

@@ -70,6 +70,7 @@ export interface StatusResponse {
   modeDoesNotProtect: string;
   /** `file`, or in words which key on which PKCS#11 token. */
   nodeKey: string;
+  offlineBundles: OfflineBundleStatus[];
 }
 
 export interface LicenseStatus {
@@ -161,6 +162,34 @@ export interface AgentPreflightResponse {
   productCode: string;
   /** Of the release. */
   version: string;
+}
+
+export interface RequestOfflineRequest {
+  /** Digests of manifests; none = all that the license covers. */
+  imageDigests: string[];
+}
+
+export interface RequestOfflineResponse {
+  /** JSON. */
+  file: Buffer;
+}
+
+export interface ImportOfflineRequest {
+  file: Buffer;
+}
+
+export interface ImportOfflineResponse {
+  nodeId: string;
+  bundle: OfflineBundleStatus | undefined;
+}
+
+export interface OfflineBundleStatus {
+  licenseId: string;
+  productCode: string;
+  /** One more with each bundle of the node. */
+  sequence: number;
+  leases: number;
+  expiresAtMs: number;
 }
 
 function createBaseAgentActivateRequest(): AgentActivateRequest {
@@ -376,6 +405,7 @@ function createBaseStatusResponse(): StatusResponse {
     modeProtects: "",
     modeDoesNotProtect: "",
     nodeKey: "",
+    offlineBundles: [],
   };
 }
 
@@ -446,6 +476,9 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     }
     if (message.nodeKey !== "") {
       writer.uint32(258).string(message.nodeKey);
+    }
+    for (const v of message.offlineBundles) {
+      OfflineBundleStatus.encode(v!, writer.uint32(266).fork()).join();
     }
     return writer;
   },
@@ -639,6 +672,14 @@ export const StatusResponse: MessageFns<StatusResponse> = {
             message.nodeKey = reader.string();
             continue;
           }
+          case 33: {
+            if (tag !== 266) {
+              break;
+            }
+
+            message.offlineBundles.push(OfflineBundleStatus.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -678,6 +719,7 @@ export const StatusResponse: MessageFns<StatusResponse> = {
     message.modeProtects = object.modeProtects ?? "";
     message.modeDoesNotProtect = object.modeDoesNotProtect ?? "";
     message.nodeKey = object.nodeKey ?? "";
+    message.offlineBundles = object.offlineBundles?.map((e) => OfflineBundleStatus.fromPartial(e)) || [];
     return message;
   },
 };
@@ -1640,6 +1682,343 @@ export const AgentPreflightResponse: MessageFns<AgentPreflightResponse> = {
   },
 };
 
+function createBaseRequestOfflineRequest(): RequestOfflineRequest {
+  return { imageDigests: [] };
+}
+
+export const RequestOfflineRequest: MessageFns<RequestOfflineRequest> = {
+  encode(message: RequestOfflineRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.imageDigests) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RequestOfflineRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRequestOfflineRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.imageDigests.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RequestOfflineRequest>): RequestOfflineRequest {
+    return RequestOfflineRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RequestOfflineRequest>): RequestOfflineRequest {
+    const message = createBaseRequestOfflineRequest();
+    message.imageDigests = object.imageDigests?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseRequestOfflineResponse(): RequestOfflineResponse {
+  return { file: Buffer.alloc(0) };
+}
+
+export const RequestOfflineResponse: MessageFns<RequestOfflineResponse> = {
+  encode(message: RequestOfflineResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.file.length !== 0) {
+      writer.uint32(10).bytes(message.file);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RequestOfflineResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRequestOfflineResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.file = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RequestOfflineResponse>): RequestOfflineResponse {
+    return RequestOfflineResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RequestOfflineResponse>): RequestOfflineResponse {
+    const message = createBaseRequestOfflineResponse();
+    message.file = object.file ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseImportOfflineRequest(): ImportOfflineRequest {
+  return { file: Buffer.alloc(0) };
+}
+
+export const ImportOfflineRequest: MessageFns<ImportOfflineRequest> = {
+  encode(message: ImportOfflineRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.file.length !== 0) {
+      writer.uint32(10).bytes(message.file);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportOfflineRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportOfflineRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.file = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportOfflineRequest>): ImportOfflineRequest {
+    return ImportOfflineRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportOfflineRequest>): ImportOfflineRequest {
+    const message = createBaseImportOfflineRequest();
+    message.file = object.file ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseImportOfflineResponse(): ImportOfflineResponse {
+  return { nodeId: "", bundle: undefined };
+}
+
+export const ImportOfflineResponse: MessageFns<ImportOfflineResponse> = {
+  encode(message: ImportOfflineResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.bundle !== undefined) {
+      OfflineBundleStatus.encode(message.bundle, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportOfflineResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportOfflineResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.bundle = OfflineBundleStatus.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ImportOfflineResponse>): ImportOfflineResponse {
+    return ImportOfflineResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ImportOfflineResponse>): ImportOfflineResponse {
+    const message = createBaseImportOfflineResponse();
+    message.nodeId = object.nodeId ?? "";
+    message.bundle = (object.bundle !== undefined && object.bundle !== null)
+      ? OfflineBundleStatus.fromPartial(object.bundle)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseOfflineBundleStatus(): OfflineBundleStatus {
+  return { licenseId: "", productCode: "", sequence: 0, leases: 0, expiresAtMs: 0 };
+}
+
+export const OfflineBundleStatus: MessageFns<OfflineBundleStatus> = {
+  encode(message: OfflineBundleStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licenseId !== "") {
+      writer.uint32(10).string(message.licenseId);
+    }
+    if (message.productCode !== "") {
+      writer.uint32(18).string(message.productCode);
+    }
+    if (message.sequence !== 0) {
+      writer.uint32(24).int64(message.sequence);
+    }
+    if (message.leases !== 0) {
+      writer.uint32(32).int64(message.leases);
+    }
+    if (message.expiresAtMs !== 0) {
+      writer.uint32(40).int64(message.expiresAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OfflineBundleStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOfflineBundleStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.productCode = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.leases = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.expiresAtMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<OfflineBundleStatus>): OfflineBundleStatus {
+    return OfflineBundleStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OfflineBundleStatus>): OfflineBundleStatus {
+    const message = createBaseOfflineBundleStatus();
+    message.licenseId = object.licenseId ?? "";
+    message.productCode = object.productCode ?? "";
+    message.sequence = object.sequence ?? 0;
+    message.leases = object.leases ?? 0;
+    message.expiresAtMs = object.expiresAtMs ?? 0;
+    return message;
+  },
+};
+
 export type AgentService = typeof AgentService;
 export const AgentService = {
   activate: {
@@ -1660,6 +2039,29 @@ export const AgentService = {
     requestDeserialize: (value: Buffer): StatusRequest => StatusRequest.decode(value),
     responseSerialize: (value: StatusResponse): Buffer => Buffer.from(StatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StatusResponse => StatusResponse.decode(value),
+  },
+  /** For a node without a line to the key server: what it asks for, to be carried there. */
+  requestOffline: {
+    path: "/latchkey.agent.v1.Agent/RequestOffline" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RequestOfflineRequest): Buffer =>
+      Buffer.from(RequestOfflineRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RequestOfflineRequest => RequestOfflineRequest.decode(value),
+    responseSerialize: (value: RequestOfflineResponse): Buffer =>
+      Buffer.from(RequestOfflineResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RequestOfflineResponse => RequestOfflineResponse.decode(value),
+  },
+  /** What was carried back. */
+  importOffline: {
+    path: "/latchkey.agent.v1.Agent/ImportOffline" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ImportOfflineRequest): Buffer => Buffer.from(ImportOfflineRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ImportOfflineRequest => ImportOfflineRequest.decode(value),
+    responseSerialize: (value: ImportOfflineResponse): Buffer =>
+      Buffer.from(ImportOfflineResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ImportOfflineResponse => ImportOfflineResponse.decode(value),
   },
   /** Drops plaintext that no running container uses. */
   dropPlaintext: {
@@ -1689,6 +2091,10 @@ export const AgentService = {
 export interface AgentServer extends UntypedServiceImplementation {
   activate: handleUnaryCall<AgentActivateRequest, AgentActivateResponse>;
   status: handleUnaryCall<StatusRequest, StatusResponse>;
+  /** For a node without a line to the key server: what it asks for, to be carried there. */
+  requestOffline: handleUnaryCall<RequestOfflineRequest, RequestOfflineResponse>;
+  /** What was carried back. */
+  importOffline: handleUnaryCall<ImportOfflineRequest, ImportOfflineResponse>;
   /** Drops plaintext that no running container uses. */
   dropPlaintext: handleUnaryCall<DropPlaintextRequest, DropPlaintextResponse>;
   /** Asks the key server whether this node may start an image, before the image is here. */
@@ -1725,6 +2131,38 @@ export interface AgentClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StatusResponse) => void,
+  ): ClientUnaryCall;
+  /** For a node without a line to the key server: what it asks for, to be carried there. */
+  requestOffline(
+    request: RequestOfflineRequest,
+    callback: (error: ServiceError | null, response: RequestOfflineResponse) => void,
+  ): ClientUnaryCall;
+  requestOffline(
+    request: RequestOfflineRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RequestOfflineResponse) => void,
+  ): ClientUnaryCall;
+  requestOffline(
+    request: RequestOfflineRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RequestOfflineResponse) => void,
+  ): ClientUnaryCall;
+  /** What was carried back. */
+  importOffline(
+    request: ImportOfflineRequest,
+    callback: (error: ServiceError | null, response: ImportOfflineResponse) => void,
+  ): ClientUnaryCall;
+  importOffline(
+    request: ImportOfflineRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ImportOfflineResponse) => void,
+  ): ClientUnaryCall;
+  importOffline(
+    request: ImportOfflineRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ImportOfflineResponse) => void,
   ): ClientUnaryCall;
   /** Drops plaintext that no running container uses. */
   dropPlaintext(

@@ -1,0 +1,226 @@
+/**
+ * The bundles that were carried to this node, one for each license. They lie on the disk as they came, with the image keys
+ * sealed to the node key; the node's memory says which number was the last and what the key server has said since.
+ */
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type JWK, calculateJwkThumbprint } from 'jose';
+import type { Clock } from '#src/base/clock.ts';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import {
+  importRefusal,
+  parseOfflineBundleFile,
+  type OfflineBundleFile,
+} from '#src/licensing/offline-bundle.ts';
+import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
+import { openImageKey } from './activation.ts';
+import type { HeldLease } from './lease-keeper.ts';
+import type { LeaseSubject } from './lease.ts';
+import type { KeyUse } from './node-key.ts';
+import type { NodeMemory } from './node-memory.ts';
+import { type OpenedBundle, invalidBundle, openBundle } from './offline-bundle.ts';
+import { readPrivateFile, writePrivateFile } from './private-file.ts';
+
+const FILE_NAME = /^offline-lic_[0-9A-Za-z-]{1,64}\.json$/;
+/** So much of the time that has passed is lost when the machine dies. */
+const KEEP_TIME_EVERY_MS = 600_000;
+
+export interface OfflineLeasesParts {
+  readonly directory: string;
+  readonly memory: NodeMemory;
+  readonly clock: Clock;
+  readonly key: Pick<KeyUse, 'agree' | 'publicKey'>;
+  readonly onFailed: (error: unknown) => void;
+}
+
+/** Who the node is; nobody before its first bundle. */
+export interface BundleTrust {
+  readonly authorityPem: string;
+  readonly nodeId: string | undefined;
+}
+
+export class OfflineLeases {
+  readonly #parts: OfflineLeasesParts;
+  readonly #nodeKeyThumbprint: string;
+  readonly #bundles = new Map<string, OpenedBundle>();
+  #timer: NodeJS.Timeout | undefined;
+  /** What was heard is on the disk when it resolves. */
+  #settled: Promise<void> = Promise.resolve();
+
+  private constructor(parts: OfflineLeasesParts, nodeKeyThumbprint: string) {
+    this.#parts = parts;
+    this.#nodeKeyThumbprint = nodeKeyThumbprint;
+  }
+
+  /**
+   * Takes up what earlier runs have kept; a file that is not good is as good as none.
+   * @param trust undefined on a node that was never activated: it has kept nothing
+   */
+  static async open(parts: OfflineLeasesParts, trust: BundleTrust | undefined): Promise<OfflineLeases> {
+    const publicJwk = (await parts.key.publicKey()).export({ format: 'jwk' }) as JWK;
+    const leases = new OfflineLeases(parts, await calculateJwkThumbprint(publicJwk));
+    if (trust !== undefined) await leases.#load(trust);
+    return leases;
+  }
+
+  async #load(trust: BundleTrust): Promise<void> {
+    const { directory, memory, onFailed } = this.#parts;
+    const nodeKeyThumbprint = this.#nodeKeyThumbprint;
+    const names = await readdir(directory).catch((error: unknown) => {
+      if (systemErrorCode(error) === 'ENOENT') return [];
+      throw error;
+    });
+    for (const name of names.filter((found) => FILE_NAME.test(found))) {
+      try {
+        const text = (await readPrivateFile(directory, name)) ?? '';
+        const file = parseOfflineBundleFile(Buffer.from(text), name);
+        const bundle = await openBundle(file, trust.authorityPem, nodeKeyThumbprint);
+        const { claims } = bundle;
+        if (claims.nodeId !== trust.nodeId || name !== fileNameOf(claims.licenseId)) continue;
+        if (claims.sequence >= memory.lastSequence(claims.licenseId) && !memory.isVoid(claims))
+          this.#use(bundle);
+      } catch (error) {
+        onFailed(error);
+      }
+    }
+  }
+
+  /** The bundles that are kept. */
+  all(): OpenedBundle[] {
+    return [...this.#bundles.values()];
+  }
+
+  /** The highest number of a bundle that this node has seen. */
+  get lastSequence(): number {
+    return this.#parts.memory.lastSequence();
+  }
+
+  /**
+   * Checks a bundle that somebody gives this node. Nothing is kept yet.
+   * @throws LatchkeyError DENIED_LEASE_INVALID, DENIED_STATEMENT_INVALID, DENIED_REPLAY, DENIED_LEASE_EXPIRED,
+   *   DENIED_CLOCK_ROLLBACK
+   */
+  async examine(file: OfflineBundleFile, { authorityPem, nodeId }: BundleTrust): Promise<OpenedBundle> {
+    const { memory } = this.#parts;
+    const nodeKeyThumbprint = this.#nodeKeyThumbprint;
+    const bundle = await openBundle(file, authorityPem, nodeKeyThumbprint);
+    const { claims } = bundle;
+    const { licenseId, contact } = claims;
+    const refusal = importRefusal(claims, {
+      ...{ nodeKeyThumbprint, nodeId, nowMs: memory.nowMs() },
+      lastSequence: memory.lastSequence(licenseId),
+    });
+    if (refusal !== null) {
+      throw new LatchkeyError(refusal.code, `the offline bundle is refused: ${refusal.reason}`, {
+        hint: 'ask the vendor for a new one, with a request of this node',
+        licenseId,
+        contact,
+      });
+    }
+    if (memory.isVoid(claims)) throw invalidBundle('the license or this node was changed since it was made');
+    // The key server has said this time, if not to this node.
+    memory.heardOffline(claims.issuedAtMs, claims.revision);
+    const turnedBack = memory.clockRefusal();
+    if (turnedBack !== undefined) throw turnedBack;
+    return bundle;
+  }
+
+  /** Keeps a bundle that was examined, in place of the one before; on the disk when this resolves. */
+  async keep(bundle: OpenedBundle): Promise<void> {
+    const { directory, memory } = this.#parts;
+    const { licenseId, sequence } = bundle.claims;
+    await writePrivateFile(directory, fileNameOf(licenseId), JSON.stringify(bundle.file));
+    await memory.keepSequence(licenseId, sequence);
+    this.#use(bundle);
+  }
+
+  /** Why no container may start now, whatever its lease. */
+  refusal(): LatchkeyError | undefined {
+    return this.#parts.memory.clockRefusal();
+  }
+
+  /** A good lease of a subject; undefined = none was carried here, or its time is up. */
+  async open(subject: LeaseSubject): Promise<HeldLease | undefined> {
+    const { memory, clock, key } = this.#parts;
+    for (const bundle of this.#bundles.values()) {
+      const carried = bundle.find(subject);
+      const nowMs = memory.nowMs();
+      if (carried === undefined || nowMs >= carried.claims.expiresAtMs) continue;
+      // Once for each image and run, so it may cost a write: later the clock must not show less.
+      memory.passed();
+      await memory.keep().catch(this.#parts.onFailed);
+      const { claims, statement, imageKeyJwe } = carried;
+      return {
+        ...{ subject, claims, statement },
+        anchor: { serverTimeMs: nowMs, monotonicMs: clock.monotonicMs() },
+        imageKey: await openImageKey(imageKeyJwe, key),
+        auditSequence: 0,
+        denial: undefined,
+        isCarried: true,
+      };
+    }
+    return undefined;
+  }
+
+  /** The key server has said what a license is now: bundles of before are void, also those that come later. */
+  licenseChanged({ licenseId, epoch, denial }: LicenseChange, revision: number): void {
+    const { memory } = this.#parts;
+    const isNews = memory.noteLicense(licenseId, {
+      epoch,
+      deniedRevision: denial === undefined ? 0 : revision,
+    });
+    if (isNews) this.#settle(memory.keep());
+    const bundle = this.#bundles.get(licenseId);
+    if (bundle !== undefined && memory.isVoid(bundle.claims)) this.#drop(bundle);
+  }
+
+  /** The key server will have nothing to do with this node: no bundle of before is of use any more. */
+  nodeRefused(): void {
+    const { memory } = this.#parts;
+    for (const bundle of this.#bundles.values()) {
+      const { licenseId, epoch, revision } = bundle.claims;
+      memory.noteLicense(licenseId, { epoch, deniedRevision: revision });
+      this.#settle(memory.keep());
+      this.#drop(bundle);
+    }
+  }
+
+  /** Resolves when what was heard is on the disk, and never when it could not be written. */
+  settled(): Promise<void> {
+    return this.#settled;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #use(bundle: OpenedBundle): void {
+    const { memory, onFailed } = this.#parts;
+    this.#bundles.set(bundle.claims.licenseId, bundle);
+    memory.heardOffline(bundle.claims.issuedAtMs, bundle.claims.revision);
+    clearInterval(this.#timer);
+    this.#timer = setInterval(() => {
+      memory.passed();
+      memory.keep().catch(onFailed);
+    }, KEEP_TIME_EVERY_MS).unref();
+  }
+
+  #drop({ claims: { licenseId } }: OpenedBundle): void {
+    this.#bundles.delete(licenseId);
+    this.#settle(rm(join(this.#parts.directory, fileNameOf(licenseId)), { force: true }));
+  }
+
+  #settle(work: Promise<unknown>): void {
+    this.#settled = Promise.all([this.#settled, work]).then(
+      () => undefined,
+      (error: unknown) => {
+        this.#parts.onFailed(error);
+        return new Promise<void>(() => undefined);
+      },
+    );
+  }
+}
+
+function fileNameOf(licenseId: string): string {
+  return `offline-${licenseId}.json`;
+}
