@@ -18,9 +18,10 @@ const onPostgres: TestProjectInlineConfiguration = {
     name: 'on PostgreSQL',
     include: ['test/keyserver/**/*.test.ts'],
     // They are about one of the databases, or about what no database could change.
-    exclude: ['sqlite-*', 'postgres*', 'start-configuration', 'rate-limit'].map(
-      (name) => `test/keyserver/${name}.test.ts`,
-    ),
+    exclude: [
+      ...['sqlite-*', 'postgres*', 'start-configuration', 'rate-limit'],
+      ...['prepared-query', 'node-keys', 'bounded-calls'],
+    ].map((name) => `test/keyserver/${name}.test.ts`),
     globalSetup: ['test/keyserver/on-postgres/cluster.ts'],
     setupFiles: ['test/keyserver/on-postgres/databases.ts'],
   },

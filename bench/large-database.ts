@@ -2,7 +2,7 @@
  * A key server with a large database: how soon it is ready, and how long an administrator waits for lists. What bounds
  * it, in the same run: the start of an empty server, and a request that reads one row.
  *
- *   node bench/large-database.ts
+ *   node bench/large-database.ts [licenses] [nodes] [audit events]
  */
 import { join } from 'node:path';
 import { type KeyServerOptions, type TestKeyServer, startKeyServer } from '../lab/keyserver.ts';
@@ -13,10 +13,10 @@ import { quantile } from './measured-calls.ts';
 import { median } from './statistics.ts';
 import { UNLIMITED } from './unlimited.ts';
 
-const LICENSES = 100_000;
-const NODES = 10_000;
-const LEASES = 100_000;
-const AUDIT_EVENTS = 1_000_000;
+const LICENSES = Number(process.argv[2] ?? 100_000);
+const NODES = Number(process.argv[3] ?? 10_000);
+const AUDIT_EVENTS = Number(process.argv[4] ?? 1_000_000);
+const LEASES = 10 * NODES;
 const STARTS = 5;
 const REQUESTS = 40;
 

@@ -65,6 +65,16 @@ export const MAX_RATE_BURST = 1_000_000;
 export const MAX_COUNTED_CALLERS = 50_000;
 /** Keys of nodes that are kept ready; each takes a kibibyte or two. */
 export const MAX_CACHED_NODE_KEYS = 10_000;
+/**
+ * Calls of nodes that are under way at once: what is answered in about a second. Nodes wait for five, and then ask again.
+ */
+export const MAX_NODE_CALLS = 2000;
+/** Enrollments that are under way at once: each costs a certificate, so they take as long. */
+export const MAX_ENROLLMENT_CALLS = 200;
+/** Who is turned away comes back after this at least ... */
+export const BUSY_RETRY_AFTER_MS = SECOND_MS;
+/** ... and this longer at most, so that not all come at once again. */
+export const BUSY_RETRY_SPREAD_MS = 2 * SECOND_MS;
 /** How long a node has to sign a challenge: one call and one signature by a slow token. */
 export const CHALLENGE_LIFETIME_MS = MINUTE_MS;
 /** How far apart the clocks of key servers on one database may be: what one issues, another checks. */

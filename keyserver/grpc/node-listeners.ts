@@ -12,6 +12,8 @@ import {
   ENROLLMENT_CONNECTION_AGE_MS,
   ENROLLMENT_IDLE_MS,
   MAX_CALLS_PER_CONNECTION,
+  MAX_ENROLLMENT_CALLS,
+  MAX_NODE_CALLS,
   MAX_NODE_MESSAGE_BYTES,
   SHUTDOWN_GRACE_MS,
 } from '../limits.ts';
@@ -21,6 +23,7 @@ import type { ListenerCertificate } from '../custody/listener-certificate.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { sealed } from '../domain/seal.ts';
 import type { Rates } from '../rates.ts';
+import { boundedCalls } from './bounded-calls.ts';
 import type { CallLog } from './call-log.ts';
 import type { KeyServerMetrics } from '../metrics/key-server-metrics.ts';
 import { enrollmentService } from './enrollment-service.ts';
@@ -66,8 +69,14 @@ export async function startNodeListeners(
   metrics: KeyServerMetrics,
 ): Promise<NodeListeners> {
   const streams = new OpenStreams(server, log);
-  const guarded = (definition: ServiceDefinition, service: UntypedServiceImplementation) =>
-    observedService(definition, unlessSealed(service, server, log), metrics, server.clock);
+  const guarded = (
+    definition: ServiceDefinition,
+    service: UntypedServiceImplementation,
+    maxCalls: number,
+  ): UntypedServiceImplementation => {
+    const bound = boundedCalls(service, definition, { maxCalls, random: server.random }, log);
+    return observedService(definition, unlessSealed(bound, server, log), metrics, server.clock);
+  };
   const enrollment = newServer({
     // Strangers come and go; a node that enrols needs a connection for a second.
     'grpc.max_connection_idle_ms': ENROLLMENT_IDLE_MS,
@@ -75,10 +84,13 @@ export async function startNodeListeners(
     'grpc.max_connection_age_grace_ms': SHUTDOWN_GRACE_MS,
   });
   const enrolling = enrollmentService(server, options.rates.address, log);
-  enrollment.addService(EnrollmentService, guarded(EnrollmentService, { ...enrolling }));
+  enrollment.addService(
+    EnrollmentService,
+    guarded(EnrollmentService, { ...enrolling }, MAX_ENROLLMENT_CALLS),
+  );
   const nodes = newServer({});
   const serving = nodesService(server, options.rates.node, streams, log);
-  nodes.addService(NodesService, guarded(NodesService, { ...serving }));
+  nodes.addService(NodesService, guarded(NodesService, { ...serving }, MAX_NODE_CALLS));
   const listeners: TlsListener[] = [];
   const listen = async (to: Server, address: string, requiresCertificate: boolean): Promise<string> => {
     // TLS is done already when gRPC gets a connection.
