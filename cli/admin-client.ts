@@ -40,6 +40,7 @@ import {
   type CreatedLicense,
   type License,
   type LicenseRequest,
+  type LicenseUpdate,
   createdLicenseSchema,
   licenseSchema,
 } from '#src/wire/admin/license.ts';
@@ -52,7 +53,6 @@ import {
   offlineBundleSchema,
 } from '#src/wire/admin/offline-bundle.ts';
 import { type Organization, organizationSchema } from '#src/wire/admin/organization.ts';
-import { pageSchema } from '#src/wire/admin/page.ts';
 import { type Preflight, type PreflightInput, preflightSchema } from '#src/wire/admin/preflight.ts';
 import { type Product, type ProductInput, productSchema } from '#src/wire/admin/product.ts';
 import {
@@ -74,14 +74,18 @@ import {
 import type { NodeAction } from '#src/licensing/node-state.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { MAX_AUDIT_PAGE } from '#src/base/limits.ts';
+import { readAllPages } from './admin-pages.ts';
 import { type AdminClientOptions, checkedAnswer, requestAdminApi } from './admin-request.ts';
+import { PolicyClient } from './policy-client.ts';
 
 /** Every method @throws LatchkeyError: the server's own, NET_UNREACHABLE, or INPUT_MALFORMED for a strange answer. */
 export class AdminClient {
+  readonly policies: PolicyClient;
   readonly #options: AdminClientOptions;
 
   constructor(options: AdminClientOptions) {
     this.#options = options;
+    this.policies = new PolicyClient(options);
   }
 
   organization(): Promise<Organization> {
@@ -146,6 +150,15 @@ export class AdminClient {
 
   offlineBundles(licenseId: string): Promise<OfflineBundle[]> {
     return this.#list(`licenses/${encodeURIComponent(licenseId)}/offline-bundles`, offlineBundleSchema);
+  }
+
+  updateLicense(id: string, update: LicenseUpdate): Promise<License> {
+    return this.#post(`licenses/${encodeURIComponent(id)}`, update, licenseSchema, 'PATCH');
+  }
+
+  /** @param durationMs undefined = the license's own */
+  renewLicense(id: string, durationMs?: number): Promise<License> {
+    return this.#post(`licenses/${encodeURIComponent(id)}:renew`, { durationMs }, licenseSchema);
   }
 
   createJoinToken(licenseId: string, input: JoinTokenRequest): Promise<CreatedJoinToken> {
@@ -259,18 +272,8 @@ export class AdminClient {
     return this.#post('sys/seal', input, sealStatusSchema);
   }
 
-  async #list<Item extends z.ZodType>(path: string, item: Item): Promise<z.infer<Item>[]> {
-    const items: z.infer<Item>[] = [];
-    let after: string | null = '';
-    while (after !== null) {
-      const page: { items: z.infer<Item>[]; nextAfter: string | null } = await this.#get(
-        `${path}?after=${encodeURIComponent(after)}`,
-        pageSchema(item),
-      );
-      items.push(...page.items);
-      after = page.nextAfter;
-    }
-    return items;
+  #list<Item extends z.ZodType>(path: string, item: Item): Promise<z.infer<Item>[]> {
+    return readAllPages(this.#options, path, item);
   }
 
   async #get<Schema extends z.ZodType>(path: string, schema: Schema): Promise<z.infer<Schema>> {
@@ -281,7 +284,8 @@ export class AdminClient {
     path: string,
     body: unknown,
     schema: Schema,
+    method: 'POST' | 'PATCH' = 'POST',
   ): Promise<z.infer<Schema>> {
-    return checkedAnswer(await requestAdminApi(this.#options, 'POST', path, body), schema);
+    return checkedAnswer(await requestAdminApi(this.#options, method, path, body), schema);
   }
 }

@@ -21,6 +21,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   organization: async () => (await import('./commands/organization.ts')).registerOrganization,
   product: async () => (await import('./commands/product.ts')).registerProduct,
   customer: async () => (await import('./commands/customer.ts')).registerCustomer,
+  policy: async () => (await import('./commands/policy.ts')).registerPolicy,
   license: async () => (await import('./commands/license.ts')).registerLicense,
   release: async () => (await import('./commands/release.ts')).registerRelease,
   node: async () => {

@@ -11,7 +11,12 @@ export function parseSeatLimit(text: string): number | typeof UNLIMITED {
 
 /** Reads how long a license lasts, as milliseconds, or `unlimited`. */
 export function parseTermDuration(text: string): number | typeof UNLIMITED {
-  return text === UNLIMITED ? UNLIMITED : spanWithin(text, MIN_LICENSE_DURATION_MS, MAX_LICENSE_DURATION_MS);
+  return text === UNLIMITED ? UNLIMITED : parseRenewal(text);
+}
+
+/** Reads by how much a license is prolonged, as milliseconds. */
+export function parseRenewal(text: string): number {
+  return spanWithin(text, MIN_LICENSE_DURATION_MS, MAX_LICENSE_DURATION_MS);
 }
 
 /** Reads how long a license goes on after its end, as milliseconds. */

@@ -8,14 +8,17 @@ import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
 import { registerCheckOut } from './license-check-out.ts';
 import { refusalSummary, registerLicenseNodes } from './license-nodes.ts';
+import { registerLicenseUpdate } from './license-update.ts';
 import { registerLicensePreflight } from './license-preflight.ts';
 import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
-import { formatDuration, formatInstant, parseInstant } from '../time-arguments.ts';
+import { commonFields, durationText } from '../term-text.ts';
+import { formatInstant, parseInstant } from '../time-arguments.ts';
 
 interface CreateOptions extends TermOptions {
   readonly customer: string;
   readonly product: string;
   readonly plan?: string;
+  readonly policy?: string;
   readonly starts?: number;
   readonly expires?: number;
   readonly contact?: string;
@@ -33,6 +36,7 @@ const parseLicenseId = idParser('lic', 'latchkey license list');
 export function registerLicense(program: Command, context: CommandContext): void {
   const license = program.command('license').description('licenses: who may run what, where and how long');
   registerCreate(license, context);
+  registerLicenseUpdate(license, context);
   registerLicenseNodes(license, context);
   registerLicensePreflight(license, context);
   registerJoinTokens(license, context);
@@ -75,6 +79,7 @@ function registerCreate(license: Command, context: CommandContext): void {
     .requiredOption('--customer <customer>', 'id, external id or name', parseName)
     .requiredOption('--product <code>', 'product the license is for', parseProductCode)
     .option('--plan <name>', 'what was sold, for your own books', parseName)
+    .option('--policy <code>', 'what gives the terms that are not said here', parseProductCode)
     .option('--starts <time>', 'first moment of validity (default: now)', parseInstant)
     .option(
       '--expires <time>',
@@ -97,6 +102,7 @@ function registerCreate(license: Command, context: CommandContext): void {
         customer: options.customer,
         product: options.product,
         plan: options.plan,
+        policy: options.policy,
         ...termsOf(options),
         startsAtMs: options.starts,
         expiresAtMs: options.expires,
@@ -145,24 +151,21 @@ function licenseFields(license: License, refusal: string | undefined): string {
     ['customer', `${license.customerName} (${license.customerId})`],
     ['product', license.productCode],
     ['plan', license.plan ?? undefined],
+    ['policy', license.policyCode ?? undefined],
+    ['its own', license.policyCode === null ? undefined : license.ownTerms.join(', ') || 'nothing'],
+    ['trial', license.isTrial ? 'yes' : undefined],
     ['key', `...${license.keyLast4}`],
     ['refusal', refusal],
     ['nodes', `${license.usedNodes} of ${license.maxNodes}`],
     ['installations', seatText(license.usedInstallations, license.maxInstallations)],
     ['nodes at once', seatText(license.usedConcurrent, license.maxConcurrent)],
-    ['overage', license.overage === 'none' ? undefined : license.overage],
     ['starts', formatInstant(license.startsAtMs)],
     ['expires', expiryText(license)],
-    ['grace', license.expiryGraceMs === 0 ? undefined : formatDuration(license.expiryGraceMs)],
-    ['after that', license.expirationStrategy === 'revoke-access' ? undefined : license.expirationStrategy],
-    ['versions', license.versionConstraint ?? undefined],
     [
       'maintenance',
       license.maintenanceUntilMs === null ? undefined : `until ${formatInstant(license.maintenanceUntilMs)}`,
     ],
-    ['entitlements', license.entitlements.length === 0 ? undefined : license.entitlements.join(', ')],
-    ['lease', formatDuration(license.leaseDurationMs)],
-    ['on revoke', license.onRevoke],
+    ...commonFields(license),
     ['contact', license.contact ?? undefined],
     ['epoch', String(license.epoch)],
     ['changed', formatInstant(license.updatedAtMs)],
@@ -176,6 +179,5 @@ function seatText(used: number, max: number | null): string {
 /** The end, or what it will count from. */
 function expiryText({ expiresAtMs, durationMs, expirationBasis }: License): string {
   if (expiresAtMs !== null || durationMs === null) return formatInstant(expiresAtMs);
-  const event = { creation: 'its creation', activation: 'its first node', lease: 'its first start' };
-  return `${formatDuration(durationMs)} after ${event[expirationBasis]}`;
+  return durationText(durationMs, expirationBasis);
 }

@@ -9,6 +9,7 @@ import type { IdempotentAnswerTable } from './tables/idempotent-answer.ts';
 import type { LeaseTable, OfflineBundleTable } from './tables/lease.ts';
 import type { CustomerTable, JoinTokenTable, LicenseNodeTable, LicenseTable } from './tables/license.ts';
 import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables/node.ts';
+import type { PolicyTable } from './tables/policy.ts';
 import type { OrganizationTable } from './tables/organization.ts';
 import type { RootKeySlotTable } from './tables/root-key-slot.ts';
 import type { UsedChallengeTable } from './tables/used-challenge.ts';
@@ -21,6 +22,7 @@ export interface Database {
   release_image: ReleaseImageTable;
   image_key: ImageKeyTable;
   customer: CustomerTable;
+  policy: PolicyTable;
   license: LicenseTable;
   license_node: LicenseNodeTable;
   node: NodeTable;

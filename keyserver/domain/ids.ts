@@ -2,7 +2,19 @@
 import { randomBytes } from 'node:crypto';
 
 export type IdPrefix =
-  'org' | 'prod' | 'ik' | 'rel' | 'cust' | 'lic' | 'node' | 'lease' | 'token' | 'join' | 'bundle' | 'slot';
+  | 'org'
+  | 'prod'
+  | 'ik'
+  | 'rel'
+  | 'cust'
+  | 'pol'
+  | 'lic'
+  | 'node'
+  | 'lease'
+  | 'token'
+  | 'join'
+  | 'bundle'
+  | 'slot';
 
 /** Gives a new id; ids of one millisecond are in random order. */
 export function newId(prefix: IdPrefix, nowMs: number): string {

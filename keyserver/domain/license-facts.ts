@@ -3,6 +3,8 @@ import type { LicenseFacts } from '#src/licensing/decide.ts';
 import type { LicenseTerms } from '#src/licensing/license-terms.ts';
 import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
+import { fromCodeColumn } from './code-list.ts';
+import { END_OF_TERM } from './license-term.ts';
 import { loadConcurrentSeats } from './seat-facts.ts';
 import { TERM_COLUMNS, fromTermColumns } from './term-columns.ts';
 
@@ -12,6 +14,8 @@ export type GrantableLicense = LicenseFacts &
     readonly productCode: string;
     /** What its duration counts from; null = that has not happened yet. */
     readonly termStartedAtMs: number | null;
+    /** False when its end follows from its duration. */
+    readonly hasOwnEnd: boolean;
   };
 
 /** The licenses a node was activated with, for a start: with the count of those who hold leases, where that is limited. */
@@ -102,6 +106,7 @@ function licenseRows(reader: Reader) {
       'license.starts_at_ms',
       'license.expires_at_ms',
       'license.term_started_at_ms',
+      'license.own_terms',
       'license.contact',
       'license.maintenance_until_ms',
       'customer.state as customer_state',
@@ -127,6 +132,7 @@ function toLicenseFacts(row: LicenseRow, defaultContact: string): GrantableLicen
     startsAtMs: row.starts_at_ms,
     expiresAtMs: row.expires_at_ms,
     termStartedAtMs: row.term_started_at_ms,
+    hasOwnEnd: fromCodeColumn(row.own_terms).includes(END_OF_TERM),
     customerBlocked: row.customer_state === 'BLOCKED',
     contact: row.contact ?? row.product_contact ?? defaultContact,
     seats: { maxNodes, overage, ...SEAT_HELD },

@@ -11,6 +11,18 @@ export async function nodesOfLicense(reader: Reader, licenseId: string): Promise
   return rows.map((row) => row.node_id);
 }
 
+/** Gives the nodes that were activated with any license under a policy. */
+export async function nodesOfPolicy(reader: Reader, policyId: string): Promise<string[]> {
+  const rows = await reader
+    .selectFrom('license_node')
+    .innerJoin('license', 'license.id', 'license_node.license_id')
+    .select('license_node.node_id')
+    .distinct()
+    .where('license.policy_id', '=', policyId)
+    .execute();
+  return rows.map((row) => row.node_id);
+}
+
 /** Gives the nodes that were activated with any license of a customer. */
 export async function nodesOfCustomer(reader: Reader, customerId: string): Promise<string[]> {
   const rows = await reader

@@ -6,7 +6,15 @@ import type { Writer } from '../db/store.ts';
 import type { GrantableLicense } from './license-facts.ts';
 import { nextRevision } from './revision.ts';
 
+/** In the names of own terms: the end of a license that was set and does not follow from its duration. */
+export const END_OF_TERM = 'expiresAtMs';
+
 type TermColumns = Pick<LicenseTable, 'term_started_at_ms' | 'expires_at_ms'>;
+
+/** A term that counts from an event begins no sooner than the license. */
+export function termStartMs(eventMs: number, startsAtMs: number | null): number {
+  return Math.max(eventMs, startsAtMs ?? 0);
+}
 
 /** Gives what to write when a term begins with this event; undefined when it does not. */
 export function beginTerm(
@@ -14,10 +22,11 @@ export function beginTerm(
   event: ExpirationBasis,
   nowMs: number,
 ): TermColumns | undefined {
-  const { durationMs, expirationBasis, expiresAtMs, startsAtMs, termStartedAtMs } = license;
+  const { durationMs, expirationBasis, expiresAtMs, hasOwnEnd, startsAtMs, termStartedAtMs } = license;
   if (termStartedAtMs !== null || expirationBasis !== event || durationMs === null) return undefined;
-  const startedAtMs = Math.max(nowMs, startsAtMs ?? 0);
-  return { term_started_at_ms: startedAtMs, expires_at_ms: expiresAtMs ?? startedAtMs + durationMs };
+  const startedAtMs = termStartMs(nowMs, startsAtMs ?? null);
+  const endsAtMs = hasOwnEnd ? expiresAtMs : startedAtMs + durationMs;
+  return { term_started_at_ms: startedAtMs, expires_at_ms: endsAtMs };
 }
 
 /** Gives the term of a license that is being made. */
@@ -29,7 +38,7 @@ export function termAtCreation(
   }: { readonly startsAtMs?: number | undefined; readonly expiresAtMs?: number | undefined },
   nowMs: number,
 ): TermColumns {
-  const startedAtMs = expirationBasis === 'creation' ? Math.max(nowMs, startsAtMs ?? 0) : null;
+  const startedAtMs = expirationBasis === 'creation' ? termStartMs(nowMs, startsAtMs ?? null) : null;
   const endsAtMs = startedAtMs === null || durationMs === null ? null : startedAtMs + durationMs;
   return { term_started_at_ms: startedAtMs, expires_at_ms: expiresAtMs ?? endsAtMs };
 }

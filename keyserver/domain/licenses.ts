@@ -9,7 +9,7 @@ import {
   licenseKeyLast4,
 } from '#src/licensing/license-key.ts';
 import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
-import { DEFAULT_TERMS, mergeTerms } from '#src/licensing/license-terms.ts';
+import { DEFAULT_TERMS, changeTerms } from '#src/licensing/license-terms.ts';
 import { toTermOverrides } from '#src/wire/admin/license-terms.ts';
 import type { CreatedLicense, License, LicenseInput } from '#src/wire/admin/license.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
@@ -18,19 +18,23 @@ import type { LicenseTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
 import { type Access, isWithin } from './access.ts';
 import { runChange } from './change.ts';
+import { fromCodeColumn, toCodeColumn } from './code-list.ts';
 import { requireCustomer } from './customers.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
-import { termAtCreation } from './license-term.ts';
+import { END_OF_TERM, termAtCreation } from './license-term.ts';
 import { nodesOfLicense } from './license-nodes.ts';
 import { toPage } from './page.ts';
+import { requirePolicy } from './policies.ts';
 import { requireProduct } from './products.ts';
 import { installationOf, liveLeases, seatedNodes } from './seat-facts.ts';
 import { fromTermColumns, toTermColumns } from './term-columns.ts';
+import { refuseSecondTrial } from './trials.ts';
 
 /**
  * Creates a license; its key is in this answer and nowhere else.
- * @throws LatchkeyError STATE_NOT_FOUND for the customer or product, USAGE_INVALID for an end before the start or in the past
+ * @throws LatchkeyError STATE_NOT_FOUND for the customer, product or policy, STATE_CONFLICT for a second trial,
+ *   USAGE_INVALID for an end before the start or in the past
  */
 export async function createLicense(
   server: KeyServer,
@@ -52,7 +56,16 @@ export async function createLicense(
     const { writer, organizationId, nowMs } = change;
     const customer = await requireCustomer(writer, organizationId, input.customer);
     const product = await requireProduct(writer, organizationId, input.product);
-    const terms = mergeTerms(DEFAULT_TERMS, toTermOverrides(input));
+    const policy =
+      input.policy === undefined ? undefined : await requirePolicy(writer, organizationId, input.policy);
+    if (policy?.is_trial === 1) {
+      await refuseSecondTrial(writer, { customerId: customer.id, productId: product.id });
+    }
+    const template = policy === undefined ? DEFAULT_TERMS : fromTermColumns(policy);
+    const { terms, own } = changeTerms(template, [], template, {
+      set: toTermOverrides(input),
+      inherited: [],
+    });
     const row: LicenseTable = {
       id: newId('lic', nowMs),
       organization_id: organizationId,
@@ -64,6 +77,9 @@ export async function createLicense(
       customer_id: customer.id,
       product_id: product.id,
       plan: input.plan ?? null,
+      policy_id: policy?.id ?? null,
+      own_terms: toCodeColumn(input.expiresAtMs === undefined ? own : [...own, END_OF_TERM]),
+      is_trial: policy?.is_trial ?? 0,
       state: 'PENDING',
       epoch: 1,
       reason: null,
@@ -164,13 +180,14 @@ async function storedLicense(
   return row;
 }
 
-async function requireLicense(server: KeyServer, reader: Reader, licenseId: string): Promise<License> {
+/** @throws LatchkeyError STATE_NOT_FOUND */
+export async function requireLicense(server: KeyServer, reader: Reader, licenseId: string): Promise<License> {
   const row = await licenseRows(server, reader).where('license.id', '=', licenseId).executeTakeFirst();
   if (row === undefined) throw licenseUnknown(licenseId);
   return toLicense(row, server.clock.nowMs());
 }
 
-function licenseUnknown(licenseId: string): LatchkeyError {
+export function licenseUnknown(licenseId: string): LatchkeyError {
   return new LatchkeyError('STATE_NOT_FOUND', `there is no license ${JSON.stringify(licenseId)}`, {
     hint: 'see `latchkey license list`',
   });
@@ -183,7 +200,8 @@ function licenseRows(server: KeyServer, reader: Reader) {
     .innerJoin('customer', 'customer.id', 'license.customer_id')
     .innerJoin('product', 'product.id', 'license.product_id')
     .selectAll('license')
-    .select(['customer.name as customer_name', 'product.code as product_code'])
+    .leftJoin('policy', 'policy.id', 'license.policy_id')
+    .select(['customer.name as customer_name', 'product.code as product_code', 'policy.code as policy_code'])
     .select([
       seatedNodes(reader)
         .select((count) => count.fn.countAll<number>().as('used'))
@@ -205,6 +223,7 @@ function licenseRows(server: KeyServer, reader: Reader) {
 type LicenseRow = Selectable<LicenseTable> & {
   readonly customer_name: string;
   readonly product_code: string;
+  readonly policy_code: string | null;
   readonly used_nodes: number | null;
   readonly used_installations: number | null;
   readonly used_concurrent: number | null;
@@ -222,6 +241,9 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     customerName: row.customer_name,
     productCode: row.product_code,
     plan: row.plan,
+    policyCode: row.policy_code,
+    ownTerms: fromCodeColumn(row.own_terms),
+    isTrial: row.is_trial === 1,
     state: licenseStateAt({ ...terms, state: row.state, startsAtMs, expiresAtMs }, nowMs),
     epoch: row.epoch,
     reason: row.reason,

@@ -29,6 +29,7 @@ import { customerRoutes } from './routes/customers.ts';
 import { healthRoutes } from './routes/health.ts';
 import { imageKeyRoutes } from './routes/image-keys.ts';
 import { licenseRoutes } from './routes/licenses.ts';
+import { policyRoutes } from './routes/policies.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { offlineBundleRoutes } from './routes/offline-bundles.ts';
 import { preflightRoutes } from './routes/preflight.ts';
@@ -74,6 +75,7 @@ export async function createAdminApp(
     catalogRoutes(routes, server);
     imageKeyRoutes(routes, server);
     customerRoutes(routes, server);
+    policyRoutes(routes, server);
     licenseRoutes(routes, server);
     offlineBundleRoutes(routes, server);
     nodeRoutes(routes, server);

@@ -48,3 +48,30 @@ export function mergeTerms(template: LicenseTerms, overrides: TermOverrides): Li
   const set = Object.entries(overrides).filter(([, value]) => value !== undefined);
   return { ...template, ...(Object.fromEntries(set) as Partial<LicenseTerms>) };
 }
+
+export type TermName = keyof LicenseTerms;
+
+export const TERM_NAMES = Object.keys(DEFAULT_TERMS) as readonly TermName[];
+
+/** A change of terms: some get a value, some go back to the template. */
+export interface TermChange {
+  readonly set: TermOverrides;
+  readonly inherited: readonly TermName[];
+}
+
+/**
+ * Changes terms of which some are the owner's own and the others its template's.
+ * @param own the names of its own terms, as they are before
+ */
+export function changeTerms(
+  before: LicenseTerms,
+  own: readonly TermName[],
+  template: LicenseTerms,
+  { set, inherited }: TermChange,
+): { readonly terms: LicenseTerms; readonly own: readonly TermName[] } {
+  const ownNow = TERM_NAMES.filter(
+    (name) => set[name] !== undefined || (own.includes(name) && !inherited.includes(name)),
+  );
+  const kept = Object.fromEntries(ownNow.map((name) => [name, before[name]])) as TermOverrides;
+  return { terms: mergeTerms(mergeTerms(template, kept), set), own: ownNow };
+}

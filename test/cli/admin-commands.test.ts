@@ -114,6 +114,55 @@ describe('latchkey serve and the commands that talk to it', () => {
     expect(back.status).toBe(65);
   });
 
+  it('sell under a policy, change and prolong', async () => {
+    const created = await latchkey([
+      ...['policy', 'create', 'pro', '--name', 'Pro', '--duration', '30d', '--max-concurrent', '4'],
+      ...['--entitlement', 'sso', '--entitlement', 'audit'],
+    ]);
+    expect(created).toMatchObject({ status: 0, stdout: 'policy pro created\n' });
+    const sold = await json([
+      'license',
+      'create',
+      '--customer',
+      'crm-1',
+      '--product',
+      'acme-web',
+      '--policy',
+      'pro',
+    ]);
+    const { id } = sold['license'] as { id: string };
+    expect((await latchkey(['policy', 'list'])).stdout).toMatch(/^pro +Pro +30d +3 +- +1$/mu);
+    expect((await latchkey(['policy', 'show', 'pro'])).stdout).toMatch(
+      /^duration +30d after its creation$/mu,
+    );
+    expect((await latchkey(['policy', 'update', 'pro', '--max-nodes', '6'])).stdout).toBe(
+      'policy pro changed; 1 licenses are under it\n',
+    );
+    const update = ['license', 'update', id, '--max-concurrent', 'unlimited', '--plan', 'gold'];
+    expect((await latchkey([...update, '--expires', 'never'])).stdout).toBe(`license ${id} is at epoch 3\n`);
+    expect(await json(['license', 'show', id])).toMatchObject({
+      ...{ policyCode: 'pro', maxNodes: 6, maxConcurrent: null, plan: 'gold', expiresAtMs: null },
+    });
+    const back = [
+      'license',
+      'update',
+      id,
+      '--inherit',
+      'max-concurrent',
+      '--no-plan',
+      '--expires',
+      'inherit',
+    ];
+    expect((await latchkey(back)).status).toBe(0);
+    const shown = await latchkey(['license', 'show', id]);
+    expect(shown.stdout).toMatch(/^its own +nothing$/mu);
+    expect(await json(['license', 'show', id])).toMatchObject({ maxConcurrent: 4, plan: null });
+    expect((await latchkey(['license', 'renew', id, '--by', '90d'])).stdout).toMatch(
+      new RegExp(`^license ${id} expires \\d{4}-`, 'u'),
+    );
+    expect((await latchkey(['license', 'show', id])).stdout).toMatch(/^its own +expiresAtMs$/mu);
+  });
+
   it('block and unblock a customer by name', async () => {
     expect((await latchkey(['customer', 'block', 'Initech'])).stdout).toContain('is BLOCKED');
     expect((await latchkey(['customer', 'unblock', 'crm-1'])).stdout).toContain('is ACTIVE');
@@ -167,6 +216,10 @@ describe('latchkey serve and the commands that talk to it', () => {
       'USAGE_INVALID',
       2,
     ],
+    ['a term that is none', ['license', 'update', 'lic_1', '--inherit', 'price'], 'USAGE_INVALID', 2],
+    ['no such policy', ['policy', 'update', 'none', '--max-nodes', '4'], 'STATE_NOT_FOUND', 66],
+    ['an end that is none', ['license', 'update', 'lic_1', '--expires', 'soon'], 'USAGE_INVALID', 2],
+    ['a grace too long', ['policy', 'create', 'p', '--grace', '91d'], 'USAGE_INVALID', 2],
     ['a missing option', ['license', 'create', '--customer', 'c'], 'USAGE_INVALID', 2],
   ])('say in one line: %s', async (_name, args, code, status) => {
     const result = await latchkey(args);

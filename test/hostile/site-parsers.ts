@@ -19,7 +19,7 @@ import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
-import { parseGrace, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
+import { parseGrace, parseRenewal, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseSeatCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
@@ -142,6 +142,7 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     argument,
   ),
   textParser('cli/term-arguments.ts', 'parseGrace', ['14d'], parseGrace, argument),
+  textParser('cli/term-arguments.ts', 'parseRenewal', ['365d'], parseRenewal, argument),
   textParser('cli/name-arguments.ts', 'parseName', ['Acme'], parseName, argument),
   textParser('cli/name-arguments.ts', 'parseProductCode', ['suite'], parseProductCode, argument),
   textParser(

@@ -12,88 +12,7 @@ import { fromGrpcError } from '#src/wire/status.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { type LicensedNode, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, createSoldProduct } from '../fakes/sold-product.ts';
-
-const SELLERS = 'admin license-admin';
-const READERS = 'admin license-admin customer-support auditor';
-const CATALOG_READERS = 'admin license-admin release customer-support auditor';
-
-/** Who may use what. A new endpoint needs a row here. */
-const WHO_MAY: Readonly<Record<string, string>> = {
-  'GET /v1/organization': CATALOG_READERS,
-  'POST /v1/products': 'admin',
-  'GET /v1/products': CATALOG_READERS,
-  'GET /v1/products/{code}': CATALOG_READERS,
-  'POST /v1/releases': 'admin release',
-  'GET /v1/releases': READERS,
-  'GET /v1/releases/{id}': CATALOG_READERS,
-  'POST /v1/releases/{id}:yank': 'admin',
-  'POST /v1/image-keys': 'admin release',
-  'POST /v1/image-keys/{id}/elements': 'admin release',
-  'GET /v1/image-keys/{id}': 'admin auditor',
-  'POST /v1/image-keys/{id}/schedule-destruction': 'admin',
-  'POST /v1/image-keys/{id}/cancel-destruction': 'admin',
-  'POST /v1/customers': SELLERS,
-  'GET /v1/customers': READERS,
-  'POST /v1/customers/{customer}:block': SELLERS,
-  'POST /v1/customers/{customer}:unblock': SELLERS,
-  'POST /v1/licenses': SELLERS,
-  'GET /v1/licenses': READERS,
-  'GET /v1/licenses/{id}': READERS,
-  'GET /v1/licenses/{id}/nodes': READERS,
-  'POST /v1/licenses:preflight': READERS,
-  'GET /v1/licenses/{id}/offline-bundles': READERS,
-  'POST /v1/licenses/{id}:check-out': SELLERS,
-  'POST /v1/licenses/{id}:suspend': SELLERS,
-  'POST /v1/licenses/{id}:reinstate': SELLERS,
-  'POST /v1/licenses/{id}:revoke': SELLERS,
-  'POST /v1/licenses/{id}/join-tokens': SELLERS,
-  'GET /v1/join-tokens': READERS,
-  'POST /v1/join-tokens/{id}:revoke': SELLERS,
-  'GET /v1/leases': READERS,
-  'GET /v1/nodes': READERS,
-  'POST /v1/nodes/{id}:ban': SELLERS,
-  'POST /v1/nodes/{id}:unban': SELLERS,
-  'POST /v1/nodes/{id}:retire': SELLERS,
-  'POST /v1/nodes/{id}:readmit': SELLERS,
-  'GET /v1/audit-events': 'admin auditor',
-  'GET /v1/audit-checkpoint': 'admin auditor',
-  'GET /v1/audit-exports': 'admin auditor',
-  'POST /v1/api-tokens': 'admin',
-  'GET /v1/api-tokens': 'admin auditor',
-  'DELETE /v1/api-tokens/{id}': 'admin',
-  'POST /v1/sys/seal': 'admin',
-  'POST /v1/sys/slots': 'admin',
-  'POST /v1/sys/slots/{id}/remove': 'admin',
-};
-
-/** What takes no token: it tells nothing, or takes the secret itself. */
-const OPEN_TO_ALL = ['GET /v1/sys/seal-status', 'POST /v1/sys/unseal'];
-
-/** What is open to a token for one product; all else is refused to it, whatever its permission set. */
-const OPEN_TO_A_PART = new Set([
-  'GET /v1/organization',
-  'GET /v1/products',
-  'GET /v1/products/{code}',
-  'POST /v1/releases',
-  'GET /v1/releases',
-  'GET /v1/releases/{id}',
-  'POST /v1/releases/{id}:yank',
-  'POST /v1/image-keys',
-  'POST /v1/image-keys/{id}/elements',
-  'GET /v1/customers',
-  'GET /v1/licenses',
-  'GET /v1/licenses/{id}',
-  'GET /v1/licenses/{id}/nodes',
-  'GET /v1/licenses/{id}/offline-bundles',
-  'POST /v1/licenses/{id}:check-out',
-  'POST /v1/licenses/{id}:suspend',
-  'POST /v1/licenses/{id}:reinstate',
-  'POST /v1/licenses/{id}:revoke',
-  'POST /v1/licenses/{id}/join-tokens',
-  'GET /v1/join-tokens',
-  'POST /v1/join-tokens/{id}:revoke',
-  'GET /v1/leases',
-]);
+import { OPEN_TO_ALL, OPEN_TO_A_PART, WHO_MAY } from './who-may.ts';
 
 let server: TestKeyServer;
 let sold: SoldProduct;
@@ -115,13 +34,14 @@ afterAll(() => server.dispose());
 /** Sends what no endpoint can do anything with; only whether the caller is let in matters. */
 async function statusOf(endpoint: string, token: string | null): Promise<number> {
   const [method = '', path = ''] = endpoint.split(' ');
+  const hasBody = method === 'POST' || method === 'PATCH';
   const response = await fetch(server.adminUrl + path.replaceAll(/\{\w+\}/g, 'nobody'), {
     method,
     headers: {
       ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-      ...(method === 'POST' ? { 'content-type': 'application/json' } : {}),
+      ...(hasBody ? { 'content-type': 'application/json' } : {}),
     },
-    ...(method === 'POST' ? { body: '{}' } : {}),
+    ...(hasBody ? { body: '{}' } : {}),
   });
   await response.arrayBuffer();
   return response.status;

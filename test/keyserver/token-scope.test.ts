@@ -62,6 +62,8 @@ describe('a token for a part of the organization', () => {
       ['GET', '/v1/licenses/:id/nodes', foreignLicense.id],
       ['GET', '/v1/licenses/:id/offline-bundles', foreignLicense.id],
       ['POST', '/v1/licenses/:id:check-out', foreignLicense.id],
+      ['PATCH', '/v1/licenses/:id', foreignLicense.id],
+      ['POST', '/v1/licenses/:id:renew', foreignLicense.id],
       ['POST', '/v1/licenses/:id:suspend', foreignLicense.id],
       ['POST', '/v1/licenses/:id:revoke', foreignLicense.id],
       ['POST', '/v1/licenses/:id/join-tokens', foreignLicense.id],
@@ -72,7 +74,7 @@ describe('a token for a part of the organization', () => {
         const response = await fetch(server.adminUrl + path.replace(':id', id), {
           method,
           headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-          ...(method === 'POST' ? { body: path.endsWith(':check-out') ? '{"requests":["r"]}' : '{}' } : {}),
+          ...(method !== 'GET' ? { body: path.endsWith(':check-out') ? '{"requests":["r"]}' : '{}' } : {}),
         });
         return [response.status, (await response.text()).replaceAll(id, 'ID')];
       };

@@ -15,6 +15,10 @@ export interface LicenseTable extends Row, TermColumns {
   readonly customer_id: string;
   readonly product_id: string;
   plan: string | null;
+  policy_id: string | null;
+  /** Names of the terms that are its own and not its policy's, `expiresAtMs` among them; spaces in between; null = none. */
+  own_terms: string | null;
+  is_trial: 0 | 1;
   state: StoredLicenseState;
   /** Counts the changes of this license; leases of an older epoch are void. */
   epoch: number;

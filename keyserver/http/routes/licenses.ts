@@ -6,13 +6,16 @@ import {
   createdLicenseSchema,
   licenseChangeInputSchema,
   licenseInputSchema,
+  licenseRenewalSchema,
   licenseSchema,
+  licenseUpdateSchema,
 } from '#src/wire/admin/license.ts';
 import { licenseNodeSchema } from '#src/wire/admin/node.ts';
 import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { createJoinToken, listJoinTokens, revokeJoinToken } from '../../domain/join-tokens.ts';
 import { listLeases } from '../../domain/leases.ts';
+import { renewLicense, updateLicense } from '../../domain/license-update.ts';
 import { changeLicense, createLicense, getLicense, listLicenses } from '../../domain/licenses.ts';
 import { listLicenseNodes } from '../../domain/plaintext-reports.ts';
 import type { AdminApp } from '../admin-app.ts';
@@ -69,6 +72,36 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       },
     },
     (request) => listLicenseNodes(server, request.params.id, request.query),
+  );
+  app.patch(
+    '/v1/licenses/:id',
+    {
+      config: { permission: 'license.write', within: { thing: 'license', parameter: 'id' } },
+      schema: {
+        summary: 'Change what a license says; once answered, it is in force',
+        params: licenseParams,
+        body: licenseUpdateSchema,
+        response: { 200: licenseSchema },
+      },
+    },
+    (request) => updateLicense(server, request.actor, request.params.id, request.body),
+  );
+  app.post(
+    '/v1/licenses/:id([^:]+)::renew',
+    {
+      config: { permission: 'license.write', within: { thing: 'license', parameter: 'id' } },
+      schema: {
+        summary: 'Prolong a license, from its end or from now when that is past',
+        params: licenseParams,
+        headers: idempotencyKeyHeaders,
+        body: licenseRenewalSchema.nullish(),
+        response: { 200: licenseSchema },
+      },
+    },
+    (request) =>
+      runOnce(server, request, (once) =>
+        renewLicense(once, request.actor, request.params.id, request.body?.durationMs),
+      ),
   );
   for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
     app.post(

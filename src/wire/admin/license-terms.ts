@@ -11,7 +11,7 @@ import {
 import { isVersionRange } from '#src/licensing/coverage.ts';
 import { EXPIRATION_BASES, EXPIRATION_STRATEGIES } from '#src/licensing/expiry.ts';
 import { ON_REVOKE } from '#src/licensing/license-state.ts';
-import type { TermOverrides } from '#src/licensing/license-terms.ts';
+import type { TermChange, TermOverrides } from '#src/licensing/license-terms.ts';
 import { OVERAGES } from '#src/licensing/seats.ts';
 import { entitlementCodes } from './field.ts';
 
@@ -90,5 +90,35 @@ export function toTermOverrides(request: TermRequest): TermOverrides {
     expirationBasis: request.expirationBasis,
     expirationStrategy: request.expirationStrategy,
     expiryGraceMs: request.expiryGraceMs,
+  };
+}
+
+/** For requests that change some: null = as the policy, or as where nothing is said. */
+export const termChanges = {
+  maxNodes: termInputs.maxNodes.nullable().optional(),
+  maxInstallations: termInputs.maxInstallations.nullable().optional(),
+  maxConcurrent: termInputs.maxConcurrent.nullable().optional(),
+  overage: termInputs.overage.nullable().optional(),
+  leaseDurationMs: termInputs.leaseDurationMs.nullable().optional(),
+  onRevoke: termInputs.onRevoke.nullable().optional(),
+  versionConstraint: termInputs.versionConstraint.nullable().optional(),
+  entitlements: termInputs.entitlements.nullable().optional(),
+  durationMs: termInputs.durationMs.nullable().optional(),
+  expirationBasis: termInputs.expirationBasis.nullable().optional(),
+  expirationStrategy: termInputs.expirationStrategy.nullable().optional(),
+  expiryGraceMs: termInputs.expiryGraceMs.nullable().optional(),
+};
+
+type TermChangeRequest = {
+  readonly [Name in keyof typeof termChanges]?: z.output<(typeof termChanges)[Name]>;
+};
+
+/** Gives the change of terms that a request asks for. */
+export function toTermChange(request: TermChangeRequest): TermChange {
+  const names = Object.keys(termChanges) as (keyof typeof termChanges)[];
+  const set = Object.fromEntries(names.map((name) => [name, request[name] ?? undefined]));
+  return {
+    set: toTermOverrides(set),
+    inherited: names.filter((name) => request[name] === null),
   };
 }

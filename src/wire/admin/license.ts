@@ -1,8 +1,10 @@
 /** Licenses in the admin API. */
 import * as z from 'zod';
+import { MAX_LICENSE_DURATION_MS, MIN_LICENSE_DURATION_MS } from '#src/base/limits.ts';
 import { LICENSE_STATES } from '#src/licensing/license-state.ts';
 import { common, contact, name, text, timeMs } from './field.ts';
-import { termAnswers, termInputs } from './license-terms.ts';
+import { termAnswers, termChanges, termInputs } from './license-terms.ts';
+import { policyCode } from './policy.ts';
 
 export const licenseInputSchema = z.strictObject({
   /** Id, external id or name. */
@@ -10,6 +12,8 @@ export const licenseInputSchema = z.strictObject({
   /** Code. */
   product: name,
   plan: name.optional(),
+  /** Code of the policy that gives what is not said here; default: none. */
+  policy: policyCode.optional(),
   startsAtMs: timeMs.optional(),
   expiresAtMs: timeMs.optional(),
   ...z.strictObject(termInputs).partial().shape,
@@ -29,6 +33,10 @@ export const licenseSchema = z.object({
   customerName: z.string(),
   productCode: z.string(),
   plan: z.string().nullable(),
+  policyCode: z.string().nullable(),
+  /** Names of the terms that are its own; the others are its policy's. */
+  ownTerms: z.array(z.string()),
+  isTrial: z.boolean(),
   /** The state now; time decides between ACTIVE, NOT_STARTED, GRACE and EXPIRED. */
   state: z.enum(LICENSE_STATES),
   epoch: z.int(),
@@ -53,3 +61,28 @@ export const createdLicenseSchema = z.object({ license: licenseSchema, licenseKe
 export type CreatedLicense = z.infer<typeof createdLicenseSchema>;
 
 export const licenseChangeInputSchema = z.strictObject({ reason: text.max(500).optional() });
+
+/** In place of an end: there is none, whatever the duration. */
+export const NEVER = 'never';
+
+/** What is left out stays. Null = none, and of a term: as the policy says. */
+export const licenseUpdateSchema = z.strictObject({
+  policy: policyCode.nullable().optional(),
+  plan: name.nullable().optional(),
+  startsAtMs: timeMs.nullable().optional(),
+  /** Null = as the duration says. */
+  expiresAtMs: z
+    .union([timeMs, z.literal(NEVER)])
+    .nullable()
+    .optional(),
+  contact: contact.nullable().optional(),
+  maintenanceUntilMs: timeMs.nullable().optional(),
+  ...termChanges,
+});
+
+export type LicenseUpdate = z.input<typeof licenseUpdateSchema>;
+
+export const licenseRenewalSchema = z.strictObject({
+  /** Default: the license's duration. */
+  durationMs: z.int().min(MIN_LICENSE_DURATION_MS).max(MAX_LICENSE_DURATION_MS).optional(),
+});
