@@ -16,6 +16,8 @@ const run = promisify(execFile);
 export interface PostgresOptions {
   /** More settings of the server, as `name=value`. */
   readonly settings?: readonly string[];
+  /** Where its own directory is made; default = the one for temporary files. */
+  readonly parent?: string;
 }
 
 /** For tests that neither kill the server nor cut the power: nothing waits for the disk. */
@@ -24,6 +26,10 @@ export const FORGETFUL = ['fsync=off', 'full_page_writes=off', 'max_connections=
 export interface TestPostgres {
   /** URL of a database that is always there. */
   readonly url: string;
+  /** `host:port` */
+  readonly address: string;
+  /** Runs statements on that database. */
+  query(text: string): Promise<void>;
   /** Makes an empty database; gives its URL. */
   createDatabase(name: string): Promise<string>;
   /** SIGKILL to the server and, by that, to its children. Keeps the data. */
@@ -53,16 +59,44 @@ function unprivileged(): { readonly uid?: number; readonly gid?: number } {
 
 /** Makes a cluster and starts it. */
 export async function startPostgres(options: PostgresOptions = {}): Promise<TestPostgres> {
+  return startCluster(options, async ({ bin, owner, directory, data }) => {
+    const initialize = ['--pgdata', data, '--username', 'latchkey', '--auth', 'trust', '--encoding', 'UTF8'];
+    await run(join(bin, 'initdb'), [...initialize, '--no-sync'], { ...owner, cwd: directory });
+  });
+}
+
+/** Makes a copy of a running cluster that follows it from then on (streaming replication). */
+export async function startStandby(
+  primary: TestPostgres,
+  options: PostgresOptions = {},
+): Promise<TestPostgres> {
+  return startCluster(options, async ({ bin, owner, directory, data }) => {
+    const copy = ['--pgdata', data, '--dbname', primary.url, '--write-recovery-conf', '--checkpoint', 'fast'];
+    await run(join(bin, 'pg_basebackup'), [...copy, '--no-sync'], { ...owner, cwd: directory });
+  });
+}
+
+interface Cluster {
+  readonly bin: string;
+  readonly owner: { readonly uid?: number; readonly gid?: number };
+  readonly directory: string;
+  readonly data: string;
+}
+
+async function startCluster(
+  options: PostgresOptions,
+  fill: (cluster: Cluster) => Promise<void>,
+): Promise<TestPostgres> {
   const bin = programs();
   if (bin === null) throw new Error(postgresSkipReason() ?? '');
   const owner = unprivileged();
-  const directory = await mkdtemp(join(tmpdir(), 'latchkey-postgres-'));
+  const directory = await mkdtemp(join(options.parent ?? tmpdir(), 'latchkey-postgres-'));
   if (owner.uid !== undefined && owner.gid !== undefined) chownSync(directory, owner.uid, owner.gid);
   const data = join(directory, 'data');
-  const initialize = ['--pgdata', data, '--username', 'latchkey', '--auth', 'trust', '--encoding', 'UTF8'];
-  await run(join(bin, 'initdb'), [...initialize, '--no-sync'], { ...owner, cwd: directory });
+  await fill({ bin, owner, directory, data });
   const port = await freePort();
-  const url = (database: string) => `postgres://latchkey@127.0.0.1:${port}/${database}`;
+  const address = `127.0.0.1:${port}`;
+  const url = (database: string) => `postgres://latchkey@${address}/${database}`;
   const start = async () => {
     const place = ['listen_addresses=127.0.0.1', `unix_socket_directories=${directory}`];
     const settings = [...place, ...(options.settings ?? [])];
@@ -77,10 +111,12 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Test
   let server = await start();
   return {
     url: url('postgres'),
+    address,
     createDatabase: async (name) => {
       await query(url('postgres'), `create database "${name}"`);
       return url(name);
     },
+    query: (text) => query(url('postgres'), text),
     kill: () => end(server, 'SIGKILL'),
     restart: async () => {
       server = await start();

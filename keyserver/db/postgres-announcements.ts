@@ -3,7 +3,8 @@
  * message alone: who misses some while its connection is away is told that anything may have changed.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client, type Pool } from 'pg';
+import type { Client } from 'pg';
+import type { PostgresHosts } from './postgres-hosts.ts';
 import { DATABASE_CONNECT_TIMEOUT_MS, DATABASE_RECONNECT_MS, MAX_ANNOUNCED_NODES } from '../limits.ts';
 
 const CHANNEL = 'latchkey_changes';
@@ -14,22 +15,20 @@ const EVERYBODY = '*';
 export type AnnouncementListener = (nodeIds: readonly string[] | null) => void;
 
 export class PostgresAnnouncements {
-  readonly #pool: Pool;
-  readonly #url: string;
+  readonly #hosts: PostgresHosts;
   readonly #stopping = new AbortController();
   #client: Client | null = null;
   #listening: Promise<void> = Promise.resolve();
 
-  constructor(pool: Pool, url: string) {
-    this.#pool = pool;
-    this.#url = url;
+  constructor(hosts: PostgresHosts) {
+    this.#hosts = hosts;
   }
 
   /** Sends to all processes, this one too. One that is lost is made good by the next heartbeat of a stream. */
   announce(nodeIds: readonly string[]): void {
     if (nodeIds.length === 0) return;
     const payload = nodeIds.length > MAX_ANNOUNCED_NODES ? EVERYBODY : nodeIds.join(' ');
-    this.#pool.query('select pg_notify($1, $2)', [CHANNEL, payload]).catch(() => undefined);
+    this.#send(payload).catch(() => undefined);
   }
 
   listen(listener: AnnouncementListener): void {
@@ -49,27 +48,40 @@ export class PostgresAnnouncements {
     }
   }
 
+  async #send(payload: string): Promise<void> {
+    const client = await this.#hosts.connect();
+    try {
+      await client.query('select pg_notify($1, $2)', [CHANNEL, payload]);
+      client.release();
+    } catch (error) {
+      client.release(true);
+      throw error;
+    }
+  }
+
   /** Ends with the connection. */
   async #listenOnce(listener: AnnouncementListener): Promise<void> {
-    const client = new Client({
-      connectionString: this.#url,
-      application_name: 'latchkey changes',
-      connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
-      keepAlive: true,
-    });
-    const ended = new Promise<void>((resolve) => {
-      client.once('end', resolve);
-      client.on('error', () => {
-        resolve();
-      });
-    });
-    client.on('notification', ({ payload = EVERYBODY }) => {
-      listener(payload === EVERYBODY ? null : payload.split(' '));
-    });
-    this.#client = client;
+    let ended: Promise<void> = Promise.resolve();
+    const client = await this.#hosts.connectAlone(
+      {
+        application_name: 'latchkey changes',
+        connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
+        keepAlive: true,
+      },
+      (connecting) => {
+        this.#client = connecting;
+        ended = new Promise<void>((resolve) => {
+          connecting.once('end', resolve);
+          connecting.on('error', () => {
+            resolve();
+          });
+        });
+        connecting.on('notification', ({ payload = EVERYBODY }) => {
+          listener(payload === EVERYBODY ? null : payload.split(' '));
+        });
+      },
+    );
     try {
-      // pg never settles a connecting that is ended before it is done.
-      await Promise.race([client.connect(), ended]);
       await client.query(`listen ${CHANNEL}`);
       // Whatever was announced in between is not told again.
       listener(null);

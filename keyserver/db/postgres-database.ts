@@ -3,7 +3,7 @@
  * written for SQLite get the types that fit, and every failure comes back as the error that says it.
  */
 import { type DataTypeNode, PostgresDialect, type PostgresPoolClient, PostgresQueryCompiler } from 'kysely';
-import { type CustomTypesConfig, Pool, type PoolClient, types } from 'pg';
+import { type CustomTypesConfig, type PoolClient, types } from 'pg';
 import {
   DATABASE_CONNECT_TIMEOUT_MS,
   DATABASE_IDLE_TRANSACTION_TIMEOUT_MS,
@@ -12,7 +12,12 @@ import {
   MAX_DATABASE_CONNECTIONS,
   MAX_PREPARED_STATEMENTS,
 } from '../limits.ts';
-import { fromPostgresError } from './postgres-error.ts';
+import { hostUrls } from '../database-url.ts';
+import { fromPostgresError, unreplicated } from './postgres-error.ts';
+import { PostgresHosts } from './postgres-hosts.ts';
+
+/** SQLSTATE of warnings that have none of their own. */
+const WARNING = '01000';
 
 const NUMBERS: readonly number[] = [types.builtins.INT8, types.builtins.NUMERIC];
 
@@ -31,9 +36,8 @@ const RESULT_TYPES: CustomTypesConfig = {
 };
 
 /** What connects to the database of a URL; one that loses its connection makes the next one anew. */
-export function postgresPool(url: string): Pool {
-  const pool = new Pool({
-    connectionString: url,
+export function postgresHosts(url: string): PostgresHosts {
+  return new PostgresHosts(hostUrls(url), {
     application_name: 'latchkey',
     max: MAX_DATABASE_CONNECTIONS,
     connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
@@ -44,22 +48,16 @@ export function postgresPool(url: string): Pool {
     keepAlive: true,
     types: RESULT_TYPES,
   });
-  // Who uses the connection learns of it through its query; without listeners the process would end.
-  pool.on('error', () => undefined);
-  pool.on('connect', (client) => {
-    client.on('error', () => undefined);
-  });
-  return pool;
 }
 
-/** The dialect of kysely on such a pool. */
-export function postgresDialect(pool: Pool): PostgresDialect {
+/** The dialect of kysely on such connections. */
+export function postgresDialect(hosts: PostgresHosts): PostgresDialect {
   const names = new StatementNames();
   const durable = new WeakSet<PoolClient>();
   const dialect = new PostgresDialect({
     pool: {
-      connect: async () => new GuardedClient(await connect(pool, durable), names),
-      end: () => pool.end(),
+      connect: async () => new GuardedClient(await connect(hosts, durable), names),
+      end: () => hosts.end(),
       options: {},
     },
   });
@@ -68,10 +66,10 @@ export function postgresDialect(pool: Pool): PostgresDialect {
 }
 
 /** @param durable connections that keep what they have acknowledged */
-async function connect(pool: Pool, durable: WeakSet<PoolClient>): Promise<PoolClient> {
+async function connect(hosts: PostgresHosts, durable: WeakSet<PoolClient>): Promise<PoolClient> {
   let client: PoolClient | undefined;
   try {
-    client = await pool.connect();
+    client = await hosts.connect();
     if (durable.has(client)) return client;
     // A server that was told to lose acknowledged commits in a crash is told otherwise here, and stays so.
     await client.query(
@@ -112,9 +110,14 @@ class GuardedClient {
   readonly #client: PoolClient;
   readonly #names: StatementNames;
   #broken = false;
+  #warnings = 0;
+  readonly #onNotice = ({ code }: { readonly code: string | undefined }) => {
+    if (code === WARNING) this.#warnings += 1;
+  };
 
   constructor(client: PoolClient, names: StatementNames) {
     this.#client = client;
+    client.on('notice', this.#onNotice);
     this.#names = names;
   }
 
@@ -122,7 +125,10 @@ class GuardedClient {
     try {
       const name = this.#names.nameOf(sql);
       const values = [...(parameters ?? [])];
+      const warnings = this.#warnings;
       const answer = await this.#client.query({ text: sql, values, ...(name === undefined ? {} : { name }) });
+      // Where a standby has to confirm, the server waits; cut short, it calls the commit done and warns.
+      if (sql === 'commit' && this.#warnings > warnings) throw unreplicated();
       return answer as unknown as QueryAnswer;
     } catch (error) {
       const known = fromPostgresError(error);
@@ -134,6 +140,7 @@ class GuardedClient {
   }) as unknown as PostgresPoolClient['query'];
 
   release(): void {
+    this.#client.off('notice', this.#onNotice);
     this.#client.release(this.#broken);
   }
 }

@@ -1,11 +1,12 @@
 /** A duty as a lock of a PostgreSQL session: it is free again when the process ends, however it ends. */
 import { createHash } from 'node:crypto';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import { DATABASE_ANSWER_TIMEOUT_MS, DATABASE_CONNECT_TIMEOUT_MS } from '../limits.ts';
 import type { Duty } from './duty.ts';
+import type { PostgresHosts } from './postgres-hosts.ts';
 
 export class PostgresDuty implements Duty {
-  readonly #url: string;
+  readonly #hosts: PostgresHosts;
   readonly #lock: string;
   /** One at a time, so that no second session takes what the first one has. */
   #asking: Promise<boolean> | null = null;
@@ -13,8 +14,8 @@ export class PostgresDuty implements Duty {
   #isTaken = false;
 
   /** @param name the same for all processes */
-  constructor(url: string, name: string) {
-    this.#url = url;
+  constructor(hosts: PostgresHosts, name: string) {
+    this.#hosts = hosts;
     const digest = createHash('sha256').update(`latchkey duty ${name}`).digest();
     this.#lock = digest.readBigInt64BE().toString();
   }
@@ -46,19 +47,21 @@ export class PostgresDuty implements Duty {
   }
 
   async #connect(): Promise<Client> {
-    const client = new Client({
-      connectionString: this.#url,
-      application_name: 'latchkey duty',
-      connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
-      query_timeout: DATABASE_ANSWER_TIMEOUT_MS,
-      keepAlive: true,
-    });
-    const lose = () => {
-      if (this.#client === client) this.#forget();
-    };
-    client.on('error', lose);
-    client.once('end', lose);
-    await client.connect();
+    const client = await this.#hosts.connectAlone(
+      {
+        application_name: 'latchkey duty',
+        connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
+        query_timeout: DATABASE_ANSWER_TIMEOUT_MS,
+        keepAlive: true,
+      },
+      (connecting) => {
+        const lose = () => {
+          if (this.#client === connecting) this.#forget();
+        };
+        connecting.on('error', lose);
+        connecting.once('end', lose);
+      },
+    );
     this.#client = client;
     return client;
   }

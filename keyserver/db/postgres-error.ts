@@ -55,6 +55,13 @@ function isSqlState(error: Error): boolean {
   return 'severity' in error && 'code' in error && SQLSTATE.test(String(error.code));
 }
 
+/** A commit that no standby has confirmed: a failover now would lose it. */
+export function unreplicated(): LatchkeyError {
+  return new LatchkeyError('NET_UNREACHABLE', 'no standby of PostgreSQL has confirmed the commit', {
+    hint: 'try again; see synchronous_standby_names and whether a standby is connected',
+  });
+}
+
 function databaseUnreachable(cause: Error): LatchkeyError {
   return new LatchkeyError('NET_UNREACHABLE', 'the PostgreSQL database does not answer', {
     hint: 'try again; the key server connects again by itself',

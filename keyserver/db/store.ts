@@ -10,7 +10,7 @@ import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
 import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
 import { PostgresDuty } from './postgres-duty.ts';
-import { postgresDialect, postgresPool } from './postgres-database.ts';
+import { postgresDialect, postgresHosts } from './postgres-database.ts';
 import type { Database } from './schema.ts';
 import { openSqlite } from './sqlite-database.ts';
 import { NOBODY_OBSERVES, type StoreObserver } from '../metrics/store-observer.ts';
@@ -46,17 +46,17 @@ export async function openStore(path: string, observer = NOBODY_OBSERVES): Promi
 
 /**
  * Opens a PostgreSQL database, which several key servers may use at once.
- * @param url - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`
+ * @param url - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with one host or several
  * @throws LatchkeyError NET_UNREACHABLE, CONFIG_INVALID, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
  */
 export async function openPostgresStore(url: string, observer = NOBODY_OBSERVES): Promise<Store> {
-  const pool = postgresPool(url);
-  const database = new Kysely<Database>({ dialect: postgresDialect(pool), log: answeredOf(observer) });
+  const hosts = postgresHosts(url);
+  const database = new Kysely<Database>({ dialect: postgresDialect(hosts), log: answeredOf(observer) });
   await migrateOrClose(database);
   return new GroupCommitStore(
     database,
-    new PostgresAnnouncements(pool, url),
-    (name) => new PostgresDuty(url, name),
+    new PostgresAnnouncements(hosts),
+    (name) => new PostgresDuty(hosts, name),
     observer,
   );
 }

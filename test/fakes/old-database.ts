@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Kysely, SqliteDialect, sql } from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
 import { MIGRATIONS } from '../../keyserver/db/migrate.ts';
-import { postgresDialect, postgresPool } from '../../keyserver/db/postgres-database.ts';
+import { postgresDialect, postgresHosts } from '../../keyserver/db/postgres-database.ts';
 import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
 import { databaseKind, removeServerDatabase, serverDatabaseUrl } from '../../lab/server-database.ts';
 
@@ -77,7 +77,7 @@ async function withDatabase<Result>(
   const dialect =
     url === null
       ? new SqliteDialect({ database: openSqlite(join(dataDirectory, 'latchkey.db')) })
-      : postgresDialect(postgresPool(url));
+      : postgresDialect(postgresHosts(url));
   const database = new Kysely<unknown>({ dialect });
   try {
     return await work(database);
