@@ -20,7 +20,7 @@ const onPostgres: TestProjectInlineConfiguration = {
     // They are about one of the databases, or about what no database could change.
     exclude: [
       ...['sqlite-*', 'postgres*', 'start-configuration', 'rate-limit'],
-      ...['prepared-query', 'node-keys', 'bounded-calls'],
+      ...['prepared-query', 'node-keys', 'bounded-calls', 'page'],
     ].map((name) => `test/keyserver/${name}.test.ts`),
     globalSetup: ['test/keyserver/on-postgres/cluster.ts'],
     setupFiles: ['test/keyserver/on-postgres/databases.ts'],

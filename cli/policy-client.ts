@@ -1,33 +1,21 @@
 /** Policies of the admin API as functions. */
 import { type Policy, type PolicyRequest, type PolicyUpdate, policySchema } from '#src/wire/admin/policy.ts';
-import { readAllPages } from './admin-pages.ts';
-import { type AdminClientOptions, checkedAnswer, requestAdminApi } from './admin-request.ts';
+import { AdminConnection } from './admin-connection.ts';
 
-/** Every method @throws LatchkeyError as those of AdminClient do. */
-export class PolicyClient {
-  readonly #options: AdminClientOptions;
-
-  constructor(options: AdminClientOptions) {
-    this.#options = options;
-  }
-
+export class PolicyClient extends AdminConnection {
   create(input: PolicyRequest): Promise<Policy> {
-    return this.#ask('POST', 'policies', input);
+    return this.post('policies', input, policySchema);
   }
 
   show(code: string): Promise<Policy> {
-    return this.#ask('GET', `policies/${encodeURIComponent(code)}`);
+    return this.get(`policies/${encodeURIComponent(code)}`, policySchema);
   }
 
-  list(): Promise<Policy[]> {
-    return readAllPages(this.#options, 'policies', policySchema);
+  all(): Promise<Policy[]> {
+    return this.list('policies', policySchema);
   }
 
   update(code: string, update: PolicyUpdate): Promise<Policy> {
-    return this.#ask('PATCH', `policies/${encodeURIComponent(code)}`, update);
-  }
-
-  async #ask(method: string, path: string, body?: unknown): Promise<Policy> {
-    return checkedAnswer(await requestAdminApi(this.#options, method, path, body), policySchema);
+    return this.change('PATCH', `policies/${encodeURIComponent(code)}`, update, policySchema);
   }
 }

@@ -1,8 +1,9 @@
 /** `latchkey audit`: read, keep and verify the audit log. */
 import { readFile } from 'node:fs/promises';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
+import { AUDIT_OUTCOMES, type AuditOutcome } from '#src/wire/admin/audit.ts';
 import { parseVerifierKey } from '#src/crypto/signed-note.ts';
 import type { AuditExport } from '#src/wire/admin/audit.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
@@ -11,24 +12,46 @@ import { writeAuditExport } from '../audit-export.ts';
 import { readAuditFile, verifyAuditLog } from '../audit-log.ts';
 import type { CommandContext } from '../context.ts';
 import { formatTable, outputOf } from '../output.ts';
-import { formatInstant } from '../time-arguments.ts';
+import { parseLimit } from '../list-options.ts';
+import { parseName } from '../name-arguments.ts';
+import { formatInstant, parseInstant } from '../time-arguments.ts';
 
 const DEFAULT_LISTED = 50;
+
+interface AuditListOptions {
+  readonly all?: boolean;
+  readonly limit?: number;
+  readonly target?: string;
+  readonly actor?: string;
+  readonly action?: string;
+  readonly outcome?: AuditOutcome;
+  readonly from?: number;
+  readonly until?: number;
+}
 
 export function registerAudit(program: Command, context: CommandContext): void {
   const audit = program.command('audit').description('the audit log of the key server');
   withAdminOptions(audit.command('list'))
     .description('list the latest events')
     .option('--all', `all events instead of the latest ${DEFAULT_LISTED}`)
-    .addHelpText('after', '\nExample:\n  latchkey audit list')
-    .action(async (options: { all?: boolean }, command: Command) => {
+    .option('--limit <count>', 'the latest of these', parseLimit)
+    .option('--target <id>', 'only what happened to this object: its history', parseName)
+    .option('--actor <who>', 'only what this one did: token:ID, node:ID, enrollment or system', parseName)
+    .option('--action <name>', 'only this action, such as license.revoke', parseName)
+    .addOption(new Option('--outcome <outcome>', 'only events that ended so').choices(AUDIT_OUTCOMES))
+    .option('--from <time>', 'at this time or later', parseInstant)
+    .option('--until <time>', 'before this time', parseInstant)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  latchkey audit list\n  latchkey audit list --outcome denied --from 2026-11-01 --all',
+    )
+    .action(async (options: AuditListOptions, command: Command) => {
       const client = await adminClientOf(context, command);
-      const limit = options.all === true ? Number.POSITIVE_INFINITY : DEFAULT_LISTED;
-      const events: AuditEvent[] = [];
-      for await (const event of client.auditEvents()) {
-        events.push(event);
-        if (events.length > limit) events.shift();
-      }
+      const { all, target, actor, action, outcome, from, until } = options;
+      const limit = options.limit ?? (all === true ? undefined : DEFAULT_LISTED);
+      const range = { order: 'desc', limit, fromMs: from, untilMs: until } as const;
+      const newest = await client.listAuditEvents({ ...range, target, actor, action, outcome });
+      const events = newest.reverse();
       outputOf(context, command).result(events, () => eventTable(events));
     });
   withAdminOptions(audit.command('export'))

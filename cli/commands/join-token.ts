@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { CreatedJoinToken, JoinToken } from '#src/wire/admin/join-token.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
+import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
 import { idParser } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { formatInstant, parseDuration, parseSeatCount } from '../time-arguments.ts';
@@ -20,11 +21,13 @@ export function registerJoinTokens(license: Command, context: CommandContext): v
       const created = await client.createJoinToken(id, { uses: options.uses, lifeMs: options.life });
       outputOf(context, command).result(created, () => createdText(created));
     });
-  withAdminOptions(license.command('join-tokens'))
+  withListOptions(withAdminOptions(license.command('join-tokens')))
     .description('list join tokens')
+    .option('--license <id>', 'for this license', idParser('lic', 'latchkey license list'))
     .addHelpText('after', '\nExample:\n  latchkey license join-tokens')
-    .action(async (_options: unknown, command: Command) => {
-      const tokens = await (await adminClientOf(context, command)).joinTokens();
+    .action(async (options: ListOptions & { license?: string }, command: Command) => {
+      const client = await adminClientOf(context, command);
+      const tokens = await client.joinTokens({ ...listFilter(options), license: options.license });
       outputOf(context, command).result(tokens, () => joinTokenTable(tokens));
     });
   withAdminOptions(license.command('revoke-join-token'))

@@ -1,12 +1,17 @@
 /** `latchkey license`: sell, look at, suspend, reinstate, revoke. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { LICENSE_STATES, type LicenseState } from '#src/licensing/license-state.ts';
 import type { CreatedLicense, License } from '#src/wire/admin/license.ts';
+import type { Meter } from '#src/wire/admin/meter.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
+import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
 import { registerCheckOut } from './license-check-out.ts';
+import { registerLicenseMeters } from './license-meters.ts';
+import { registerLicenseLeases } from './license-leases.ts';
 import { refusalSummary, registerLicenseNodes } from './license-nodes.ts';
 import { registerLicenseUpdate } from './license-update.ts';
 import { registerLicensePreflight } from './license-preflight.ts';
@@ -39,24 +44,24 @@ export function registerLicense(program: Command, context: CommandContext): void
   registerLicenseUpdate(license, context);
   registerLicenseNodes(license, context);
   registerLicensePreflight(license, context);
+  registerLicenseLeases(license, context);
+  registerLicenseMeters(license, context);
   registerJoinTokens(license, context);
   registerCheckOut(license, context);
-  withAdminOptions(license.command('list'))
-    .description('list licenses')
-    .addHelpText('after', '\nExample:\n  latchkey license list')
-    .action(async (_options: unknown, command: Command) => {
-      const licenses = await (await adminClientOf(context, command)).licenses();
-      outputOf(context, command).result(licenses, () => licenseTable(licenses));
-    });
+  registerList(license, context);
   withAdminOptions(license.command('show'))
     .description('show a license')
     .argument('<id>', 'of the license', parseLicenseId)
     .addHelpText('after', '\nExample:\n  latchkey license show lic_0191b2f0-...')
     .action(async (id: string, _options: unknown, command: Command) => {
       const client = await adminClientOf(context, command);
-      const [shown, nodes] = await Promise.all([client.license(id), client.licenseNodes(id)]);
+      const [shown, nodes, meters] = await Promise.all([
+        client.license(id),
+        client.licenseNodes(id),
+        client.metering.meters(id),
+      ]);
       outputOf(context, command).result(shown, () =>
-        licenseFields(shown, refusalSummary(shown, nodes, context.clock.nowMs())),
+        licenseFields(shown, refusalSummary(shown, nodes, context.clock.nowMs()), meters),
       );
     });
   for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
@@ -71,6 +76,41 @@ export function registerLicense(program: Command, context: CommandContext): void
         outputOf(context, command).result(changed, () => `license ${changed.id} is ${changed.state}`);
       });
   }
+}
+
+interface LicenseListOptions extends ListOptions {
+  readonly state?: LicenseState;
+  readonly customer?: string;
+  readonly product?: string;
+  readonly node?: string;
+  readonly expiresFrom?: number;
+  readonly expiresUntil?: number;
+}
+
+function registerList(license: Command, context: CommandContext): void {
+  withListOptions(withAdminOptions(license.command('list')))
+    .description('list licenses')
+    .addOption(new Option('--state <state>', 'that are in this state now').choices(LICENSE_STATES))
+    .option('--customer <customer>', 'of this customer: id, external id or name', parseName)
+    .option('--product <code>', 'for this product', parseProductCode)
+    .option('--node <id>', 'that this node was activated with', idParser('node', 'latchkey node list'))
+    .option('--expires-from <time>', 'that end at this time or later', parseInstant)
+    .option('--expires-until <time>', 'that end before this time', parseInstant)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  latchkey license list\n  latchkey license list --product acme-web --expires-until 2027-03-31',
+    )
+    .action(async (options: LicenseListOptions, command: Command) => {
+      const client = await adminClientOf(context, command);
+      const { state, customer, product, node } = options;
+      const licenses = await client.licenses({
+        ...listFilter(options),
+        ...{ state, customer, product, node },
+        expiresFromMs: options.expiresFrom,
+        expiresUntilMs: options.expiresUntil,
+      });
+      outputOf(context, command).result(licenses, () => licenseTable(licenses));
+    });
 }
 
 function registerCreate(license: Command, context: CommandContext): void {
@@ -143,7 +183,7 @@ function licenseTable(licenses: readonly License[]): string {
   );
 }
 
-function licenseFields(license: License, refusal: string | undefined): string {
+function licenseFields(license: License, refusal: string | undefined, meters: readonly Meter[]): string {
   return formatFields([
     ['license', license.id],
     ['state', license.state],
@@ -156,6 +196,7 @@ function licenseFields(license: License, refusal: string | undefined): string {
     ['trial', license.isTrial ? 'yes' : undefined],
     ['key', `...${license.keyLast4}`],
     ['refusal', refusal],
+    ...meters.map(({ name, used, max }) => ['used', `${name}: ${used} of ${max ?? 'unlimited'}`] as const),
     ['nodes', `${license.usedNodes} of ${license.maxNodes}`],
     ['installations', seatText(license.usedInstallations, license.maxInstallations)],
     ['nodes at once', seatText(license.usedConcurrent, license.maxConcurrent)],

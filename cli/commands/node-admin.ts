@@ -1,11 +1,12 @@
 /** The part of `latchkey node` that speaks to the key server: which nodes there are, and shutting one out. */
-import type { Command } from 'commander';
-import { NODE_ACTIONS, type NodeAction } from '#src/licensing/node-state.ts';
+import { type Command, Option } from 'commander';
+import { NODE_ACTIONS, NODE_STATES, type NodeAction, type NodeState } from '#src/licensing/node-state.ts';
 import type { Node } from '#src/wire/admin/node.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { idParser } from '../name-arguments.ts';
-import { escapeLine, formatTable, outputOf } from '../output.ts';
+import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
+import { idParser, parseName } from '../name-arguments.ts';
+import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { formatInstant } from '../time-arguments.ts';
 
 const DESCRIPTIONS = {
@@ -15,14 +16,37 @@ const DESCRIPTIONS = {
   readmit: 'let a node in again that was found restored or copied',
 } as const satisfies Record<NodeAction, string>;
 
+interface NodeListOptions extends ListOptions {
+  readonly state?: NodeState;
+  readonly license?: string;
+  readonly installation?: string;
+}
+
 /** @param node the `node` command, on which the agent's own verbs stand too */
 export function registerNodeAdmin(node: Command, context: CommandContext): void {
-  withAdminOptions(node.command('list'))
+  withListOptions(withAdminOptions(node.command('list')))
     .description('list the nodes that the key server knows')
-    .addHelpText('after', '\nExample:\n  latchkey node list')
-    .action(async (_options: unknown, command: Command) => {
-      const nodes = await (await adminClientOf(context, command)).nodes();
+    .addOption(new Option('--state <state>', 'that are in this state').choices(NODE_STATES))
+    .option(
+      '--license <id>',
+      'that were activated with this license',
+      idParser('lic', 'latchkey license list'),
+    )
+    .option('--installation <name>', 'that belong there', parseName)
+    .addHelpText('after', '\nExample:\n  latchkey node list --state BANNED')
+    .action(async (options: NodeListOptions, command: Command) => {
+      const { state, license, installation } = options;
+      const client = await adminClientOf(context, command);
+      const nodes = await client.nodes({ ...listFilter(options), state, license, installation });
       outputOf(context, command).result(nodes, () => nodeTable(nodes));
+    });
+  withAdminOptions(node.command('show'))
+    .description('show a node that the key server knows')
+    .argument('<id>', 'of the node', idParser('node', 'latchkey node list'))
+    .addHelpText('after', '\nExample:\n  latchkey node show node_0191b2f0-...')
+    .action(async (id: string, _options: unknown, command: Command) => {
+      const shown = await (await adminClientOf(context, command)).node(id);
+      outputOf(context, command).result(shown, () => nodeFields(shown));
     });
   for (const verb of NODE_ACTIONS) {
     withAdminOptions(node.command(verb))
@@ -37,6 +61,20 @@ export function registerNodeAdmin(node: Command, context: CommandContext): void 
         );
       });
   }
+}
+
+function nodeFields(node: Node): string {
+  return formatFields([
+    ['node', node.id],
+    ['name', node.name],
+    ['state', node.state],
+    ['installation', node.installation ?? undefined],
+    ['licenses', node.licenseIds.join(', ') || undefined],
+    ['key', node.keyThumbprint],
+    ['activated', formatInstant(node.createdAtMs)],
+    ['certificate', `until ${formatInstant(node.certificateExpiresAtMs)}`],
+    ['changed', formatInstant(node.updatedAtMs)],
+  ]);
 }
 
 function nodeTable(nodes: readonly Node[]): string {

@@ -47,7 +47,7 @@ Examples:
     .description('list policies')
     .addHelpText('after', '\nExample:\n  latchkey policy list')
     .action(async (_options: unknown, command: Command) => {
-      const policies = await (await adminClientOf(context, command)).policies.list();
+      const policies = await (await adminClientOf(context, command)).policies.all();
       outputOf(context, command).result(policies, () => policyTable(policies));
     });
   withAdminOptions(policy.command('show'))

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import type { Product } from '#src/wire/admin/product.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
+import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
 import { parseName, parseProductCode } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 
@@ -24,11 +25,11 @@ export function registerProduct(program: Command, context: CommandContext): void
       const created = await client.createProduct({ code, name, contact });
       outputOf(context, command).result(created, () => `product ${created.code} created`);
     });
-  withAdminOptions(product.command('list'))
+  withListOptions(withAdminOptions(product.command('list')))
     .description('list products')
     .addHelpText('after', '\nExample:\n  latchkey product list --json')
-    .action(async (_options: unknown, command: Command) => {
-      const products = await (await adminClientOf(context, command)).products();
+    .action(async (options: ListOptions, command: Command) => {
+      const products = await (await adminClientOf(context, command)).products(listFilter(options));
       outputOf(context, command).result(products, () => productTable(products));
     });
 }

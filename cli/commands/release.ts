@@ -1,10 +1,11 @@
 /** `latchkey release`: what has been encrypted and registered. */
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Release } from '#src/wire/admin/release.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage, repositoryName } from '../image-location.ts';
-import { idParser, parseEntitlements } from '../name-arguments.ts';
+import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
+import { idParser, parseEntitlements, parseName, parseProductCode } from '../name-arguments.ts';
 import { requirePinned } from '../pinned-image.ts';
 import { formatFields, formatTable, outputOf } from '../output.ts';
 import { REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP } from '../required-entitlements.ts';
@@ -12,13 +13,24 @@ import { formatInstant } from '../time-arguments.ts';
 
 const parseReleaseId = idParser('rel', 'latchkey release list');
 
+interface ReleaseListOptions extends ListOptions {
+  readonly product?: string;
+  readonly state?: Release['state'];
+  readonly repository?: string;
+}
+
 export function registerRelease(program: Command, context: CommandContext): void {
   const release = program.command('release').description('encrypted images that the key server knows');
-  withAdminOptions(release.command('list'))
+  withListOptions(withAdminOptions(release.command('list')))
     .description('list releases; `latchkey encrypt` registers them')
-    .addHelpText('after', '\nExample:\n  latchkey release list')
-    .action(async (_options: unknown, command: Command) => {
-      const releases = await (await adminClientOf(context, command)).releases();
+    .option('--product <code>', 'of this product', parseProductCode)
+    .addOption(new Option('--state <state>', 'that are in this state').choices(['PUBLISHED', 'YANKED']))
+    .option('--repository <name>', 'in this repository', parseName)
+    .addHelpText('after', '\nExample:\n  latchkey release list --product acme-web --newest-first --limit 10')
+    .action(async (options: ReleaseListOptions, command: Command) => {
+      const { product, state, repository } = options;
+      const client = await adminClientOf(context, command);
+      const releases = await client.releases({ ...listFilter(options), product, state, repository });
       outputOf(context, command).result(releases, () => releaseTable(releases));
     });
   registerRegister(release, context);

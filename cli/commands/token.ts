@@ -4,13 +4,20 @@ import type { ApiToken } from '#src/wire/admin/api-token.ts';
 import { PERMISSION_SET_NAMES, type PermissionSet } from '#src/wire/admin/permission.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { idParser, parseName } from '../name-arguments.ts';
+import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
+import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { formatInstant, parseDuration } from '../time-arguments.ts';
 
 interface CreateOptions {
   readonly permissionSet: PermissionSet;
   readonly expiresIn?: number;
+  readonly product?: string;
+  readonly customer?: string;
+}
+
+interface TokenListOptions extends ListOptions {
+  readonly permissionSet?: PermissionSet;
   readonly product?: string;
   readonly customer?: string;
 }
@@ -44,11 +51,16 @@ export function registerToken(program: Command, context: CommandContext): void {
       });
       outputOf(context, command).result(created, () => created.token);
     });
-  withAdminOptions(token.command('list'))
+  withListOptions(withAdminOptions(token.command('list')))
     .description('list tokens (not the tokens themselves)')
-    .addHelpText('after', '\nExample:\n  latchkey token list')
-    .action(async (_options: unknown, command: Command) => {
-      const tokens = await (await adminClientOf(context, command)).tokens();
+    .addOption(new Option('--permission-set <name>', 'with this set').choices(PERMISSION_SET_NAMES))
+    .option('--product <code>', 'for this product alone', parseProductCode)
+    .option('--customer <customer>', 'for this customer alone: id, external id or name', parseName)
+    .addHelpText('after', '\nExample:\n  latchkey token list --permission-set admin')
+    .action(async (options: TokenListOptions, command: Command) => {
+      const { permissionSet, product, customer } = options;
+      const client = await adminClientOf(context, command);
+      const tokens = await client.tokens({ ...listFilter(options), permissionSet, product, customer });
       outputOf(context, command).result(tokens, () => tokenTable(tokens));
     });
   withAdminOptions(token.command('revoke'))

@@ -12,7 +12,7 @@ import {
   AUDIT_FOLLOW_TIMEOUT_MS,
 } from '../limits.ts';
 import type { Reader } from '../db/store.ts';
-import { listAuditEvents } from './list-events.ts';
+import { auditEventsAfter } from './list-events.ts';
 
 export interface LogFollowing {
   readonly read: Reader;
@@ -70,7 +70,7 @@ export class LogFollower {
     if (!(await isOurs())) return true;
     const from = await position();
     if (from === null) return true;
-    const events = await listAuditEvents(read, { after: from, limit: AUDIT_FOLLOW_BATCH });
+    const events = await auditEventsAfter(read, from, AUDIT_FOLLOW_BATCH);
     const last = events.at(-1);
     if (last === undefined) return true;
     const timeout = AbortSignal.timeout(AUDIT_FOLLOW_TIMEOUT_MS);

@@ -16,6 +16,8 @@ import * as entitlements from './migrations/0011-entitlements.ts';
 import * as seats from './migrations/0012-seats.ts';
 import * as expiry from './migrations/0013-expiry.ts';
 import * as policies from './migrations/0014-policies.ts';
+import * as listIndexes from './migrations/0015-list-indexes.ts';
+import * as meters from './migrations/0016-meters.ts';
 import * as acknowledgements from './migrations/0019-acknowledgements.ts';
 import * as offlineBundles from './migrations/0020-offline-bundles.ts';
 import * as rootKeySlots from './migrations/0022-root-key-slots.ts';
@@ -39,6 +41,8 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0012-seats': seats,
   '0013-expiry': expiry,
   '0014-policies': policies,
+  '0015-list-indexes': listIndexes,
+  '0016-meters': meters,
   '0019-acknowledgements': acknowledgements,
   '0020-offline-bundles': offlineBundles,
   '0022-root-key-slots': rootKeySlots,

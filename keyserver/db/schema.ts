@@ -8,6 +8,7 @@ import type { ImageKeyTable, ProductTable, ReleaseImageTable, ReleaseTable } fro
 import type { IdempotentAnswerTable } from './tables/idempotent-answer.ts';
 import type { LeaseTable, OfflineBundleTable } from './tables/lease.ts';
 import type { CustomerTable, JoinTokenTable, LicenseNodeTable, LicenseTable } from './tables/license.ts';
+import type { MeterTable, UsageReportTable } from './tables/meter.ts';
 import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables/node.ts';
 import type { PolicyTable } from './tables/policy.ts';
 import type { OrganizationTable } from './tables/organization.ts';
@@ -28,6 +29,8 @@ export interface Database {
   node: NodeTable;
   node_session: NodeSessionTable;
   join_token: JoinTokenTable;
+  meter: MeterTable;
+  usage_report: UsageReportTable;
   lease: LeaseTable;
   offline_bundle: OfflineBundleTable;
   plaintext_report: PlaintextReportTable;

@@ -59,6 +59,7 @@ const THINGS = {
     key: 'id',
     columns: { product: 'license.product_id', customer: 'license.customer_id' },
   },
+  lease: { table: 'lease', key: 'id', columns: { license: 'lease.license_id' } },
   'join token': { table: 'join_token', key: 'id', columns: { license: 'join_token.license_id' } },
 } as const;
 

@@ -2,9 +2,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import type { Selectable } from 'kysely';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import type { ApiToken, CreatedToken, TokenInput } from '#src/wire/admin/api-token.ts';
+import type { ApiToken, CreatedToken, TokenInput, TokenQuery } from '#src/wire/admin/api-token.ts';
 import { CUSTOMER_SETS, PRODUCT_SETS, type PermissionSet } from '#src/wire/admin/permission.ts';
-import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type { Page } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { ApiTokenTable } from '../db/tables/api-token.ts';
 import type { Writer } from '../db/store.ts';
@@ -14,7 +14,8 @@ import { runChange } from './change.ts';
 import { requireCustomer } from './customers.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
-import { toPage } from './page.ts';
+import { allOf, isEqual } from './list-filter.ts';
+import { openPage } from './page.ts';
 import { requireProduct } from './products.ts';
 
 const TOKEN_PREFIX = 'lkt_';
@@ -62,16 +63,31 @@ export async function createToken(server: KeyServer, actor: Actor, input: TokenI
   });
 }
 
-export async function listTokens(server: KeyServer, query: PageQuery): Promise<Page<ApiToken>> {
-  const rows = await server.store.read
+/** @throws LatchkeyError STATE_NOT_FOUND, STATE_CONFLICT for a product or customer that is not there */
+export async function listTokens(server: KeyServer, query: TokenQuery): Promise<Page<ApiToken>> {
+  const { organizationId, store } = server;
+  const page = openPage(server.keys.lookupKey, { name: 'api-tokens', prefix: 'token' }, query);
+  const { product, customer } = query;
+  const productId =
+    product === undefined ? undefined : (await requireProduct(store.read, organizationId, product)).id;
+  const customerId =
+    customer === undefined ? undefined : (await requireCustomer(store.read, organizationId, customer)).id;
+  const rows = await store.read
     .selectFrom('api_token')
     .selectAll()
-    .where('organization_id', '=', server.organizationId)
-    .where('id', '>', query.after)
-    .orderBy('id')
-    .limit(query.limit + 1)
+    .where('organization_id', '=', organizationId)
+    .where(page.isOn('api_token.id'))
+    .where(
+      allOf(
+        isEqual('api_token.scope', query.permissionSet),
+        isEqual('api_token.product_id', productId),
+        isEqual('api_token.customer_id', customerId),
+      ),
+    )
+    .orderBy('id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(rows.map(toApiToken), query);
+  return page.cut(rows.map(toApiToken));
 }
 
 /** @throws LatchkeyError STATE_NOT_FOUND; STATE_PRECONDITION for the last token that can manage tokens */

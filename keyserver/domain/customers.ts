@@ -1,17 +1,18 @@
 /** Customers: who holds licenses. Blocking one stops all of them at once. */
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { Customer, CustomerInput } from '#src/wire/admin/customer.ts';
-import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type { Customer, CustomerInput, CustomerQuery } from '#src/wire/admin/customer.ts';
+import type { Page } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { CustomerTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
-import { type Access, isWithin } from './access.ts';
+import { type Access, WHOLE_ORGANIZATION, isWithin } from './access.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { nodesOfCustomer } from './license-nodes.ts';
-import { toPage } from './page.ts';
+import { allOf, isEqual } from './list-filter.ts';
+import { openPage } from './page.ts';
 
 /** @throws LatchkeyError STATE_CONFLICT when the external id is taken */
 export function createCustomer(server: KeyServer, actor: Actor, input: CustomerInput): Promise<Customer> {
@@ -40,19 +41,36 @@ export function createCustomer(server: KeyServer, actor: Actor, input: CustomerI
 
 export async function listCustomers(
   server: KeyServer,
-  query: PageQuery,
+  query: CustomerQuery,
   access: Access,
 ): Promise<Page<Customer>> {
+  const page = openPage(server.keys.lookupKey, { name: 'customers', prefix: 'cust' }, query);
   const rows = await server.store.read
     .selectFrom('customer')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
-    .where('id', '>', query.after)
+    .where(page.isOn('customer.id'))
     .where(isWithin(access, { customer: 'customer.id' }))
-    .orderBy('id')
-    .limit(query.limit + 1)
+    .where(
+      allOf(
+        isEqual('customer.state', query.state),
+        isEqual('customer.name', query.name),
+        isEqual('customer.external_id', query.externalId),
+      ),
+    )
+    .orderBy('id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(rows.map(toCustomer), query);
+  return page.cut(rows.map(toCustomer));
+}
+
+/**
+ * Gives one of the customers that a caller sees.
+ * @param reference id, external id or name
+ * @throws LatchkeyError STATE_NOT_FOUND, STATE_CONFLICT
+ */
+export async function getCustomer(server: KeyServer, reference: string, access: Access): Promise<Customer> {
+  return toCustomer(await requireCustomer(server.store.read, server.organizationId, reference, access));
 }
 
 /**
@@ -94,13 +112,14 @@ export async function setCustomerState(
 }
 
 /**
- * Finds a customer by id, external id or name, in this order.
+ * Finds a customer by id, external id or name, in this order, among those that a caller sees.
  * @throws LatchkeyError STATE_NOT_FOUND, STATE_CONFLICT when several have that name
  */
 export async function requireCustomer(
   reader: Reader,
   organizationId: string,
   reference: string,
+  access: Access = WHOLE_ORGANIZATION,
 ): Promise<Selectable<CustomerTable>> {
   for (const column of ['id', 'external_id', 'name'] as const) {
     const [row, second] = await reader
@@ -108,6 +127,7 @@ export async function requireCustomer(
       .selectAll()
       .where('organization_id', '=', organizationId)
       .where(column, '=', reference)
+      .where(isWithin(access, { customer: 'customer.id' }))
       .limit(2)
       .execute();
     if (second !== undefined) {

@@ -8,6 +8,7 @@ import { createHmac, hkdfSync } from 'node:crypto';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Actor } from '../audit/append-event.ts';
 import { unwrapKey, wrapKey } from '../custody/wrapped-key.ts';
+import { withWrites } from '../db/other-writes.ts';
 import type { Reader, Writer } from '../db/store.ts';
 import { IDEMPOTENT_ANSWER_AGE_MS } from '../limits.ts';
 import type { KeyServer } from './key-server.ts';
@@ -38,28 +39,18 @@ export async function answerOnce<Answer>(
   const { store } = server;
   return operation({
     ...server,
-    store: {
-      read: store.read,
-      duty: (name) => store.duty(name),
-      announce: (nodeIds) => {
-        store.announce(nodeIds);
-      },
-      onAnnounced: (listener) => {
-        store.onAnnounced(listener);
-      },
-      close: () => store.close(),
-      write: <Result>(work: (writer: Writer) => Promise<Result>) =>
-        store.write(async (writer) => {
-          // A request side by side may have been first; writes come one after the other.
-          const first = await kept.find(writer);
-          if (first !== null) return first.answer as Result;
-          const answer = await work(writer);
-          const nowMs = server.clock.nowMs();
-          await writer.deleteFrom('idempotent_answer').where('expires_at_ms', '<=', nowMs).execute();
-          await writer.insertInto('idempotent_answer').values(kept.toRow(answer, nowMs)).execute();
-          return answer;
-        }),
-    },
+    store: withWrites(store, <Result>(work: (writer: Writer) => Promise<Result>) =>
+      store.write(async (writer) => {
+        // A request side by side may have been first; writes come one after the other.
+        const first = await kept.find(writer);
+        if (first !== null) return first.answer as Result;
+        const answer = await work(writer);
+        const nowMs = server.clock.nowMs();
+        await writer.deleteFrom('idempotent_answer').where('expires_at_ms', '<=', nowMs).execute();
+        await writer.insertInto('idempotent_answer').values(kept.toRow(answer, nowMs)).execute();
+        return answer;
+      }),
+    ),
   });
 }
 

@@ -14,7 +14,17 @@ export type IdPrefix =
   | 'token'
   | 'join'
   | 'bundle'
+  | 'meter'
+  | 'usage'
   | 'slot';
+
+const MAX_ID_TIME_MS = 2 ** 48 - 1;
+
+/** What is before every id that was made at a moment or later, and after every earlier one. */
+export function idsFrom(prefix: IdPrefix, timeMs: number): string {
+  const hex = Math.min(timeMs, MAX_ID_TIME_MS).toString(16).padStart(12, '0');
+  return `${prefix}_${hex.slice(0, 8)}-${hex.slice(8)}`;
+}
 
 /** Gives a new id; ids of one millisecond are in random order. */
 export function newId(prefix: IdPrefix, nowMs: number): string {

@@ -4,8 +4,13 @@ import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { JOIN_TOKEN_BYTES, formatJoinToken, joinTokenDigest } from '#src/licensing/join-token.ts';
 import type { JoinTokenFacts } from '#src/licensing/join-token-state.ts';
-import type { CreatedJoinToken, JoinToken, JoinTokenInput } from '#src/wire/admin/join-token.ts';
-import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type {
+  CreatedJoinToken,
+  JoinToken,
+  JoinTokenQuery,
+  JoinTokenInput,
+} from '#src/wire/admin/join-token.ts';
+import type { Page } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { JoinTokenTable } from '../db/tables/license.ts';
 import type { Reader, Writer } from '../db/store.ts';
@@ -14,7 +19,8 @@ import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { getLicense } from './licenses.ts';
-import { toPage } from './page.ts';
+import { allOf, isEqual } from './list-filter.ts';
+import { openPage } from './page.ts';
 
 /**
  * Creates a token for a license.
@@ -60,19 +66,21 @@ export async function createJoinToken(
 
 export async function listJoinTokens(
   server: KeyServer,
-  query: PageQuery,
+  query: JoinTokenQuery,
   access: Access,
 ): Promise<Page<JoinToken>> {
+  const page = openPage(server.keys.lookupKey, { name: 'join-tokens', prefix: 'join' }, query);
   const rows = await server.store.read
     .selectFrom('join_token')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
-    .where('id', '>', query.after)
+    .where(page.isOn('join_token.id'))
+    .where(allOf(isEqual('join_token.license_id', query.license)))
     .where(isWithin(access, { license: 'join_token.license_id' }))
-    .orderBy('id')
-    .limit(query.limit + 1)
+    .orderBy('id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(rows.map(toJoinToken), query);
+  return page.cut(rows.map(toJoinToken));
 }
 
 /**

@@ -11,8 +11,8 @@ import {
 import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
 import { DEFAULT_TERMS, changeTerms } from '#src/licensing/license-terms.ts';
 import { toTermOverrides } from '#src/wire/admin/license-terms.ts';
-import type { CreatedLicense, License, LicenseInput } from '#src/wire/admin/license.ts';
-import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type { CreatedLicense, License, LicenseInput, LicenseQuery } from '#src/wire/admin/license.ts';
+import type { Page } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { LicenseTable } from '../db/tables/license.ts';
 import type { Reader } from '../db/store.ts';
@@ -24,7 +24,8 @@ import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { END_OF_TERM, termAtCreation } from './license-term.ts';
 import { nodesOfLicense } from './license-nodes.ts';
-import { toPage } from './page.ts';
+import { licenseFilter } from './license-filter.ts';
+import { openPage } from './page.ts';
 import { requirePolicy } from './policies.ts';
 import { requireProduct } from './products.ts';
 import { installationOf, liveLeases, seatedNodes } from './seat-facts.ts';
@@ -101,19 +102,20 @@ export async function createLicense(
 
 export async function listLicenses(
   server: KeyServer,
-  query: PageQuery,
+  query: LicenseQuery,
   access: Access,
 ): Promise<Page<License>> {
-  const rows = await licenseRows(server, server.store.read)
-    .where('license.id', '>', query.after)
+  const { organizationId, clock, store } = server;
+  const page = openPage(server.keys.lookupKey, { name: 'licenses', prefix: 'lic' }, query);
+  const nowMs = clock.nowMs();
+  const rows = await licenseRows(server, store.read)
+    .where(page.isOn('license.id'))
+    .where(await licenseFilter(store.read, organizationId, query, access, nowMs))
     .where(isWithin(access, { product: 'license.product_id', customer: 'license.customer_id' }))
-    .orderBy('license.id')
-    .limit(query.limit + 1)
+    .orderBy('license.id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(
-    rows.map((row) => toLicense(row, server.clock.nowMs())),
-    query,
-  );
+  return page.cut(rows.map((row) => toLicense(row, nowMs)));
 }
 
 /** @throws LatchkeyError STATE_NOT_FOUND */

@@ -1,31 +1,64 @@
 /** Nodes as an administrator sees them. */
-import type { Selectable } from 'kysely';
+import { type Selectable, type SqlBool, sql } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type NodeAction, nextNodeState } from '#src/licensing/node-state.ts';
 import { seatGap } from '#src/licensing/seats.ts';
-import type { Node } from '#src/wire/admin/node.ts';
-import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type { Node, NodeQuery } from '#src/wire/admin/node.ts';
+import type { Page } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { NodeTable } from '../db/tables/node.ts';
 import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import type { KeyServer } from './key-server.ts';
 import { forgetSession } from './node-sessions.ts';
-import { toPage } from './page.ts';
+import { allOf, isEqual } from './list-filter.ts';
+import { openPage } from './page.ts';
 import { loadSeats } from './seat-facts.ts';
 import { fromTermColumns } from './term-columns.ts';
 
-export async function listNodes(server: KeyServer, query: PageQuery): Promise<Page<Node>> {
+export async function listNodes(server: KeyServer, query: NodeQuery): Promise<Page<Node>> {
   const { read } = server.store;
+  const page = openPage(server.keys.lookupKey, { name: 'nodes', prefix: 'node' }, query);
   const rows = await read
     .selectFrom('node')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
-    .where('id', '>', query.after)
-    .orderBy('id')
-    .limit(query.limit + 1)
+    .where(page.isOn('node.id'))
+    .where(
+      allOf(
+        isEqual('node.state', query.state),
+        isEqual('node.installation', query.installation),
+        query.license === undefined
+          ? null
+          : sql<SqlBool>`node.id in (select node_id from license_node where license_id = ${query.license})`,
+      ),
+    )
+    .orderBy('id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(await toNodes(read, rows), query);
+  return page.cut(await toNodes(read, rows));
+}
+
+/** @throws LatchkeyError STATE_NOT_FOUND */
+export async function getNode({ organizationId, store }: KeyServer, nodeId: string): Promise<Node> {
+  return toNode(store.read, await requireNode(store.read, organizationId, nodeId));
+}
+
+async function requireNode(
+  reader: Reader,
+  organizationId: string,
+  nodeId: string,
+): Promise<Selectable<NodeTable>> {
+  const row = await reader
+    .selectFrom('node')
+    .selectAll()
+    .where('organization_id', '=', organizationId)
+    .where('id', '=', nodeId)
+    .executeTakeFirst();
+  if (row !== undefined) return row;
+  throw new LatchkeyError('STATE_NOT_FOUND', `there is no node ${JSON.stringify(nodeId)}`, {
+    hint: 'see `latchkey node list`',
+  });
 }
 
 const AUDIT_ACTIONS = {
@@ -49,17 +82,7 @@ export async function changeNode(
 ): Promise<Node> {
   const node = await runChange(server, actor, async (change) => {
     const { writer, organizationId, nowMs } = change;
-    const row = await writer
-      .selectFrom('node')
-      .selectAll()
-      .where('organization_id', '=', organizationId)
-      .where('id', '=', nodeId)
-      .executeTakeFirst();
-    if (row === undefined) {
-      throw new LatchkeyError('STATE_NOT_FOUND', `there is no node ${JSON.stringify(nodeId)}`, {
-        hint: 'see `latchkey node list`',
-      });
-    }
+    const row = await requireNode(writer, organizationId, nodeId);
     const state = nextNodeState(nodeId, row.state, action);
     if (row.state === state) return toNode(writer, row);
     if (action === 'unban') await refuseFullLicenses(writer, row);

@@ -3,7 +3,7 @@ import type { OfflineBundle } from '#src/wire/admin/offline-bundle.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import type { KeyServer } from './key-server.ts';
 import { getLicense } from './licenses.ts';
-import { toPage } from './page.ts';
+import { openPage } from './page.ts';
 
 /** The bundles of a license. @throws LatchkeyError STATE_NOT_FOUND */
 export async function listOfflineBundles(
@@ -13,6 +13,8 @@ export async function listOfflineBundles(
 ): Promise<Page<OfflineBundle>> {
   const license = await getLicense(server, licenseId);
   const nowMs = server.clock.nowMs();
+  const list = { name: `offline bundles of ${licenseId}`, prefix: 'bundle' } as const;
+  const page = openPage(server.keys.lookupKey, list, query);
   const rows = await server.store.read
     .selectFrom('offline_bundle')
     .innerJoin('node', 'node.id', 'offline_bundle.node_id')
@@ -27,11 +29,11 @@ export async function listOfflineBundles(
         .as('newest_sequence'),
     )
     .where('offline_bundle.license_id', '=', licenseId)
-    .where('offline_bundle.id', '>', query.after)
-    .orderBy('offline_bundle.id')
-    .limit(query.limit + 1)
+    .where(page.isOn('offline_bundle.id'))
+    .orderBy('offline_bundle.id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(
+  return page.cut(
     rows.map((row): OfflineBundle => {
       const stateOf = (): OfflineBundle['state'] => {
         if (row.expires_at_ms <= nowMs) return 'EXPIRED';
@@ -49,6 +51,5 @@ export async function listOfflineBundles(
         ...{ sequence: row.sequence, leases: row.leases, state: stateOf(), expiresAtMs: row.expires_at_ms },
       };
     }),
-    query,
   );
 }

@@ -12,7 +12,7 @@ import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { loadLicense } from './license-facts.ts';
 import { getLicense } from './licenses.ts';
-import { toPage } from './page.ts';
+import { openPage } from './page.ts';
 
 /** The last moment that a Date can hold; also a bound for counts. */
 const MAX_NUMBER = 8.64e15;
@@ -97,6 +97,8 @@ export async function listLicenseNodes(
 ): Promise<Page<LicenseNode>> {
   const license = await getLicense(server, licenseId);
   const isRefused = await isRefusedNow(server, licenseId);
+  const list = { name: `nodes of ${licenseId}`, prefix: 'node' } as const;
+  const page = openPage(server.keys.lookupKey, list, query);
   const rows = await server.store.read
     .selectFrom('license_node')
     .innerJoin('node', 'node.id', 'license_node.node_id')
@@ -133,11 +135,11 @@ export async function listLicenseNodes(
       'reported_at_ms',
     ])
     .where('license_node.license_id', '=', licenseId)
-    .where('node.id', '>', query.after)
-    .orderBy('node.id')
-    .limit(query.limit + 1)
+    .where(page.isOn('license_node.node_id'))
+    .orderBy('license_node.node_id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(
+  return page.cut(
     rows.map((row): LicenseNode => {
       const { last_lease_at_ms: leaseAtMs, reported_at_ms: reportedAtMs, denial_code: denialCode } = row;
       const { acknowledged_revision: revision, acknowledged_at_ms: acknowledgedAtMs } = row;
@@ -166,7 +168,6 @@ export async function listLicenseNodes(
               },
       };
     }),
-    query,
   );
 }
 

@@ -12,7 +12,7 @@ import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { nodesOfPolicy } from './license-nodes.ts';
-import { toPage } from './page.ts';
+import { openPage } from './page.ts';
 import { changeLicensesOfPolicy } from './policy-licenses.ts';
 import { fromTermColumns, toTermColumns } from './term-columns.ts';
 
@@ -44,12 +44,13 @@ export function createPolicy(server: KeyServer, actor: Actor, input: PolicyInput
 }
 
 export async function listPolicies(server: KeyServer, query: PageQuery): Promise<Page<Policy>> {
+  const page = openPage(server.keys.lookupKey, { name: 'policies', prefix: 'pol' }, query);
   const rows = await policiesOf(server.store.read, server.organizationId)
-    .where('policy.id', '>', query.after)
-    .orderBy('policy.id')
-    .limit(query.limit + 1)
+    .where(page.isOn('policy.id'))
+    .orderBy('policy.id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(rows.map(toPolicy), query);
+  return page.cut(rows.map(toPolicy));
 }
 
 /** @throws LatchkeyError STATE_NOT_FOUND */

@@ -6,11 +6,11 @@ import type { Product, ProductInput } from '#src/wire/admin/product.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { ProductTable } from '../db/tables/catalog.ts';
 import type { Reader } from '../db/store.ts';
-import { type Access, isWithin } from './access.ts';
+import { type Access, WHOLE_ORGANIZATION, isWithin } from './access.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
-import { toPage } from './page.ts';
+import { openPage } from './page.ts';
 
 /** @throws LatchkeyError STATE_CONFLICT when the code is taken */
 export function createProduct(server: KeyServer, actor: Actor, input: ProductInput): Promise<Product> {
@@ -43,16 +43,17 @@ export async function listProducts(
   query: PageQuery,
   access: Access,
 ): Promise<Page<Product>> {
+  const page = openPage(server.keys.lookupKey, { name: 'products', prefix: 'prod' }, query);
   const rows = await server.store.read
     .selectFrom('product')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
-    .where('id', '>', query.after)
+    .where(page.isOn('product.id'))
     .where(isWithin(access, { product: 'product.id' }))
-    .orderBy('id')
-    .limit(query.limit + 1)
+    .orderBy('id', page.order)
+    .limit(page.rows)
     .execute();
-  return toPage(rows.map(toProduct), query);
+  return page.cut(rows.map(toProduct));
 }
 
 /** @throws LatchkeyError STATE_NOT_FOUND */
@@ -60,13 +61,17 @@ export async function getProduct(server: KeyServer, code: string): Promise<Produ
   return toProduct(await requireProduct(server.store.read, server.organizationId, code));
 }
 
-/** @throws LatchkeyError STATE_NOT_FOUND */
+/**
+ * Finds a product by its code, among those that a caller sees.
+ * @throws LatchkeyError STATE_NOT_FOUND
+ */
 export async function requireProduct(
   reader: Reader,
   organizationId: string,
   code: string,
+  access: Access = WHOLE_ORGANIZATION,
 ): Promise<Selectable<ProductTable>> {
-  const row = await productRow(reader, organizationId, code);
+  const row = await productRow(reader, organizationId, code, access);
   if (row === undefined) {
     throw new LatchkeyError('STATE_NOT_FOUND', `there is no product ${JSON.stringify(code)}`, {
       hint: 'see `latchkey product list`',
@@ -79,12 +84,14 @@ function productRow(
   reader: Reader,
   organizationId: string,
   code: string,
+  access: Access = WHOLE_ORGANIZATION,
 ): Promise<Selectable<ProductTable> | undefined> {
   return reader
     .selectFrom('product')
     .selectAll()
     .where('organization_id', '=', organizationId)
     .where('code', '=', code)
+    .where(isWithin(access, { product: 'product.id' }))
     .executeTakeFirst();
 }
 

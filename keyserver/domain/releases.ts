@@ -1,9 +1,7 @@
 /** Releases: which images belong to a product, and the image key that opens them. */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { IMAGE_KEY_BYTES } from '#src/keywrap/latchkey-element.ts';
-import type { Page, PageQuery } from '#src/wire/admin/page.ts';
-import type { Release, ReleaseInput, SignedRelease } from '#src/wire/admin/release.ts';
-import { openEnvelope } from '#src/crypto/envelope.ts';
+import type { Page } from '#src/wire/admin/page.ts';
+import type { Release, ReleaseInput, ReleaseQuery, SignedRelease } from '#src/wire/admin/release.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { ImageKeyTable } from '../db/tables/catalog.ts';
 import type { Reader } from '../db/store.ts';
@@ -13,8 +11,10 @@ import { fromCodeColumn, toCodeColumn } from './code-list.ts';
 import { newId } from './ids.ts';
 import { activateImageKey } from './image-keys.ts';
 import type { KeyServer } from './key-server.ts';
-import { toPage } from './page.ts';
+import { allOf, isEqual } from './list-filter.ts';
+import { openPage } from './page.ts';
 import { requireProduct } from './products.ts';
+import { openSealedImageKey } from './sealed-image-key.ts';
 import { keepReleaseStatement, signReleaseStatement } from './release-statement.ts';
 
 /**
@@ -63,20 +63,31 @@ export async function registerRelease(
 
 export async function listReleases(
   server: KeyServer,
-  query: PageQuery,
+  query: ReleaseQuery,
   access: Access,
 ): Promise<Page<Release>> {
-  const rows = await releaseRows(server, server.store.read)
-    .where('release.id', '>', query.after)
+  const { organizationId, store } = server;
+  const page = openPage(server.keys.lookupKey, { name: 'releases', prefix: 'rel' }, query);
+  const product =
+    query.product === undefined
+      ? undefined
+      : await requireProduct(store.read, organizationId, query.product, access);
+  const rows = await releaseRows(server, store.read)
+    .where(page.isOn('release.id'))
+    .where(
+      allOf(
+        isEqual('release.product_id', product?.id),
+        isEqual('release.state', query.state),
+        isEqual('release.repository', query.repository),
+        isEqual('release.version', query.version),
+      ),
+    )
     .where(isWithin(access, { product: 'release.product_id' }))
-    .orderBy('release.id')
-    .limit(query.limit + 1)
+    .orderBy('release.id', page.order)
+    .limit(page.rows)
     .execute();
-  const images = await imagesOf(server.store.read, rows);
-  return toPage(
-    rows.map((row) => withImages(row, images)),
-    query,
-  );
+  const images = await imagesOf(store.read, rows);
+  return page.cut(rows.map((row) => withImages(row, images)));
 }
 
 /** @throws LatchkeyError STATE_NOT_FOUND */
@@ -106,26 +117,6 @@ export async function yankRelease(server: KeyServer, actor: Actor, id: string): 
     });
   }
   return getRelease(server, id);
-}
-
-async function openSealedImageKey(
-  server: KeyServer,
-  imageKeyId: string,
-  sealed: string,
-): Promise<Uint8Array> {
-  const invalid = (cause?: unknown) =>
-    new LatchkeyError('KEY_INVALID', 'the sealed image key does not open with the import key', {
-      hint: 'seal the 32-byte image key, with its id as sub, to the importPublicKeyJwk of GET /v1/organization',
-      cause,
-    });
-  try {
-    const { importKey } = server.keys;
-    const plaintext = await openEnvelope(sealed, importKey, 'latchkey-image-key-import', imageKeyId);
-    if (plaintext.length !== IMAGE_KEY_BYTES) throw invalid();
-    return plaintext;
-  } catch (error) {
-    throw error instanceof LatchkeyError && error.code === 'KEY_INVALID' ? error : invalid(error);
-  }
 }
 
 async function insertRelease(

@@ -20,7 +20,9 @@ import { adminServerOptions } from './admin-server-options.ts';
 import type { AdminTls } from './admin-tls.ts';
 import { apiDocument } from './api-document.ts';
 import { requireToken } from './authentication.ts';
+import { sendEntityTags } from './entity-tag.ts';
 import { acceptJsonAlone } from './json-body.ts';
+import { collectMethods } from './other-methods.ts';
 import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts';
 import { administrationRoutes } from './routes/administration.ts';
 import { auditTreeRoutes } from './routes/audit-tree.ts';
@@ -30,6 +32,7 @@ import { healthRoutes } from './routes/health.ts';
 import { imageKeyRoutes } from './routes/image-keys.ts';
 import { licenseRoutes } from './routes/licenses.ts';
 import { policyRoutes } from './routes/policies.ts';
+import { meterRoutes } from './routes/meters.ts';
 import { nodeRoutes } from './routes/nodes.ts';
 import { offlineBundleRoutes } from './routes/offline-bundles.ts';
 import { preflightRoutes } from './routes/preflight.ts';
@@ -60,17 +63,17 @@ export async function createAdminApp(
   const app = fastify(options) as unknown as FastifyInstance;
   app.server.maxConnections = MAX_ADMIN_CONNECTIONS;
   acceptJsonAlone(app);
-  app.setValidatorCompiler(validatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
-  answerWithProblems(app);
+  answerByTheSchema(app);
   await app.register(swagger, apiDocument(version));
   observeRequests(app, metrics);
   app.addHook('onRequest', refuseNullCharacter);
   const unsealing = new Unsealing(server);
+  const refuseOtherMethods = collectMethods(app);
   healthRoutes(app, server);
   app.get('/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(async (scope) => {
     requireToken(scope, server, tokenRate);
+    sendEntityTags(scope);
     const routes = withZod(scope);
     catalogRoutes(routes, server);
     imageKeyRoutes(routes, server);
@@ -80,6 +83,7 @@ export async function createAdminApp(
     offlineBundleRoutes(routes, server);
     nodeRoutes(routes, server);
     preflightRoutes(routes, server);
+    meterRoutes(routes, server);
     administrationRoutes(routes, server);
     auditTreeRoutes(routes, server);
     sealRoutes(routes, server, unsealing);
@@ -88,7 +92,15 @@ export async function createAdminApp(
   await app.register(async (scope) => {
     unsealRoutes(withZod(scope), server, unsealing);
   });
+  refuseOtherMethods();
   return app;
+}
+
+/** Requests and answers are what their schemas say, nothing more and nothing less; else the answer is a problem. */
+export function answerByTheSchema(app: FastifyInstance): void {
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  answerWithProblems(app);
 }
 
 function withZod(app: FastifyInstance) {

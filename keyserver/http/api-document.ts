@@ -21,6 +21,16 @@ export function apiDocument(version: string) {
   };
 }
 
+/**
+ * What refers to itself would be a reference to a component that nobody writes; here that is JSON of any kind, for which
+ * an empty schema says the same.
+ */
+function withoutCycles(schemas: unknown): unknown {
+  return JSON.parse(JSON.stringify(schemas ?? {}), (_key, value: unknown) =>
+    typeof value === 'object' && value !== null && '$ref' in value ? {} : value,
+  );
+}
+
 /** Every route may answer with a problem, and needs a permission; neither is for each route to repeat. */
 const withProblems: SwaggerTransform = (route) => {
   const { schema, url } = jsonSchemaTransform(route);
@@ -32,7 +42,7 @@ const withProblems: SwaggerTransform = (route) => {
       ...schema,
       ...(permission === undefined ? {} : { description: `Needs the permission ${permission}.` }),
       response: {
-        ...(schema.response as object),
+        ...(withoutCycles(schema.response) as object),
         default: {
           description: 'A problem (RFC 9457), with a code to act on and a hint',
           content: { [PROBLEM_MEDIA_TYPE]: { schema: z.toJSONSchema(answeredProblem) } },

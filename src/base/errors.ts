@@ -123,6 +123,7 @@ export const ERROR_TABLE = {
   STATE_NOT_FOUND: errorClass(EXIT.notFound, GRPC.notFound, 404),
   STATE_CONFLICT: errorClass(EXIT.data, GRPC.alreadyExists, 409),
   STATE_PRECONDITION: errorClass(EXIT.data, GRPC.failedPrecondition, 412),
+  STATE_REVISION_STALE: errorClass(EXIT.data, GRPC.failedPrecondition, 412),
   STATE_SESSION_STALE: errorClass(EXIT.retryLater, GRPC.failedPrecondition, 412, true),
   STATE_NEWER_SCHEMA: errorClass(EXIT.config, GRPC.failedPrecondition, 500),
   STATE_DAMAGED: errorClass(EXIT.data, GRPC.dataLoss, 500),

@@ -233,6 +233,14 @@ export const MAX_SEATS_PER_LICENSE = 1_000_000;
 export const MAX_ELEMENTS_PER_REQUEST = 64;
 /** One wrapped or sealed layer key in base64; ours have less than 2,000 characters. */
 export const MAX_ELEMENT_CHARACTERS = 3072;
+/** Meters of one license; whoever needs more counts what should be added up. */
+export const MAX_METERS_PER_LICENSE = 100;
+/** Used at once, or sold: more is a typing mistake. */
+export const MAX_USAGE_AMOUNT = 1_000_000_000_000;
+/** As far as a meter counts: whole numbers are exact up to 2^53. */
+export const MAX_METER_TOTAL = Number.MAX_SAFE_INTEGER;
+/** A cursor of a list: a digest and an id in base64 have less than 100 characters. */
+export const MAX_CURSOR_CHARACTERS = 256;
 /** Audit events in one answer. */
 export const MAX_AUDIT_PAGE = 1000;
 

@@ -57,6 +57,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/domain/idempotent-answer.ts': 'answers that the key server itself has sealed in its database',
   'keyserver/domain/node-keys.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/organization.ts': 'the own database',
+  'keyserver/http/api-document.ts': 'the own schemas',
   'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
   'shim/agent/authentication.ts': 'the certificate in the own state directory',
   'shim/agent/main.ts': 'the own package.json',

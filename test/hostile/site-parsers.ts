@@ -18,12 +18,15 @@ import { registryOrigin } from '#src/registry/endpoint.ts';
 import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { parseAmount, parseMeterName } from '../../cli/commands/license-meters.ts';
+import { parseLimit } from '../../cli/list-options.ts';
 import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
 import { parseGrace, parseRenewal, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseSeatCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
 import { parseExportTarget, parseExportTargets } from '../../keyserver/audit/export/export-target.ts';
+import { parseIfMatch } from '../../keyserver/http/entity-tag.ts';
 import { parseNodeRequest } from '../../keyserver/custody/certificate-authority.ts';
 import { readNodeUri } from '../../keyserver/custody/node-uri.ts';
 import { parseAgentConfig } from '../../shim/agent/agent-config.ts';
@@ -132,6 +135,10 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     parseInstant,
     argument,
   ),
+  textParser('keyserver/http/entity-tag.ts', 'parseIfMatch', ['"7"', 'W/"7", "8"', '*'], parseIfMatch),
+  textParser('cli/commands/license-meters.ts', 'parseMeterName', ['api-calls'], parseMeterName, argument),
+  textParser('cli/commands/license-meters.ts', 'parseAmount', ['100'], parseAmount, argument),
+  textParser('cli/list-options.ts', 'parseLimit', ['20'], parseLimit, argument),
   textParser('cli/time-arguments.ts', 'parseSeatCount', ['3'], parseSeatCount, argument),
   textParser('cli/term-arguments.ts', 'parseSeatLimit', ['3', 'unlimited'], parseSeatLimit, argument),
   textParser(

@@ -78,7 +78,7 @@ describe('the admin API', () => {
     expect(await allowedTo(token)).toEqual(expectedFor(permissionSet));
   });
 
-  it.each(['license-admin', 'release', 'customer-support'] as const)(
+  it.each(['license-admin', 'release', 'customer-support', 'metering'] as const)(
     'keeps %s of one product to what can be filtered',
     async (permissionSet) => {
       const { token } = await sold.client.createToken({

@@ -59,6 +59,7 @@ describe('a token for a part of the organization', () => {
       ['GET', '/v1/products/:id', foreign.productCode],
       ['GET', '/v1/releases/:id', foreignRelease.id],
       ['GET', '/v1/licenses/:id', foreignLicense.id],
+      ['GET', '/v1/customers/:id', foreign.customerId],
       ['GET', '/v1/licenses/:id/nodes', foreignLicense.id],
       ['GET', '/v1/licenses/:id/offline-bundles', foreignLicense.id],
       ['POST', '/v1/licenses/:id:check-out', foreignLicense.id],

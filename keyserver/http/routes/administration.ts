@@ -1,8 +1,13 @@
 /** The audit log and API tokens. */
 import * as z from 'zod';
-import { apiTokenSchema, createdTokenSchema, tokenInputSchema } from '#src/wire/admin/api-token.ts';
+import {
+  apiTokenSchema,
+  createdTokenSchema,
+  tokenInputSchema,
+  tokenQuerySchema,
+} from '#src/wire/admin/api-token.ts';
 import { auditExportsSchema, auditPageSchema, auditQuerySchema } from '#src/wire/admin/audit.ts';
-import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
+import { pageSchema } from '#src/wire/admin/page.ts';
 import { listAuditEvents } from '../../audit/list-events.ts';
 import { createToken, listTokens, revokeToken } from '../../domain/api-tokens.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
@@ -15,12 +20,12 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
     {
       config: { permission: 'audit.read' },
       schema: {
-        summary: 'Audit events after a sequence number, of one target if asked for',
+        summary: 'List audit events, in the order of their sequence numbers',
         querystring: auditQuerySchema,
         response: { 200: auditPageSchema },
       },
     },
-    async (request) => ({ items: await listAuditEvents(server.store.read, request.query) }),
+    (request) => listAuditEvents(server.store.read, request.query),
   );
   app.get(
     '/v1/audit-exports',
@@ -55,7 +60,7 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'token.read' },
       schema: {
         summary: 'List API tokens',
-        querystring: pageQuerySchema,
+        querystring: tokenQuerySchema,
         response: { 200: pageSchema(apiTokenSchema) },
       },
     },

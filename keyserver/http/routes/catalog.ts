@@ -3,13 +3,19 @@ import * as z from 'zod';
 import { organizationSchema } from '#src/wire/admin/organization.ts';
 import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import { productInputSchema, productSchema } from '#src/wire/admin/product.ts';
-import { releaseInputSchema, releaseSchema, signedReleaseSchema } from '#src/wire/admin/release.ts';
+import {
+  releaseInputSchema,
+  releaseQuerySchema,
+  releaseSchema,
+  signedReleaseSchema,
+} from '#src/wire/admin/release.ts';
 import { MAX_RELEASE_BODY_BYTES } from '../../limits.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { getOrganization } from '../../domain/organization.ts';
 import { createProduct, getProduct, listProducts } from '../../domain/products.ts';
 import { getRelease, listReleases, registerRelease, yankRelease } from '../../domain/releases.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 export function catalogRoutes(app: AdminApp, server: KeyServer): void {
@@ -84,7 +90,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'release.list', within: 'filtered' },
       schema: {
         summary: 'List releases',
-        querystring: pageQuerySchema,
+        querystring: releaseQuerySchema,
         response: { 200: pageSchema(releaseSchema) },
       },
     },
@@ -109,9 +115,13 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Withdraw a release: no new lease for its images',
         params: z.object({ id: z.string() }),
+        headers: ifMatchHeaders,
         response: { 200: releaseSchema },
       },
     },
-    (request) => yankRelease(server, request.actor, request.params.id),
+    async (request) => {
+      const { id } = request.params;
+      return yankRelease(await ifMatched(server, request, 'release', id), request.actor, id);
+    },
   );
 }

@@ -1,11 +1,17 @@
 /** Licenses and the leases cut from them. */
 import * as z from 'zod';
-import { createdJoinTokenSchema, joinTokenInputSchema, joinTokenSchema } from '#src/wire/admin/join-token.ts';
-import { leaseSchema } from '#src/wire/admin/lease.ts';
+import {
+  createdJoinTokenSchema,
+  joinTokenInputSchema,
+  joinTokenQuerySchema,
+  joinTokenSchema,
+} from '#src/wire/admin/join-token.ts';
+import { leaseQuerySchema, leaseSchema } from '#src/wire/admin/lease.ts';
 import {
   createdLicenseSchema,
   licenseChangeInputSchema,
   licenseInputSchema,
+  licenseQuerySchema,
   licenseRenewalSchema,
   licenseSchema,
   licenseUpdateSchema,
@@ -14,11 +20,12 @@ import { licenseNodeSchema } from '#src/wire/admin/node.ts';
 import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { createJoinToken, listJoinTokens, revokeJoinToken } from '../../domain/join-tokens.ts';
-import { listLeases } from '../../domain/leases.ts';
+import { getLease, listLeases } from '../../domain/leases.ts';
 import { renewLicense, updateLicense } from '../../domain/license-update.ts';
 import { changeLicense, createLicense, getLicense, listLicenses } from '../../domain/licenses.ts';
 import { listLicenseNodes } from '../../domain/plaintext-reports.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 const licenseParams = z.object({ id: z.string() });
@@ -46,7 +53,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'license.read', within: 'filtered' },
       schema: {
         summary: 'List licenses',
-        querystring: pageQuerySchema,
+        querystring: licenseQuerySchema,
         response: { 200: pageSchema(licenseSchema) },
       },
     },
@@ -111,12 +118,17 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
         schema: {
           summary: `${verb[0]?.toUpperCase() ?? ''}${verb.slice(1)} a license; once answered, it is in force`,
           params: licenseParams,
+          headers: ifMatchHeaders,
           // Without a reason there need not be a body.
           body: licenseChangeInputSchema.nullish(),
           response: { 200: licenseSchema },
         },
       },
-      (request) => changeLicense(server, request.actor, request.params.id, verb, request.body?.reason),
+      async (request) => {
+        const { id } = request.params;
+        const guarded = await ifMatched(server, request, 'license', id);
+        return changeLicense(guarded, request.actor, id, verb, request.body?.reason);
+      },
     );
   }
   app.post(
@@ -146,7 +158,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'join-token.read', within: 'filtered' },
       schema: {
         summary: 'List join tokens',
-        querystring: pageQuerySchema,
+        querystring: joinTokenQuerySchema,
         response: { 200: pageSchema(joinTokenSchema) },
       },
     },
@@ -156,9 +168,17 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
     '/v1/join-tokens/:id([^:]+)::revoke',
     {
       config: { permission: 'join-token.write', within: { thing: 'join token', parameter: 'id' } },
-      schema: { summary: 'Revoke a join token', params: licenseParams, response: { 200: joinTokenSchema } },
+      schema: {
+        summary: 'Revoke a join token',
+        params: licenseParams,
+        headers: ifMatchHeaders,
+        response: { 200: joinTokenSchema },
+      },
     },
-    (request) => revokeJoinToken(server, request.actor, request.params.id),
+    async (request) => {
+      const { id } = request.params;
+      return revokeJoinToken(await ifMatched(server, request, 'join_token', id), request.actor, id);
+    },
   );
   app.get(
     '/v1/leases',
@@ -166,10 +186,18 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'lease.read', within: 'filtered' },
       schema: {
         summary: 'List leases',
-        querystring: pageQuerySchema,
+        querystring: leaseQuerySchema,
         response: { 200: pageSchema(leaseSchema) },
       },
     },
     (request) => listLeases(server, request.query, request.access),
+  );
+  app.get(
+    '/v1/leases/:id',
+    {
+      config: { permission: 'lease.read', within: { thing: 'lease', parameter: 'id' } },
+      schema: { summary: 'Show a lease', params: licenseParams, response: { 200: leaseSchema } },
+    },
+    (request) => getLease(server, request.params.id),
   );
 }

@@ -1,11 +1,14 @@
 /** Nodes. */
 import * as z from 'zod';
 import { NODE_ACTIONS, type NodeAction } from '#src/licensing/node-state.ts';
-import { nodeSchema } from '#src/wire/admin/node.ts';
-import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
+import { nodeQuerySchema, nodeSchema } from '#src/wire/admin/node.ts';
+import { pageSchema } from '#src/wire/admin/page.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
-import { changeNode, listNodes } from '../../domain/nodes.ts';
+import { changeNode, getNode, listNodes } from '../../domain/nodes.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
+
+const nodeParams = z.object({ id: z.string() });
 
 const SUMMARIES = {
   ban: 'Ban a node; its seats become free',
@@ -21,11 +24,19 @@ export function nodeRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'node.read' },
       schema: {
         summary: 'List nodes',
-        querystring: pageQuerySchema,
+        querystring: nodeQuerySchema,
         response: { 200: pageSchema(nodeSchema) },
       },
     },
     (request) => listNodes(server, request.query),
+  );
+  app.get(
+    '/v1/nodes/:id',
+    {
+      config: { permission: 'node.read' },
+      schema: { summary: 'Show a node', params: nodeParams, response: { 200: nodeSchema } },
+    },
+    (request) => getNode(server, request.params.id),
   );
   for (const verb of NODE_ACTIONS) {
     app.post(
@@ -34,11 +45,15 @@ export function nodeRoutes(app: AdminApp, server: KeyServer): void {
         config: { permission: 'node.write' },
         schema: {
           summary: SUMMARIES[verb],
-          params: z.object({ id: z.string() }),
+          params: nodeParams,
+          headers: ifMatchHeaders,
           response: { 200: nodeSchema },
         },
       },
-      (request) => changeNode(server, request.actor, request.params.id, verb),
+      async (request) => {
+        const { id } = request.params;
+        return changeNode(await ifMatched(server, request, 'node', id), request.actor, id, verb);
+      },
     );
   }
 }

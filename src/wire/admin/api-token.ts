@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { MINUTE_MS } from '#src/base/units.ts';
 import { common, name, timeMs } from './field.ts';
+import { pageQuerySchema } from './page.ts';
 import { PERMISSION_SET_NAMES } from './permission.ts';
 
 const permissionSet = z.enum(PERMISSION_SET_NAMES);
@@ -34,6 +35,18 @@ export const apiTokenSchema = z.object({
 });
 
 export type ApiToken = z.infer<typeof apiTokenSchema>;
+
+export const tokenQuerySchema = pageQuerySchema.extend({
+  permissionSet: permissionSet.optional(),
+  /** Code: tokens for this product alone. */
+  product: name.optional(),
+  /** Id, external id or name: tokens for this customer alone. */
+  customer: name.optional(),
+});
+
+export type TokenQuery = z.output<typeof tokenQuerySchema>;
+
+export type TokenFilter = Partial<z.input<typeof tokenQuerySchema>>;
 
 /** The only answer that ever holds a token. */
 export const createdTokenSchema = z.object({ apiToken: apiTokenSchema, token: z.string() });

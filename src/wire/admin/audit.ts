@@ -1,20 +1,51 @@
 /** Audit events in the admin API. */
 import * as z from 'zod';
 import { auditEventSchema } from '#src/crypto/audit-chain.ts';
-import { timeMs } from './field.ts';
-import { limit } from './page.ts';
+import { text, timeMs } from './field.ts';
+import { limit, order, pageSchema, queryTimeMs } from './page.ts';
 
-/** Events after a sequence number, oldest first. */
+export const AUDIT_OUTCOMES = ['done', 'allowed', 'denied'] as const;
+export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
+
+/** An image digest is the longest of them. */
+const MAX_AUDIT_TERM = 512;
+
 export const auditQuerySchema = z.strictObject({
-  after: z.coerce.number().int().nonnegative().default(0),
+  after: z.coerce
+    .number()
+    .int()
+    .nonnegative()
+    .max(Number.MAX_SAFE_INTEGER - 1)
+    .default(0)
+    .describe(
+      'Sequence number of the last event that was read; 0 = from the beginning, or from the end with desc',
+    ),
   limit,
-  /** Only what happened to this object: its history. */
-  target: z.string().min(1).optional(),
+  order,
+  target: text
+    .min(1)
+    .max(MAX_AUDIT_TERM)
+    .optional()
+    .describe('Only what happened to this object: its history'),
+  actor: text
+    .min(1)
+    .max(MAX_AUDIT_TERM)
+    .optional()
+    .describe('Only what this one did, such as token:ID or node:ID'),
+  action: text.min(1).max(MAX_AUDIT_TERM).optional().describe('Only this action, such as license.revoke'),
+  outcome: z
+    .enum(AUDIT_OUTCOMES)
+    .optional()
+    .describe('done = a change, allowed and denied = an answer to a node or a token'),
+  fromMs: queryTimeMs.optional().describe('At this moment or later'),
+  untilMs: queryTimeMs.optional().describe('Before this moment'),
 });
 
-export type AuditQuery = z.infer<typeof auditQuerySchema>;
+export type AuditQuery = z.output<typeof auditQuerySchema>;
 
-export const auditPageSchema = z.object({ items: z.array(auditEventSchema) });
+export type AuditFilter = Partial<z.input<typeof auditQuerySchema>>;
+
+export const auditPageSchema = pageSchema(auditEventSchema);
 
 /** The newest checkpoint. */
 export const auditCheckpointSchema = z.object({

@@ -1,6 +1,7 @@
 /** Customers in the admin API. */
 import * as z from 'zod';
 import { common, name } from './field.ts';
+import { pageQuerySchema } from './page.ts';
 
 export const customerInputSchema = z.strictObject({ name, externalId: name.optional() });
 
@@ -14,3 +15,13 @@ export const customerSchema = z.object({
 });
 
 export type Customer = z.infer<typeof customerSchema>;
+
+export const customerQuerySchema = pageQuerySchema.extend({
+  state: customerSchema.shape.state.optional(),
+  name: name.optional(),
+  externalId: name.optional(),
+});
+
+export type CustomerQuery = z.output<typeof customerQuerySchema>;
+
+export type CustomerFilter = Partial<z.input<typeof customerQuerySchema>>;

@@ -5,7 +5,8 @@ import {
   MAX_JOIN_TOKEN_LIFE_MS,
   MAX_SEATS_PER_LICENSE,
 } from '#src/base/limits.ts';
-import { common, timeMs } from './field.ts';
+import { common, name, timeMs } from './field.ts';
+import { pageQuerySchema } from './page.ts';
 
 export const joinTokenInputSchema = z.strictObject({
   /** Nodes that it lets in. */
@@ -31,3 +32,10 @@ export type JoinToken = z.infer<typeof joinTokenSchema>;
 export const createdJoinTokenSchema = z.object({ joinToken: joinTokenSchema, token: z.string() });
 
 export type CreatedJoinToken = z.infer<typeof createdJoinTokenSchema>;
+
+/** Id of the license. */
+export const joinTokenQuerySchema = pageQuerySchema.extend({ license: name.optional() });
+
+export type JoinTokenQuery = z.output<typeof joinTokenQuerySchema>;
+
+export type JoinTokenFilter = Partial<z.input<typeof joinTokenQuerySchema>>;

@@ -1,6 +1,7 @@
 /** Leases in the admin API. */
 import * as z from 'zod';
-import { timeMs } from './field.ts';
+import { name, timeMs } from './field.ts';
+import { pageQuerySchema } from './page.ts';
 
 export const leaseSchema = z.object({
   id: z.string(),
@@ -18,3 +19,10 @@ export const leaseSchema = z.object({
 });
 
 export type Lease = z.infer<typeof leaseSchema>;
+
+/** Ids; created is when a lease was issued. */
+export const leaseQuerySchema = pageQuerySchema.extend({ license: name.optional(), node: name.optional() });
+
+export type LeaseQuery = z.output<typeof leaseQuerySchema>;
+
+export type LeaseFilter = Partial<z.input<typeof leaseQuerySchema>>;

@@ -5,6 +5,7 @@ import { LICENSE_STATES } from '#src/licensing/license-state.ts';
 import { common, contact, name, text, timeMs } from './field.ts';
 import { termAnswers, termChanges, termInputs } from './license-terms.ts';
 import { policyCode } from './policy.ts';
+import { pageQuerySchema, queryTimeMs } from './page.ts';
 
 export const licenseInputSchema = z.strictObject({
   /** Id, external id or name. */
@@ -54,6 +55,23 @@ export const licenseSchema = z.object({
 });
 
 export type License = z.infer<typeof licenseSchema>;
+
+export const licenseQuerySchema = pageQuerySchema.extend({
+  /** As `state` of a license is now. */
+  state: z.enum(LICENSE_STATES).optional(),
+  /** Id, external id or name. */
+  customer: name.optional(),
+  /** Code. */
+  product: name.optional(),
+  /** Id of a node that was activated with it. */
+  node: name.optional(),
+  expiresFromMs: queryTimeMs.optional(),
+  expiresUntilMs: queryTimeMs.optional(),
+});
+
+export type LicenseQuery = z.output<typeof licenseQuerySchema>;
+
+export type LicenseFilter = Partial<z.input<typeof licenseQuerySchema>>;
 
 /** The only answer that ever holds a license key. */
 export const createdLicenseSchema = z.object({ license: licenseSchema, licenseKey: z.string() });

@@ -1,7 +1,8 @@
 /** Nodes in the admin API. */
 import * as z from 'zod';
 import { NODE_STATES } from '#src/licensing/node-state.ts';
-import { common, timeMs } from './field.ts';
+import { common, name, timeMs } from './field.ts';
+import { pageQuerySchema } from './page.ts';
 
 export const nodeSchema = z.object({
   ...common,
@@ -15,6 +16,18 @@ export const nodeSchema = z.object({
 });
 
 export type Node = z.infer<typeof nodeSchema>;
+
+export const nodeQuerySchema = pageQuerySchema.extend({
+  state: z.enum(NODE_STATES).optional(),
+  /** Id of a license that it was activated with. */
+  license: name.optional(),
+  /** Where it belongs. */
+  installation: name.optional(),
+});
+
+export type NodeQuery = z.output<typeof nodeQuerySchema>;
+
+export type NodeFilter = Partial<z.input<typeof nodeQuerySchema>>;
 
 /** A node of a license, and what it has said last about refusing starts under it, as the license is now. */
 export const licenseNodeSchema = z.object({

@@ -18,6 +18,8 @@ export const PERMISSIONS = [
   'policy.write',
   'license.read',
   'license.write',
+  'usage.read',
+  'usage.report',
   'join-token.read',
   'join-token.write',
   'lease.read',
@@ -39,6 +41,7 @@ export const PERMISSION_SET_NAMES = [
   'release',
   'customer-support',
   'auditor',
+  'metering',
 ] as const;
 
 export type PermissionSet = (typeof PERMISSION_SET_NAMES)[number];
@@ -55,14 +58,20 @@ const SUPPORT = [
   'customer.read',
   'policy.read',
   'license.read',
+  'usage.read',
   'join-token.read',
   'lease.read',
   'node.read',
 ] as const;
 
 /** Of these sets there are tokens for one product or one customer; the others are about the organization. */
-export const PRODUCT_SETS: readonly PermissionSet[] = ['license-admin', 'release', 'customer-support'];
-export const CUSTOMER_SETS: readonly PermissionSet[] = ['license-admin', 'customer-support'];
+export const PRODUCT_SETS: readonly PermissionSet[] = [
+  'license-admin',
+  'release',
+  'customer-support',
+  'metering',
+];
+export const CUSTOMER_SETS: readonly PermissionSet[] = ['license-admin', 'customer-support', 'metering'];
 
 /** What each set holds; what is not named is refused. */
 export const PERMISSION_SETS: Readonly<Record<PermissionSet, readonly Permission[]>> = {
@@ -73,6 +82,7 @@ export const PERMISSION_SETS: Readonly<Record<PermissionSet, readonly Permission
     'customer.block',
     'policy.write',
     'license.write',
+    'usage.report',
     'join-token.write',
     'node.write',
   ],
@@ -80,4 +90,6 @@ export const PERMISSION_SETS: Readonly<Record<PermissionSet, readonly Permission
   release: ['organization.read', 'product.read', 'release.read', 'release.register', 'image-key.mint'],
   'customer-support': SUPPORT,
   auditor: READS,
+  // For the vendor's programs that count what is used: they change nothing else.
+  metering: ['usage.read', 'usage.report'],
 };

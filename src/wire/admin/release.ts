@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { MAX_INDEX_ENTRIES, MAX_STATEMENT_ENVELOPE_BYTES } from '#src/base/limits.ts';
 import { common, digest, entitlementCodes, imageKeyId, name, text } from './field.ts';
+import { pageQuerySchema } from './page.ts';
 
 export const releaseInputSchema = z.strictObject({
   productCode: name,
@@ -37,3 +38,15 @@ export type Release = z.infer<typeof releaseSchema>;
 export const signedReleaseSchema = releaseSchema.extend({ statement: z.string().nullable() });
 
 export type SignedRelease = z.infer<typeof signedReleaseSchema>;
+
+export const releaseQuerySchema = pageQuerySchema.extend({
+  /** Code. */
+  product: name.optional(),
+  state: releaseSchema.shape.state.optional(),
+  repository: text.min(1).max(512).optional(),
+  version: text.min(1).max(256).optional(),
+});
+
+export type ReleaseQuery = z.output<typeof releaseQuerySchema>;
+
+export type ReleaseFilter = Partial<z.input<typeof releaseQuerySchema>>;

@@ -1,0 +1,17 @@
+/** A store that writes in another way, and else is the same. */
+import type { Store } from './store.ts';
+
+export function withWrites(store: Store, write: Store['write']): Store {
+  return {
+    read: store.read,
+    write,
+    duty: (name) => store.duty(name),
+    announce: (nodeIds) => {
+      store.announce(nodeIds);
+    },
+    onAnnounced: (listener) => {
+      store.onAnnounced(listener);
+    },
+    close: () => store.close(),
+  };
+}
