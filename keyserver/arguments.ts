@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type ExportTarget, parseExportTargets } from './audit/export/export-target.ts';
+import { type RootKeyTokenUri, readTokenOption } from './custody/root-key-token.ts';
 import { hasPassword } from './database-url.ts';
 import { SECOND_MS } from '#src/base/units.ts';
 import { MAX_DRAIN_SECONDS, NODE_CERTIFICATE_LIFETIME_MS } from './limits.ts';
@@ -15,6 +16,8 @@ export interface ServeOptions {
   /** URL of a PostgreSQL database, or a file that holds it; null = SQLite in the data directory. */
   readonly database: string | null;
   readonly rootKeyFile: string;
+  /** The token with the key of a slot; null = none. */
+  readonly rootKeyToken: RootKeyTokenUri | null;
   /** Wait to be unsealed, although the root key is there. */
   readonly startsSealed: boolean;
   readonly organizationName: string;
@@ -46,6 +49,7 @@ const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
   database: { type: 'string' },
   'root-key': { type: 'string' },
+  'root-key-token': { type: 'string' },
   sealed: { type: 'boolean', default: false },
   organization: { type: 'string', default: 'Latchkey' },
   contact: { type: 'string', default: '' },
@@ -73,7 +77,7 @@ const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'];
  */
 export function parseArguments(args: readonly string[], environment: NodeJS.ProcessEnv = {}): ServeOptions {
   const { values } = parse(args);
-  const { 'admin-tls-cert': certFile, 'admin-tls-key': keyFile } = values;
+  const { 'root-key-token': token, 'admin-tls-cert': certFile, 'admin-tls-key': keyFile } = values;
   if ((certFile === undefined) !== (keyFile === undefined)) {
     throw new LatchkeyError('USAGE_INVALID', '--admin-tls-cert and --admin-tls-key belong together');
   }
@@ -100,6 +104,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     dataDirectory: values.data,
     database: databaseOf(values.database, environment),
     rootKeyFile: values['root-key'] ?? join(values.data, 'root.key'),
+    rootKeyToken: token === undefined ? null : readTokenOption(token),
     startsSealed: values.sealed,
     organizationName: values.organization,
     contact: values.contact,

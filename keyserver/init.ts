@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { join } from 'node:path';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { DEFAULT_DATA_DIRECTORY, databaseOf } from './arguments.ts';
+import { readTokenOption } from './custody/root-key-token.ts';
 import { findOrganization } from './domain/organization.ts';
 import { initialize } from './initialize.ts';
 import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
@@ -12,6 +13,7 @@ const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
   database: { type: 'string' },
   'root-key': { type: 'string' },
+  'root-key-token': { type: 'string' },
   organization: { type: 'string', default: 'Latchkey' },
   contact: { type: 'string', default: '' },
   custody: { type: 'string', default: 'shamir' },
@@ -40,8 +42,10 @@ export async function init(args: readonly string[], environment: NodeJS.ProcessE
   const { values } = parseArgs({ args: [...args], options: OPTIONS, strict: true });
   const terms = { shares: Number(values.shares), threshold: Number(values.threshold) };
   const isFile = values.custody === 'file';
+  const token = values['root-key-token'];
   const emergency = values['no-emergency-slot'] ? [] : [{ label: 'emergency', terms }];
   const rootKeyFile = isFile ? (values['root-key'] ?? join(values.data, 'root.key')) : null;
+  const rootKeyToken = token === undefined ? null : readTokenOption(token);
   await makeDataDirectory(values.data);
   const store = await openDatabase(
     { dataDirectory: values.data, database: databaseOf(values.database, environment) },
@@ -54,7 +58,8 @@ export async function init(args: readonly string[], environment: NodeJS.ProcessE
       organizationName: values.organization,
       contact: values.contact,
       rootKeyFile,
-      sharedSlots: [...(isFile ? [] : [{ label: 'primary', terms }]), ...emergency],
+      rootKeyToken,
+      sharedSlots: [...(values.custody === 'shamir' ? [{ label: 'primary', terms }] : []), ...emergency],
     });
     if (!made.isNew) throw alreadyMade();
     return {

@@ -3,8 +3,12 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { systemClock } from '#src/base/clock.ts';
 import type { ShareTerms } from '#src/crypto/key-share.ts';
+import { createTokenDecryption, readTokenPublicKey } from '#src/keywrap/pkcs11-token.ts';
 import { createRootKeyFile, keyCustody, readRootKeyFile } from './custody/root-key-file.ts';
-import { type NewSharedSlot, createSharedSlot } from './custody/shared-slot.ts';
+import { type RootKeySlot, openRootKey } from './custody/root-key-slot.ts';
+import { type RootKeyTokenUri, locateToken } from './custody/root-key-token.ts';
+import { type NewSharedSlot, type SlotOwner, createSharedSlot } from './custody/shared-slot.ts';
+import { createTokenSlot, openingOfToken } from './custody/token-slot.ts';
 import { WRAPPING_KEY_BYTES } from './custody/wrapped-key.ts';
 import type { Store } from './db/store.ts';
 import { newToken } from './domain/api-tokens.ts';
@@ -17,8 +21,10 @@ export interface Beginning {
   readonly dataDirectory: string;
   readonly organizationName: string;
   readonly contact: string;
-  /** Where the root key is to be; null = in no file, but behind the shares alone. */
+  /** Where the root key is to be; null = in no file. */
   readonly rootKeyFile: string | null;
+  /** A token that is to open it; null = none. */
+  readonly rootKeyToken: RootKeyTokenUri | null;
   readonly sharedSlots: readonly { readonly label: string; readonly terms: ShareTerms }[];
 }
 
@@ -35,7 +41,7 @@ export interface Initialized {
  * @throws LatchkeyError CONFIG_INVALID, STORAGE_*
  */
 export async function initialize(store: Store, beginning: Beginning): Promise<Initialized> {
-  const { rootKeyFile, sharedSlots } = beginning;
+  const { rootKeyFile, rootKeyToken, sharedSlots } = beginning;
   const nowMs = systemClock.nowMs();
   const organizationId = newId('org', nowMs);
   const rootKey = rootKeyFile === null ? randomBytes(WRAPPING_KEY_BYTES) : await makeRootKey(rootKeyFile);
@@ -44,6 +50,8 @@ export async function initialize(store: Store, beginning: Beginning): Promise<In
     const owner = { organizationId, slotId: newId('slot', nowMs), label, nowMs };
     shared.push(await createSharedSlot(owner, rootKey, terms));
   }
+  const owner = { organizationId, slotId: newId('slot', nowMs), label: 'primary', nowMs };
+  const tokens = rootKeyToken === null ? [] : [await makeTokenSlot(owner, rootKey, rootKeyToken)];
   const files = rootKeyFile === null ? [] : [newFileSlot(organizationId, rootKey, nowMs)];
   const adminToken = newToken();
   const { row, isNew } = await createOrganization(store, keyCustody(rootKey), {
@@ -52,10 +60,22 @@ export async function initialize(store: Store, beginning: Beginning): Promise<In
     contact: beginning.contact,
     nowMs,
     adminToken,
-    slots: [...files, ...shared.map(({ slot }) => slot)],
+    slots: [...files, ...tokens, ...shared.map(({ slot }) => slot)],
     keepAdminToken: () => replaceOwnerFile(join(beginning.dataDirectory, 'admin.token'), `${adminToken}\n`),
   });
   return { organizationId: row.id, isNew, sharedSlots: isNew ? shared : [] };
+}
+
+/** Makes the slot, and opens it once: a token that can only encrypt is found out before anything hangs on it. */
+async function makeTokenSlot(
+  owner: SlotOwner,
+  rootKey: Uint8Array,
+  uri: RootKeyTokenUri,
+): Promise<RootKeySlot> {
+  const location = await locateToken(uri);
+  const slot = createTokenSlot(owner, rootKey, await readTokenPublicKey(location));
+  openRootKey(owner.organizationId, [slot], await openingOfToken([slot], createTokenDecryption(location)));
+  return slot;
 }
 
 async function makeRootKey(path: string): Promise<Uint8Array> {

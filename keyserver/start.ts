@@ -1,5 +1,4 @@
 /** Starts a key server: data directory, database, keys, listeners. Stops them in the opposite order. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { systemClock } from '#src/base/clock.ts';
@@ -10,8 +9,6 @@ import { makeDirectory } from '#src/base/make-directory.ts';
 import type { ServeOptions } from './arguments.ts';
 import { AuditExports } from './audit/export/audit-exports.ts';
 import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
-import { readRootKeyFile } from './custody/root-key-file.ts';
-import type { RootKeyOpening } from './custody/root-key-slot.ts';
 import { type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
@@ -21,15 +18,14 @@ import {
   type CompleteOrganization,
   findOrganization,
   requireCompleteOrganization,
-  requireOrganization,
 } from './domain/organization.ts';
-import { rootKeySlots } from './domain/root-key-slots.ts';
 import { Seal } from './domain/seal.ts';
 import { readAdminTls } from './http/admin-tls.ts';
 import { type Endpoints, Listening } from './listening.ts';
 import { keyOpener } from './open-keys.ts';
 import { RateLimit } from './rate-limit.ts';
-import { initialize } from './initialize.ts';
+import { unattendedOpening, unsealUnattended } from './unattended-unsealing.ts';
+import { type Beginning, initialize } from './initialize.ts';
 import { Drain } from './drain.ts';
 import { KeyServerMetrics } from './metrics/key-server-metrics.ts';
 import type { StoreObserver } from './metrics/store-observer.ts';
@@ -95,6 +91,14 @@ export async function openDatabase(
   return openPostgresStore(await readDatabaseUrl(options.database), metrics);
 }
 
+/** Without `server init`, a file holds the root key. */
+function firstStartOf(options: ServeOptions): Beginning {
+  if (options.rootKeyToken === null) return { ...options, sharedSlots: [] };
+  throw new LatchkeyError('CONFIG_INVALID', 'there is no key server yet that a token could open', {
+    hint: 'make it with `latchkey server init --custody pkcs11`',
+  });
+}
+
 interface OpenedKeyServer {
   readonly server: KeyServer;
   readonly organization: CompleteOrganization;
@@ -104,7 +108,7 @@ interface OpenedKeyServer {
 async function openKeyServer(store: Store, options: ServeOptions, logger: Logger): Promise<OpenedKeyServer> {
   const existing = await findOrganization(store);
   const { isNew } =
-    existing === undefined ? await initialize(store, { ...options, sharedSlots: [] }) : { isNew: false };
+    existing === undefined ? await initialize(store, firstStartOf(options)) : { isNew: false };
   const seal = new Seal(
     keyOpener({
       store,
@@ -113,7 +117,7 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
       logger,
     }),
   );
-  await unsealUnattended(seal, await unattendedOpening(store, options));
+  await unsealUnattended(seal, await unattendedOpening(store, options, logger));
   const organization = await requireCompleteOrganization(store);
   const changes = new ChangeFeed((nodeIds) => {
     store.announce(nodeIds);
@@ -152,35 +156,6 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
   if (options.afterRestore && !isNew) await acceptRestore(server);
   await server.auditExports.start();
   return { server, organization, firstStart: isNew };
-}
-
-/**
- * What opens the root key without anybody's help; null = the key server starts sealed.
- * @throws LatchkeyError CONFIG_INVALID
- */
-async function unattendedOpening(store: Store, options: ServeOptions): Promise<RootKeyOpening | null> {
-  if (options.startsSealed) return null;
-  const { id } = await requireOrganization(store);
-  const slots = await rootKeySlots(store.read, id);
-  const others = slots.filter(({ kind }) => kind !== 'file');
-  if (slots.length > 0 && others.length === slots.length) return null;
-  // Whoever has taken the file away has the shares to start with.
-  if (others.length > 0 && !existsSync(options.rootKeyFile)) return null;
-  return { kind: 'file', rootKey: await readRootKeyFile(options.rootKeyFile) };
-}
-
-/** Unseals at the start, where what does not fit is the configuration. */
-async function unsealUnattended(seal: Seal, opening: RootKeyOpening | null): Promise<void> {
-  if (opening === null) return;
-  try {
-    await seal.unseal(opening);
-  } catch (error) {
-    if (!(error instanceof LatchkeyError) || error.code !== 'KEY_INVALID') throw error;
-    throw new LatchkeyError('CONFIG_INVALID', 'the root key does not open this database', {
-      hint: 'use the root key file this database was made with',
-      cause: error,
-    });
-  }
 }
 
 /** @throws LatchkeyError CONFIG_INVALID for a path that can be none */

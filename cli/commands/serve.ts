@@ -15,6 +15,10 @@ export function registerServe(program: Command, context: CommandContext): void {
       'PostgreSQL in place of SQLite: postgres://USER@HOST/DATABASE, or a file that holds the URL (default: $LATCHKEY_DATABASE)',
     )
     .option('--root-key <file>', 'root key, readable by its owner alone (default: DATA/root.key)')
+    .option(
+      '--root-key-token <uri>',
+      'PKCS#11 URI of the RSA key that opens the root key, with pin-source= for the file of its PIN',
+    )
     .option('--sealed', 'start sealed: open no key before `latchkey server unseal`')
     .option('--organization <name>', 'name for the certificates, at the first start')
     .option('--contact <line>', 'whom customers ask when a start is refused, at the first start')

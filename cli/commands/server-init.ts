@@ -22,7 +22,8 @@ interface InitOptions {
   readonly rootKey?: string;
   readonly organization?: string;
   readonly contact?: string;
-  readonly custody: 'shamir' | 'file';
+  readonly custody: 'shamir' | 'pkcs11' | 'file';
+  readonly rootKeyToken?: string;
   readonly shares: number;
   readonly threshold: number;
   readonly emergencySlot: boolean;
@@ -39,18 +40,20 @@ export function registerServerInit(server: Command, context: CommandContext): vo
     .addOption(
       new Option(
         '--custody <kind>',
-        'shamir: shares open the root key; file: a file holds it, for development',
+        'what opens the root key: shares, a PKCS#11 token, or a file (for development)',
       )
-        .choices(['shamir', 'file'])
+        .choices(['shamir', 'pkcs11', 'file'])
         .default('shamir'),
     )
     .option('--root-key <file>', 'with --custody file (default: DATA/root.key)')
+    .option('--root-key-token <uri>', 'with --custody pkcs11: the RSA key on the token, with pin-source=')
     .addOption(sharesOption())
     .addOption(thresholdOption())
     .option('--no-emergency-slot', 'no second set of shares, for when the first way is lost')
     .addHelpText(
       'after',
       '\nExamples:\n  latchkey server init --organization Acme > shares.txt' +
+        '\n  latchkey server init --custody pkcs11 --root-key-token "pkcs11:token=acme;object=root?module-name=softhsm2&pin-source=file:/etc/latchkey/pin"' +
         '\n  latchkey server init --custody file --shares 3 --threshold 2',
     )
     .action(async (options: InitOptions, command: Command) => {
@@ -58,6 +61,11 @@ export function registerServerInit(server: Command, context: CommandContext): vo
       if (options.rootKey !== undefined && options.custody !== 'file') {
         throw new LatchkeyError('USAGE_INVALID', '--root-key goes with --custody file', {
           hint: 'shares need no file; leave one of the two out',
+        });
+      }
+      if ((options.rootKeyToken !== undefined) !== (options.custody === 'pkcs11')) {
+        throw new LatchkeyError('USAGE_INVALID', '--root-key-token and --custody pkcs11 belong together', {
+          hint: 'give both, or neither',
         });
       }
       const { runJsonProgram } = await import('../run-program.ts');
@@ -68,8 +76,9 @@ export function registerServerInit(server: Command, context: CommandContext): vo
 }
 
 function programArguments(options: InitOptions): string[] {
-  const { data, database, rootKey, organization, contact, custody, shares, threshold } = options;
-  const given = { data, database, 'root-key': rootKey, organization, contact, custody, shares, threshold };
+  const { data, database, organization, contact, custody, shares, threshold } = options;
+  const keys = { 'root-key': options.rootKey, 'root-key-token': options.rootKeyToken };
+  const given = { data, database, ...keys, organization, contact, custody, shares, threshold };
   return [
     ...Object.entries(given).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}=${value}`])),
     ...(options.emergencySlot ? [] : ['--no-emergency-slot']),

@@ -14,7 +14,8 @@ export type RootKeySlot = Selectable<RootKeySlotTable>;
 /** What somebody has who opens the root key. */
 export type RootKeyOpening =
   | { readonly kind: 'file'; readonly rootKey: Uint8Array }
-  | { readonly kind: 'shamir'; readonly setId: string; readonly slotKey: Uint8Array };
+  | { readonly kind: 'shamir'; readonly setId: string; readonly slotKey: Uint8Array }
+  | { readonly kind: 'pkcs11'; readonly slotKey: Uint8Array };
 
 const shareParametersSchema = z.object({
   setId: z.string(),
@@ -64,14 +65,24 @@ export function openRootKey(
   }
 }
 
+const NO_SLOT: Readonly<Record<RootKeyOpening['kind'], { readonly what: string; readonly hint: string }>> = {
+  file: {
+    what: 'this root key does not open the database',
+    hint: 'use the root key that the database was made with',
+  },
+  shamir: {
+    what: 'these shares do not open the database',
+    hint: 'use the shares that `latchkey server status` counts',
+  },
+  pkcs11: {
+    what: 'the key on the token does not open the database',
+    hint: 'use the token, and the key on it, that the database was made with',
+  },
+};
+
 function opensNothing({ kind }: RootKeyOpening): LatchkeyError {
-  const what = kind === 'file' ? 'this root key does not open' : 'these shares do not give a key of';
-  return new LatchkeyError('KEY_INVALID', `${what} the database`, {
-    hint:
-      kind === 'file'
-        ? 'use the root key that the database was made with'
-        : 'use the shares that `latchkey server status` counts',
-  });
+  const { what, hint } = NO_SLOT[kind];
+  return new LatchkeyError('KEY_INVALID', what, { hint });
 }
 
 function damaged(slotId: string, cause: unknown): LatchkeyError {

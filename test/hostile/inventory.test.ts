@@ -50,6 +50,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/audit/list-events.ts': 'the own database',
   'keyserver/custody/listener-certificate.ts': 'the own data directory',
   'keyserver/custody/root-key-slot.ts': 'the own database',
+  'keyserver/custody/token-slot.ts': 'the own database',
   'keyserver/custody/organization-keys.ts': 'keys from the own database, under the root key',
   'keyserver/domain/authenticate.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/check-out.ts':
