@@ -27,5 +27,5 @@ export function parseGrace(text: string): number {
 function spanWithin(text: string, least: number, most: number): number {
   const spanMs = parseDuration(text);
   if (spanMs >= least && spanMs <= most) return spanMs;
-  throw new InvalidArgumentError(`Give a span of at most ${formatDuration(most)}.`);
+  throw new InvalidArgumentError(`Give a span from ${formatDuration(least)} to ${formatDuration(most)}.`);
 }

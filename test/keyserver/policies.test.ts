@@ -1,10 +1,12 @@
 /** Policies and what licenses take from them, on the real server. */
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TERM_NAMES } from '#src/licensing/license-terms.ts';
 import type { LicenseUpdate } from '#src/wire/admin/license.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { activateNode } from '../fakes/licensed-node.ts';
-import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+import { undoMigrations } from '../fakes/old-database.ts';
+import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -177,4 +179,28 @@ describe('a trial', () => {
     );
     expect(asked.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   });
+});
+
+it('a license of before there were policies owns all of its terms', async () => {
+  const first = await startKeyServer();
+  const product = await createSoldProduct(first);
+  const { license } = await product.sell({ maxNodes: 8, expiresAtMs: Date.now() + DAY_MS });
+  await first.stop();
+  await undoMigrations(first.dataDirectory, '0010-audit-by-target');
+  const second = await startKeyServer({ dataDirectory: first.dataDirectory });
+  const client = adminClient(second);
+  const now = await client.license(license.id);
+  expect(now.ownTerms).toEqual(['expiresAtMs', ...TERM_NAMES].sort());
+  expect(now).toMatchObject({
+    maxNodes: 8,
+    expiresAtMs: license.expiresAtMs,
+    policyCode: null,
+    overage: 'none',
+  });
+  const code = newCode();
+  await client.policies.create({ code, maxNodes: 20 });
+  const update = { policy: code, maxConcurrent: null };
+  expect(await client.updateLicense(license.id, update)).toMatchObject({ maxNodes: 8, policyCode: code });
+  expect((await client.updateLicense(license.id, { maxNodes: null })).maxNodes).toBe(20);
+  await second.dispose();
 });
