@@ -7,12 +7,12 @@ import { requireCustomer } from './customers.ts';
 import type { KeyServer } from './key-server.ts';
 
 /** What can be changed under a condition; each has a revision. */
-export const GUARDED_THINGS = ['license', 'node', 'customer', 'product', 'release', 'join_token'] as const;
+export const GUARDED_THINGS = ['license', 'policy', 'node', 'customer', 'release', 'join_token'] as const;
 export type GuardedThing = (typeof GUARDED_THINGS)[number];
 
 export interface Precondition {
   readonly thing: GuardedThing;
-  /** As the request names it: an id, for a customer also its external id or name, for a product its code. */
+  /** As the request names it: an id, for a customer also its external id or name, for a policy its code. */
   readonly name: string;
   /** Any of these. */
   readonly revisions: readonly number[];
@@ -62,7 +62,7 @@ async function revisionOf(
     .selectFrom(thing)
     .select('revision')
     .where('organization_id', '=', organizationId)
-    .where(sql.ref(`${thing}.${thing === 'product' ? 'code' : 'id'}`), '=', name)
+    .where(sql.ref(`${thing}.${thing === 'policy' ? 'code' : 'id'}`), '=', name)
     .executeTakeFirst();
   return row?.revision;
 }

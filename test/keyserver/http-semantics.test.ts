@@ -95,6 +95,44 @@ describe('a version', () => {
     expect((await ask('POST', path, `"${joinToken.revision}"`)).status).toBe(200);
   });
 
+  it('keeps an update of a license or a policy from it too, but not the repeat of a renewal', async () => {
+    const { license } = await sold.sell({ expiresAtMs: Date.now() + 3_600_000 });
+    const policy = await sold.client.policies.create({ code: `p-${license.id.slice(-8)}` });
+    const send = (method: string, path: string, body: object, headers: Record<string, string>) =>
+      fetch(`${server.adminUrl}/v1/${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${server.adminToken}`,
+          'content-type': 'application/json',
+          ...headers,
+        },
+        body: JSON.stringify(body),
+      });
+    for (const [path, revision] of [
+      [`licenses/${license.id}`, license.revision],
+      [`policies/${policy.code}`, policy.revision],
+    ] as const) {
+      const update = { maxNodes: 5 };
+      expect(await codeOf(await send('PATCH', path, update, { 'if-match': '"1"' })), path).toEqual(STALE);
+      expect((await send('PATCH', path, update, { 'if-match': `"${revision}"` })).status, path).toBe(200);
+    }
+    const { revision } = await sold.client.license(license.id);
+    const renew = (key: string) =>
+      send(
+        'POST',
+        `licenses/${license.id}:renew`,
+        { durationMs: 3_600_000 },
+        {
+          'if-match': `"${revision}"`,
+          'idempotency-key': key,
+        },
+      );
+    const renewed = await renew('once');
+    expect(renewed.status).toBe(200);
+    expect(await (await renew('once')).json()).toEqual(await renewed.json());
+    expect(await codeOf(await renew('twice'))).toEqual(STALE);
+  });
+
   it('lets one of two changes through that have seen the same', async () => {
     const { license, licenseKey } = await sold.sell();
     (await activateNode(server, licenseKey)).close();

@@ -87,11 +87,15 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Change what a license says; once answered, it is in force',
         params: licenseParams,
+        headers: ifMatchHeaders,
         body: licenseUpdateSchema,
         response: { 200: licenseSchema },
       },
     },
-    (request) => updateLicense(server, request.actor, request.params.id, request.body),
+    async (request) => {
+      const { id } = request.params;
+      return updateLicense(await ifMatched(server, request, 'license', id), request.actor, id, request.body);
+    },
   );
   app.post(
     '/v1/licenses/:id([^:]+)::renew',
@@ -100,15 +104,17 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Prolong a license, from its end or from now when that is past',
         params: licenseParams,
-        headers: idempotencyKeyHeaders,
+        headers: idempotencyKeyHeaders.extend(ifMatchHeaders.shape),
         body: licenseRenewalSchema.nullish(),
         response: { 200: licenseSchema },
       },
     },
     (request) =>
-      runOnce(server, request, (once) =>
-        renewLicense(once, request.actor, request.params.id, request.body?.durationMs),
-      ),
+      runOnce(server, request, async (once) => {
+        const { id } = request.params;
+        const guarded = await ifMatched(once, request, 'license', id);
+        return renewLicense(guarded, request.actor, id, request.body?.durationMs);
+      }),
   );
   for (const verb of ['suspend', 'reinstate', 'revoke'] as const) {
     app.post(

@@ -5,6 +5,7 @@ import { policyInputSchema, policySchema, policyUpdateSchema } from '#src/wire/a
 import type { KeyServer } from '../../domain/key-server.ts';
 import { createPolicy, getPolicy, listPolicies, updatePolicy } from '../../domain/policies.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 const policyParams = z.object({ code: z.string() });
@@ -53,10 +54,19 @@ export function policyRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Change a policy and the licenses under it; once answered, it is in force',
         params: policyParams,
+        headers: ifMatchHeaders,
         body: policyUpdateSchema,
         response: { 200: policySchema },
       },
     },
-    (request) => updatePolicy(server, request.actor, request.params.code, request.body),
+    async (request) => {
+      const { code } = request.params;
+      return updatePolicy(
+        await ifMatched(server, request, 'policy', code),
+        request.actor,
+        code,
+        request.body,
+      );
+    },
   );
 }
