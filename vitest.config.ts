@@ -19,8 +19,8 @@ const onPostgres: TestProjectInlineConfiguration = {
     include: ['test/keyserver/**/*.test.ts'],
     // They are about one of the databases, or about what no database could change.
     exclude: [
-      ...['sqlite-*', 'postgres*', 'start-configuration', 'rate-limit'],
-      ...['prepared-query', 'node-keys', 'bounded-calls', 'page'],
+      ...['sqlite-*', 'postgres*', 'syslog-*', 'start-configuration', 'rate-limit'],
+      ...['prepared-query', 'node-keys', 'bounded-calls', 'page', 'webhook-message'],
     ].map((name) => `test/keyserver/${name}.test.ts`),
     globalSetup: ['test/keyserver/on-postgres/cluster.ts'],
     setupFiles: ['test/keyserver/on-postgres/databases.ts'],

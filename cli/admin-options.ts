@@ -5,7 +5,10 @@ import { readBoundedFile } from '#src/base/bounded-file.ts';
 import { MAX_TOKEN_FILE_BYTES } from '#src/base/limits.ts';
 import { isLoopbackHost } from '#src/registry/endpoint.ts';
 import type { AdminClient } from './admin-client.ts';
+import type { AdminClientOptions } from './admin-request.ts';
+import type { ConcealmentClient } from './concealment-client.ts';
 import type { SealClient } from './seal-client.ts';
+import type { WebhookClient } from './webhook-client.ts';
 import { type CommandContext, variable } from './context.ts';
 
 const DEFAULT_SERVER = 'http://127.0.0.1:7440';
@@ -45,10 +48,32 @@ export async function sealClientOf(context: CommandContext, command: Command): P
  * @throws LatchkeyError USAGE_INVALID for a bad URL, AUTH_REQUIRED when there is no token
  */
 export async function adminClientOf(context: CommandContext, command: Command): Promise<AdminClient> {
+  const options = await clientOptionsOf(context, command);
+  const { AdminClient } = await import('./admin-client.ts');
+  return new AdminClient(options);
+}
+
+/** The client for a command about what the audit log conceals. It @throws like the one before. */
+export async function concealmentClientOf(
+  context: CommandContext,
+  command: Command,
+): Promise<ConcealmentClient> {
+  const options = await clientOptionsOf(context, command);
+  const { ConcealmentClient } = await import('./concealment-client.ts');
+  return new ConcealmentClient(options);
+}
+
+/** The client for a command about webhooks. It @throws like the one before. */
+export async function webhookClientOf(context: CommandContext, command: Command): Promise<WebhookClient> {
+  const options = await clientOptionsOf(context, command);
+  const { WebhookClient } = await import('./webhook-client.ts');
+  return new WebhookClient(options);
+}
+
+async function clientOptionsOf(context: CommandContext, command: Command): Promise<AdminClientOptions> {
   const serverUrl = serverUrlOf(context, command, 'API token');
   const token = await readToken(context, command.optsWithGlobals<AdminOptions>());
-  const { AdminClient } = await import('./admin-client.ts');
-  return new AdminClient({ serverUrl, token, signal: context.signal });
+  return { serverUrl, token, signal: context.signal };
 }
 
 function serverUrlOf(context: CommandContext, command: Command, secret: string): string {

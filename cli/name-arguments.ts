@@ -1,9 +1,10 @@
 /** Names, codes and ids as people write them on a command line; checked here, so that the message fits the command. */
 import { InvalidArgumentError } from 'commander';
-import { MAX_ENTITLEMENTS } from '#src/base/limits.ts';
+import { MAX_ENTITLEMENTS, MAX_WEBHOOK_EVENTS } from '#src/base/limits.ts';
 import { customerInputSchema } from '#src/wire/admin/customer.ts';
 import { entitlementCodes } from '#src/wire/admin/field.ts';
 import { productInputSchema } from '#src/wire/admin/product.ts';
+import { webhookEvent, webhookUrl } from '#src/wire/admin/webhook.ts';
 
 /** Reads the name of something; for commander's argument parsers. */
 export function parseName(text: string): string {
@@ -36,9 +37,26 @@ export function parseEntitlements(text: string, before: readonly string[] = []):
   return [...before, text];
 }
 
+/** Reads the address of a webhook. */
+export function parseWebhookUrl(text: string): string {
+  if (webhookUrl.safeParse(text).success) return text;
+  throw new InvalidArgumentError('Give an https:// address without user, password and #.');
+}
+
+/** Reads one more kind of event of a repeatable option. */
+export function parseWebhookEvents(text: string, before: readonly string[] = []): readonly string[] {
+  if (!webhookEvent.safeParse(text).success) {
+    throw new InvalidArgumentError('Give one like license.revoke, lease.acquire.denied, license.* or *.');
+  }
+  if (before.length >= MAX_WEBHOOK_EVENTS) {
+    throw new InvalidArgumentError(`Give at most ${MAX_WEBHOOK_EVENTS} of them, or *.`);
+  }
+  return [...before, text];
+}
+
 /** A reader of ids that begin with a prefix, as `lic_0191b2f0-...` does. */
 export function idParser(
-  prefix: 'join' | 'lic' | 'node' | 'rel' | 'slot' | 'token',
+  prefix: 'join' | 'lic' | 'node' | 'rel' | 'slot' | 'token' | 'webhook',
   listCommand: string,
 ): (text: string) => string {
   const pattern = new RegExp(`^${prefix}_[0-9A-Za-z-]{1,64}$`);

@@ -32,6 +32,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
     return (program, context) => registerNodeAdmin(registerNode(program, context), context);
   },
   audit: async () => (await import('./commands/audit.ts')).registerAudit,
+  webhook: async () => (await import('./commands/webhook.ts')).registerWebhook,
   token: async () => (await import('./commands/token.ts')).registerToken,
 };
 

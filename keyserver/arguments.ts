@@ -40,6 +40,8 @@ export interface ServeOptions {
   readonly drainMs: number;
   /** Where Prometheus reads, `host:port`; null = nowhere. */
   readonly metricsListen: string | null;
+  /** Webhooks may go over http and into private networks. */
+  readonly allowsPrivateWebhooks: boolean;
   readonly logLevel: string;
 }
 
@@ -64,6 +66,7 @@ const OPTIONS = {
   'audit-checkpoints': { type: 'string' },
   'rate-limit': { type: 'string', multiple: true, default: [] as string[] },
   'audit-export': { type: 'string', multiple: true, default: [] as string[] },
+  'webhook-allow-private': { type: 'boolean', default: false },
   'metrics-listen': { type: 'string' },
   'drain-seconds': { type: 'string', default: '0' },
   'log-level': { type: 'string', default: 'info' },
@@ -118,6 +121,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     auditCheckpointDirectory: values['audit-checkpoints'] ?? null,
     rates: parseRates(values['rate-limit']),
     auditExports: parseExportTargets(values['audit-export']),
+    allowsPrivateWebhooks: values['webhook-allow-private'],
     metricsListen,
     drainMs: parseDrain(values['drain-seconds']),
     logLevel: values['log-level'],

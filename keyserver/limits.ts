@@ -148,3 +148,13 @@ export const MAX_LISTENER_CERTIFICATE_BYTES = 16 * KIBIBYTE;
 export const UNSEAL_RATE = { perSecond: 1, burst: 60 } as const;
 /** Shares that wait for the others are forgotten after it: people who are called together come within the hour. */
 export const GIVEN_SHARE_AGE_MS = HOUR_MS;
+/** Each is looked after once a second. */
+export const MAX_WEBHOOK_ENDPOINTS = 20;
+/** A receiver that has not answered by then counts as away; Standard Webhooks advises 15 to 30 seconds. */
+export const WEBHOOK_TIMEOUT_MS = 15 * SECOND_MS;
+/** An endpoint that has failed for so long is disabled: nobody has looked over a weekend. */
+export const WEBHOOK_GIVE_UP_MS = 3 * 24 * HOUR_MS;
+/** Tries that are kept of each endpoint. */
+export const MAX_WEBHOOK_ATTEMPTS = 100;
+/** How soon a new endpoint hears of events. */
+export const WEBHOOK_LOOK_INTERVAL_MS = SECOND_MS;

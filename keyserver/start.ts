@@ -29,6 +29,7 @@ import { type Beginning, initialize } from './initialize.ts';
 import { Drain } from './drain.ts';
 import { KeyServerMetrics } from './metrics/key-server-metrics.ts';
 import type { StoreObserver } from './metrics/store-observer.ts';
+import { Webhooks } from './webhook/webhooks.ts';
 
 const OWNER_ONLY_DIRECTORY = 0o700;
 
@@ -54,6 +55,8 @@ export async function startKeyServer(
   try {
     const { server, organization, firstStart } = await openKeyServer(store, options, logger);
     const stopSweep = await startImageKeySweep(server, logger);
+    const webhooks = new Webhooks({ server, allowsPrivate: options.allowsPrivateWebhooks, logger });
+    webhooks.start();
     const listening = await Listening.start({
       server,
       authorityCertificate: organization.authority_certificate,
@@ -71,7 +74,7 @@ export async function startKeyServer(
         await server.drain.begin();
         await listening.stop();
         await stopSweep();
-        await server.auditExports.stop();
+        await Promise.all([server.auditExports.stop(), webhooks.stop()]);
         await server.seal.seal();
         await store.close();
       },

@@ -1,24 +1,22 @@
-/** `latchkey audit`: read, keep and verify the audit log. */
-import { readFile } from 'node:fs/promises';
+/** `latchkey audit`: read and keep the audit log. */
 import { type Command, Option } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { AUDIT_OUTCOMES, type AuditOutcome } from '#src/wire/admin/audit.ts';
-import { parseVerifierKey } from '#src/crypto/signed-note.ts';
 import type { AuditExport } from '#src/wire/admin/audit.ts';
-import { adminClientOf, withAdminOptions } from '../admin-options.ts';
-import { type KeptCheckpoint, againstCheckpoints, readCheckpoints } from '../audit-checkpoints.ts';
+import { adminClientOf, concealmentClientOf, withAdminOptions } from '../admin-options.ts';
 import { writeAuditExport } from '../audit-export.ts';
-import { readAuditFile, verifyAuditLog } from '../audit-log.ts';
 import type { CommandContext } from '../context.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { parseLimit } from '../list-options.ts';
 import { parseName } from '../name-arguments.ts';
 import { formatInstant, parseInstant } from '../time-arguments.ts';
+import { registerAuditVerify } from './audit-verify.ts';
 
 const DEFAULT_LISTED = 50;
 
 interface AuditListOptions {
+  readonly text?: string;
   readonly all?: boolean;
   readonly limit?: number;
   readonly target?: string;
@@ -41,17 +39,25 @@ export function registerAudit(program: Command, context: CommandContext): void {
     .addOption(new Option('--outcome <outcome>', 'only events that ended so').choices(AUDIT_OUTCOMES))
     .option('--from <time>', 'at this time or later', parseInstant)
     .option('--until <time>', 'before this time', parseInstant)
+    .option('--text <text>', 'those with this external id, host name or reason, which the log conceals')
     .addHelpText(
       'after',
-      '\nExamples:\n  latchkey audit list\n  latchkey audit list --outcome denied --from 2026-11-01 --all',
+      '\nExamples:\n  latchkey audit list\n  latchkey audit list --outcome denied --from 2026-11-01 --all\n  latchkey audit list --text crm-4711',
     )
     .action(async (options: AuditListOptions, command: Command) => {
       const client = await adminClientOf(context, command);
       const { all, target, actor, action, outcome, from, until } = options;
       const limit = options.limit ?? (all === true ? undefined : DEFAULT_LISTED);
-      const range = { order: 'desc', limit, fromMs: from, untilMs: until } as const;
+      const concealed =
+        options.text === undefined
+          ? null
+          : await (await concealmentClientOf(context, command)).concealedText(options.text);
+      // The key server cannot look into what it has written: all are read, and those with the text are kept.
+      const asked = concealed === null ? limit : undefined;
+      const range = { order: 'desc', limit: asked, fromMs: from, untilMs: until } as const;
       const newest = await client.listAuditEvents({ ...range, target, actor, action, outcome });
-      const events = newest.reverse();
+      const found = concealed === null ? newest : newest.filter((event) => holds(event, concealed));
+      const events = found.slice(0, limit).reverse();
       outputOf(context, command).result(events, () => eventTable(events));
     });
   withAdminOptions(audit.command('export'))
@@ -73,9 +79,16 @@ export function registerAudit(program: Command, context: CommandContext): void {
     });
   withAdminOptions(audit.command('key'))
     .description('print the key that verifies checkpoints')
+    .option('--receipts', 'the one that verifies leases, which are receipts, as a JSON Web Key')
     .addHelpText('after', '\nExample:\n  latchkey audit key > audit.key')
-    .action(async (_options: unknown, command: Command) => {
-      const { verifierKey } = await (await adminClientOf(context, command)).auditCheckpoint();
+    .action(async (options: { receipts?: true }, command: Command) => {
+      const client = await adminClientOf(context, command);
+      if (options.receipts === true) {
+        const { leaseVerificationJwk } = await client.organization();
+        outputOf(context, command).result(leaseVerificationJwk, () => JSON.stringify(leaseVerificationJwk));
+        return;
+      }
+      const { verifierKey } = await client.auditCheckpoint();
       outputOf(context, command).result({ verifierKey }, () => verifierKey);
     });
   withAdminOptions(audit.command('exports'))
@@ -85,54 +98,27 @@ export function registerAudit(program: Command, context: CommandContext): void {
       const exports = await (await adminClientOf(context, command)).auditExports();
       outputOf(context, command).result(exports, () => exportTable(exports));
     });
-  withAdminOptions(audit.command('verify'))
-    .description('check that no event was changed, removed or moved')
-    .argument('[file]', 'an export (default: the log of the key server)')
-    .option('--checkpoints <path>', 'a checkpoint that you kept, or a directory of *.checkpoint')
-    .option('--key <file>', 'the key that verifies them, as `latchkey audit key` printed it')
-    .addHelpText(
-      'after',
-      '\nExamples:\n  latchkey audit verify\n  latchkey audit verify audit.jsonl --checkpoints kept/ --key audit.key',
-    )
-    .action(async (path: string | undefined, options: VerifyOptions, command: Command) => {
-      const checkpoints = await keptCheckpoints(options);
-      const events =
-        path === undefined ? (await adminClientOf(context, command)).auditEvents() : readAuditFile(path);
-      const head = await verifyAuditLog(againstCheckpoints(events, checkpoints));
-      const result = {
-        verified: true,
-        events: head.sequence,
-        hash: head.hash,
-        checkpoints: checkpoints.length,
-      };
+  withAdminOptions(audit.command('shred'))
+    .description('destroy the key of what the log conceals, so that nobody finds it by its text again')
+    .option('--yes', 'it cannot be taken back')
+    .addHelpText('after', '\nExample:\n  latchkey audit shred --yes')
+    .action(async (options: { yes?: true }, command: Command) => {
+      if (options.yes !== true) {
+        throw new LatchkeyError('USAGE_INVALID', 'what is concealed until now can never be found again', {
+          hint: 'if that is meant, run it with --yes',
+        });
+      }
+      await (await concealmentClientOf(context, command)).shred();
       outputOf(context, command).result(
-        result,
-        () =>
-          `the audit log verifies: ${head.sequence} events, last hash ${head.hash}` +
-          (checkpoints.length === 0 ? '' : `, and holds ${checkpoints.length} checkpoint(s)`),
+        { shredded: true },
+        () => 'what the audit log conceals until now can be found by nobody; a new key is in use',
       );
     });
+  registerAuditVerify(audit, context);
 }
 
-interface VerifyOptions {
-  readonly checkpoints?: string;
-  readonly key?: string;
-}
-
-async function keptCheckpoints({ checkpoints, key }: VerifyOptions): Promise<KeptCheckpoint[]> {
-  if (checkpoints === undefined && key === undefined) return [];
-  if (checkpoints === undefined || key === undefined) {
-    throw new LatchkeyError('USAGE_INVALID', '--checkpoints and --key belong together', {
-      hint: 'keep the key with the checkpoints: latchkey audit key > audit.key',
-    });
-  }
-  const text = await readFile(key, 'utf8').catch((error: unknown) => {
-    throw new LatchkeyError('STATE_NOT_FOUND', `there is no key file ${key}`, {
-      hint: 'write it with `latchkey audit key > FILE`',
-      cause: error,
-    });
-  });
-  return readCheckpoints(checkpoints, parseVerifierKey(text));
+function holds({ detail }: AuditEvent, concealed: string): boolean {
+  return typeof detail === 'object' && detail !== null && Object.values(detail).includes(concealed);
 }
 
 function eventTable(events: readonly AuditEvent[]): string {

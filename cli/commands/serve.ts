@@ -53,6 +53,7 @@ export function registerServe(program: Command, context: CommandContext): void {
       '--metrics-listen <address>',
       'metrics for Prometheus over plain HTTP, without a token (default: off)',
     )
+    .option('--webhook-allow-private', 'let webhooks go over http and into private networks')
     .addOption(new Option('--log-level <level>').choices(['debug', 'info', 'warn', 'error', 'silent']))
     .addHelpText(
       'after',

@@ -3,9 +3,14 @@ import { AUDIT_START, type AuditEventBody, auditHash } from '#src/crypto/audit-c
 import { canonicalJson } from '#src/base/json.ts';
 import { preparedInsert, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
+import type { ConcealedFields } from './concealed-text.ts';
 
 /** `token:ID`, `node:ID`, or one of the two that have no id. */
 export type Actor = `token:${string}` | `node:${string}` | 'enrollment' | 'system';
+
+/** Never holds a license key, an image key or a token, nor in plain what tells of people. */
+export type AuditDetail = Readonly<Record<string, string | number | boolean | null | string[]>> &
+  ConcealedFields;
 
 export interface AuditEntry {
   readonly actor: Actor;
@@ -13,8 +18,7 @@ export interface AuditEntry {
   readonly target: string;
   readonly outcome: 'done' | 'allowed' | 'denied';
   readonly code?: string | undefined;
-  /** Never holds a license key, an image key or a token. */
-  readonly detail?: Readonly<Record<string, string | number | boolean | null | string[]>> | undefined;
+  readonly detail?: AuditDetail | undefined;
 }
 
 const lastEvent = preparedQuery((reader) =>
@@ -27,16 +31,19 @@ const lastEvent = preparedQuery((reader) =>
 
 const insertEvent = preparedInsert('audit_event');
 
-/**
- * Appends one event.
- * @returns its sequence number, the receipt
- */
+/** What an event is known by. */
+export interface AppendedEvent {
+  readonly sequence: number;
+  readonly hash: string;
+}
+
+/** Appends one event. */
 export async function appendAuditEvent(
   writer: Writer,
   organizationId: string,
   nowMs: number,
   entry: AuditEntry,
-): Promise<number> {
+): Promise<AppendedEvent> {
   const [last] = await lastEvent(writer, {});
   const head = last === undefined ? AUDIT_START : { ...last, timeMs: last.time_ms };
   const body: AuditEventBody = {
@@ -51,6 +58,7 @@ export async function appendAuditEvent(
     code: entry.code ?? null,
     detail: entry.detail ?? {},
   };
+  const hash = auditHash(head.hash, body);
   await insertEvent(writer, {
     sequence: body.sequence,
     organization_id: organizationId,
@@ -62,7 +70,7 @@ export async function appendAuditEvent(
     code: body.code,
     detail: canonicalJson(body.detail),
     previous_hash: head.hash,
-    hash: auditHash(head.hash, body),
+    hash,
   });
-  return body.sequence;
+  return { sequence: body.sequence, hash };
 }

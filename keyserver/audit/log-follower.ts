@@ -3,14 +3,8 @@
  * only once a batch is delivered: so nothing is lost, some may come twice, and no release waits for it.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
-import {
-  AUDIT_FOLLOW_BATCH,
-  AUDIT_FOLLOW_INTERVAL_MS,
-  AUDIT_FOLLOW_MAX_PAUSE_MS,
-  AUDIT_FOLLOW_TIMEOUT_MS,
-} from '../limits.ts';
+import { AUDIT_FOLLOW_BATCH, AUDIT_FOLLOW_INTERVAL_MS, AUDIT_FOLLOW_MAX_PAUSE_MS } from '../limits.ts';
 import type { Reader } from '../db/store.ts';
 import { auditEventsAfter } from './list-events.ts';
 
@@ -20,9 +14,8 @@ export interface LogFollowing {
   readonly isOurs: () => Promise<boolean>;
   /** The last sequence number that was delivered; null = there is nothing to do. */
   readonly position: () => Promise<number | null>;
-  readonly deliver: (events: readonly AuditEvent[], signal: AbortSignal) => Promise<void>;
-  /** Stores the new position, if the old one is still what is stored. */
-  readonly advance: (from: number, to: number) => Promise<void>;
+  /** Delivers the events that follow a position, as far as it gets, and stores each new position. */
+  readonly deliver: (events: readonly AuditEvent[], from: number, stopping: AbortSignal) => Promise<void>;
   readonly onFailure: (error: unknown) => Promise<void>;
   /** Uniform in [0, 1); spreads what comes again. */
   readonly random: () => number;
@@ -66,21 +59,12 @@ export class LogFollower {
 
   /** @returns true when there was no full batch */
   async #deliverNext(stopping: AbortSignal): Promise<boolean> {
-    const { read, isOurs, position, deliver, advance } = this.#following;
+    const { read, isOurs, position, deliver } = this.#following;
     if (!(await isOurs())) return true;
     const from = await position();
     if (from === null) return true;
     const events = await auditEventsAfter(read, from, AUDIT_FOLLOW_BATCH);
-    const last = events.at(-1);
-    if (last === undefined) return true;
-    const timeout = AbortSignal.timeout(AUDIT_FOLLOW_TIMEOUT_MS);
-    try {
-      await deliver(events, AbortSignal.any([stopping, timeout]));
-    } catch (error) {
-      if (!timeout.aborted) throw error;
-      throw new LatchkeyError('NET_TIMEOUT', 'it did not take the events in time', { cause: error });
-    }
-    await advance(from, last.sequence);
+    if (events.length > 0) await deliver(events, from, stopping);
     return events.length < AUDIT_FOLLOW_BATCH;
   }
 

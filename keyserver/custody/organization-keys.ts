@@ -34,6 +34,12 @@ export interface OrganizationKeys {
   wrapAuditKey(key: Uint8Array): Uint8Array;
   /** @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
   unwrapAuditKey(wrapped: Uint8Array): Uint8Array;
+  wrapAuditFieldKey(key: Uint8Array): Uint8Array;
+  /** @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
+  unwrapAuditFieldKey(wrapped: Uint8Array): Uint8Array;
+  wrapWebhookSecret(endpointId: string, secret: Uint8Array): Uint8Array;
+  /** @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
+  unwrapWebhookSecret(endpointId: string, wrapped: Uint8Array): Uint8Array;
   wrapImageKey(imageKeyId: string, imageKey: Uint8Array): Uint8Array;
   /** @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
   unwrapImageKey(imageKeyId: string, wrapped: Uint8Array): Uint8Array;
@@ -140,6 +146,12 @@ export async function openOrganizationKeys(
     authorityCertificate: stored.authority_certificate,
     wrapAuditKey: (key) => wrapKey(organizationKey, key, purposeOf(organizationId, 'audit-key')),
     unwrapAuditKey: (wrapped) => open(wrapped, 'audit-key'),
+    wrapAuditFieldKey: (key) => wrapKey(organizationKey, key, purposeOf(organizationId, 'audit-field-key')),
+    unwrapAuditFieldKey: (wrapped) => open(wrapped, 'audit-field-key'),
+    wrapWebhookSecret: (endpointId, secret) =>
+      wrapKey(organizationKey, secret, webhookPurpose(organizationId, endpointId)),
+    unwrapWebhookSecret: (endpointId, wrapped) =>
+      unwrapKey(organizationKey, wrapped, webhookPurpose(organizationId, endpointId)),
     wrapImageKey: (imageKeyId, imageKey) =>
       wrapKey(organizationKey, imageKey, imageKeyPurpose(organizationId, imageKeyId)),
     unwrapImageKey: (imageKeyId, wrapped) =>
@@ -151,6 +163,8 @@ export async function openOrganizationKeys(
 export interface RewrappedKeys {
   readonly columns: WrappedColumns;
   readonly rewrapAuditKey: (wrapped: Uint8Array) => Uint8Array;
+  readonly rewrapAuditFieldKey: (wrapped: Uint8Array) => Uint8Array;
+  readonly rewrapWebhookSecret: (endpointId: string, wrapped: Uint8Array) => Uint8Array;
   /** It @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED */
   readonly rewrapImageKey: (imageKeyId: string, wrapped: Uint8Array) => Uint8Array;
 }
@@ -183,6 +197,8 @@ export async function rewrapOrganizationKeys(
       wrapped_authority_key: own(stored.wrapped_authority_key, 'authority-key'),
     },
     rewrapAuditKey: (wrapped) => own(wrapped, 'audit-key'),
+    rewrapAuditFieldKey: (wrapped) => own(wrapped, 'audit-field-key'),
+    rewrapWebhookSecret: (endpointId, wrapped) => rewrap(wrapped, webhookPurpose(organizationId, endpointId)),
     rewrapImageKey: (imageKeyId, wrapped) => rewrap(wrapped, imageKeyPurpose(organizationId, imageKeyId)),
   };
 }
@@ -213,10 +229,16 @@ type Purpose =
   | 'release-key'
   | 'authority-key'
   | 'audit-key'
+  | 'audit-field-key'
+  | 'webhook-secret'
   | 'image-key';
 
 function purposeOf(organizationId: string, purpose: Purpose): string {
   return `latchkey/${organizationId}/${purpose}`;
+}
+
+function webhookPurpose(organizationId: string, endpointId: string): string {
+  return `${purposeOf(organizationId, 'webhook-secret')}/${endpointId}`;
 }
 
 function imageKeyPurpose(organizationId: string, imageKeyId: string): string {

@@ -23,6 +23,8 @@ import * as offlineBundles from './migrations/0020-offline-bundles.ts';
 import * as rootKeySlots from './migrations/0022-root-key-slots.ts';
 import * as auditExports from './migrations/0025-audit-exports.ts';
 import * as usedChallenges from './migrations/0031-used-challenges.ts';
+import * as auditFieldKey from './migrations/0026-audit-field-key.ts';
+import * as webhooks from './migrations/0027-webhooks.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -48,6 +50,8 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0022-root-key-slots': rootKeySlots,
   '0025-audit-exports': auditExports,
   '0031-used-challenges': usedChallenges,
+  '0026-audit-field-key': auditFieldKey,
+  '0027-webhooks': webhooks,
 };
 
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */

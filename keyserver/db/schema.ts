@@ -13,6 +13,7 @@ import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables
 import type { PolicyTable } from './tables/policy.ts';
 import type { OrganizationTable } from './tables/organization.ts';
 import type { RootKeySlotTable } from './tables/root-key-slot.ts';
+import type { WebhookAttemptTable, WebhookEndpointTable } from './tables/webhook.ts';
 import type { UsedChallengeTable } from './tables/used-challenge.ts';
 
 export interface Database {
@@ -38,6 +39,8 @@ export interface Database {
   audit_key: AuditKeyTable;
   audit_tile: AuditTileTable;
   audit_export: AuditExportTable;
+  webhook_endpoint: WebhookEndpointTable;
+  webhook_attempt: WebhookAttemptTable;
   api_token: ApiTokenTable;
   idempotent_answer: IdempotentAnswerTable;
   used_challenge: UsedChallengeTable;

@@ -5,7 +5,7 @@
  */
 import { LatchkeyError } from '#src/base/errors.ts';
 import { sealKey } from '#src/crypto/seal-key.ts';
-import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { licenseStateAt } from '#src/licensing/license-state.ts';
 import { isOverdrawn } from '#src/licensing/seats.ts';
@@ -63,11 +63,11 @@ export async function acquireLease(
   checkRequest(request);
   const verdict = await server.store.write((writer) => decideAndRecord(server, writer, identity, request));
   if (!verdict.granted) throw verdict.error;
-  const { node, image, claims, auditSequence, toldNodes } = verdict;
+  const { node, image, claims, receipt, toldNodes } = verdict;
   if (toldNodes.length > 0) server.changes.publish(toldNodes);
   const nodeKey = server.nodeKeys.read(node.publicJwk);
   const [lease, imageKeyJwe] = await Promise.all([
-    signLease(server, claims),
+    signLease(server, claims, receipt),
     // One JWE to the node key, whatever the number of layers.
     sealKey(nodeKey, openImageKey(server, image), 'latchkey-image-key-lease'),
   ]);
@@ -75,7 +75,7 @@ export async function acquireLease(
     lease,
     imageKeyJwe,
     revision: claims.revision,
-    auditSequence,
+    auditSequence: receipt.sequence,
     statement: Buffer.from(image.statement ?? ''),
   };
 }
@@ -98,7 +98,7 @@ type Verdict =
       readonly node: KnownNode;
       readonly image: KnownImage;
       readonly claims: LeaseClaims;
-      readonly auditSequence: number;
+      readonly receipt: LeaseReceipt;
       /** Nodes of a license whose term has begun with this. */
       readonly toldNodes: readonly string[];
     };
@@ -163,7 +163,7 @@ async function decideAndRecord(
     nonce,
     previousLeaseId: null,
   });
-  const auditSequence = await appendAuditEvent(writer, organizationId, nowMs, {
+  const receipt = await appendAuditEvent(writer, organizationId, nowMs, {
     actor: `node:${identity.nodeId}`,
     action: 'lease.acquire',
     target: imageDigest,
@@ -176,7 +176,7 @@ async function decideAndRecord(
     },
   });
   const toldNodes = begun === undefined ? [] : await nodesOfLicense(writer, license.licenseId);
-  return { granted: true, node, image, claims, auditSequence, toldNodes };
+  return { granted: true, node, image, claims, receipt, toldNodes };
 }
 
 function replayed(): LatchkeyError {

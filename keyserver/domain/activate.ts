@@ -8,6 +8,7 @@ import { type NodeFacts, decide } from '#src/licensing/decide.ts';
 import { nextLicenseState } from '#src/licensing/license-state.ts';
 import { isOverdrawn } from '#src/licensing/seats.ts';
 import { type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
+import { concealText } from '../audit/concealed-text.ts';
 import {
   type NodeCertificate,
   issueNodeCertificate,
@@ -152,6 +153,7 @@ async function decideAndRecord(
       action: 'node.activate',
       ...entry,
     });
+  const name = await concealText(writer, organizationId, server.keys, candidate.name);
   const organization = await loadOrganization(writer, organizationId);
   const node = await findNode(server, writer, candidate.keyThumbprint);
   // Two activations of one new key at the same time: the certificate of the second names a node that lost.
@@ -190,7 +192,7 @@ async function decideAndRecord(
       target: licenseId ?? 'unknown',
       outcome: 'denied',
       code,
-      detail: { name: candidate.name, ...by },
+      detail: { name, ...by },
     });
     return denialError(decision);
   }
@@ -201,7 +203,7 @@ async function decideAndRecord(
     target: decision.license.licenseId,
     outcome: 'allowed',
     detail: {
-      ...{ nodeId, name: candidate.name, keyThumbprint: candidate.keyThumbprint, ...by },
+      ...{ nodeId, name, keyThumbprint: candidate.keyThumbprint, ...by },
       ...(isOverdrawn(decision.license.seats) ? { isOverdrawn: true } : {}),
     },
   });

@@ -1,5 +1,6 @@
 /** The frame of every administrative change: one transaction with its revision and its audit event. */
-import { type Actor, type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
+import { type Actor, type AppendedEvent, type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
+import { type ConcealedText, WITHHELD, concealText } from '../audit/concealed-text.ts';
 import type { Writer } from '../db/store.ts';
 import type { KeyServer } from './key-server.ts';
 import { nextRevision } from './revision.ts';
@@ -10,8 +11,10 @@ export interface Change {
   readonly nowMs: number;
   /** Counts the change; call it once something will be written. */
   nextRevision(): Promise<number>;
+  /** What tells of people, as it may stand in the audit log; null stays null. A sealed key server leaves it out. */
+  conceal(text: string | null): Promise<ConcealedText | null>;
   /** Writes the audit event of the change. */
-  audit(entry: Omit<AuditEntry, 'actor' | 'outcome'>): Promise<void>;
+  audit(entry: Omit<AuditEntry, 'actor' | 'outcome'>): Promise<AppendedEvent>;
 }
 
 /** Runs a change on behalf of an actor; resolves after the commit. */
@@ -28,9 +31,13 @@ export function runChange<Result>(
       organizationId,
       nowMs,
       nextRevision: () => nextRevision(writer, organizationId, nowMs),
-      audit: async (entry) => {
-        await appendAuditEvent(writer, organizationId, nowMs, { ...entry, actor, outcome: 'done' });
-      },
+      conceal: async (text) =>
+        text === null
+          ? null
+          : server.seal.isSealed
+            ? WITHHELD
+            : concealText(writer, organizationId, server.keys, text),
+      audit: (entry) => appendAuditEvent(writer, organizationId, nowMs, { ...entry, actor, outcome: 'done' }),
     });
   });
 }

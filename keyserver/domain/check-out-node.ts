@@ -42,7 +42,8 @@ export async function admitCarrier(
   if (isNew || !license.seats.heldByThisNode) {
     await admit(server, writer, applicant, decision.license, nowMs);
     if (known?.state === 'RETIRED') await forgetSession(writer, nodeId);
-    const { name, keyThumbprint } = candidate;
+    const name = await change.conceal(candidate.name);
+    const { keyThumbprint } = candidate;
     await change.audit({
       action: 'node.activate',
       target: licenseId,

@@ -12,7 +12,7 @@ import { sealKey } from '#src/crypto/seal-key.ts';
 import { signToken } from '#src/crypto/sign-token.ts';
 import { certificateRenewAtMs } from '#src/licensing/certificate-rules.ts';
 import { allowedUntilMs } from '#src/licensing/expiry.ts';
-import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import {
   OFFLINE_BUNDLE_TOKEN_TYPE,
   type OfflineBundleClaims,
@@ -88,6 +88,8 @@ interface PreparedBundle {
   readonly contact: string;
   readonly productCode: string;
   readonly leases: readonly { readonly claims: LeaseClaims; readonly image: CarriedImage }[];
+  /** The event of the check-out, which all its leases name. */
+  readonly receipt: LeaseReceipt;
 }
 
 async function prepareBundle(server: KeyServer, change: Change, order: Order): Promise<PreparedBundle> {
@@ -145,12 +147,12 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
       .execute();
     leases.push({ claims: lease, image });
   }
-  await change.audit({
+  const receipt = await change.audit({
     action: 'license.check-out',
     target: licenseId,
     detail: { bundleId, nodeId: node.nodeId, sequence, expiresAtMs, leases: leases.length },
   });
-  return { row, node, leases, contact: license.contact, productCode: license.productCode };
+  return { row, node, leases, receipt, contact: license.contact, productCode: license.productCode };
 }
 
 async function toFile(server: KeyServer, prepared: readonly PreparedBundle[]): Promise<OfflineBundleFile> {
@@ -207,7 +209,7 @@ async function toClaims(server: KeyServer, bundle: PreparedBundle): Promise<Offl
       [...Map.groupBy(leases, ({ image }) => image.imageKeyId)].map(async ([imageKeyId, own]) => ({
         imageKeyId,
         imageKeyJwe: await sealImageKey(server, node, own[0]?.image),
-        leases: await Promise.all(own.map(({ claims }) => signLease(server, claims))),
+        leases: await Promise.all(own.map(({ claims }) => signLease(server, claims, bundle.receipt))),
       })),
     ),
   };

@@ -33,7 +33,7 @@ export function createCustomer(server: KeyServer, actor: Actor, input: CustomerI
     await change.audit({
       action: 'customer.create',
       target: row.id,
-      detail: { externalId: row.external_id },
+      detail: { externalId: await change.conceal(row.external_id) },
     });
     return toCustomer(row);
   });

@@ -16,7 +16,9 @@ export type IdPrefix =
   | 'bundle'
   | 'meter'
   | 'usage'
-  | 'slot';
+  | 'slot'
+  | 'webhook'
+  | 'attempt';
 
 const MAX_ID_TIME_MS = 2 ** 48 - 1;
 

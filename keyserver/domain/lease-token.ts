@@ -1,7 +1,7 @@
 /** Cuts leases: the row, the claims, and the signed token (compact JWS) that a node keeps. */
 import { signToken } from '#src/crypto/sign-token.ts';
 import { allowedUntilMs, graceEndsAtMs } from '#src/licensing/expiry.ts';
-import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
+import { LEASE_TOKEN_TYPE, type LeaseClaims, type LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import { leaseTimes } from '#src/licensing/lease-rules.ts';
 import { preparedInsert } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
@@ -80,7 +80,8 @@ function graceOf(license: GrantableLicense): Pick<LeaseClaims, 'grace'> {
   return fromMs === null || untilMs === null || untilMs === fromMs ? {} : { grace: { fromMs, untilMs } };
 }
 
-/** Signs claims with the organization's lease key. */
-export function signLease(server: KeyServer, claims: LeaseClaims): Promise<string> {
-  return signToken(LEASE_TOKEN_TYPE, claims, server.keys.leaseKey);
+/** Signs claims with the organization's lease key, and with them which event tells of them. */
+export function signLease(server: KeyServer, claims: LeaseClaims, receipt: LeaseReceipt): Promise<string> {
+  const signed: LeaseClaims = { ...claims, receipt };
+  return signToken(LEASE_TOKEN_TYPE, signed, server.keys.leaseKey);
 }

@@ -156,7 +156,7 @@ export async function changeLicense(
     await change.audit({
       action: `license.${action}`,
       target: licenseId,
-      detail: { epoch: stored.epoch + 1, reason: reason ?? null },
+      detail: { epoch: stored.epoch + 1, reason: await change.conceal(reason ?? null) },
     });
     return {
       license: await requireLicense(server, writer, licenseId),

@@ -2,7 +2,7 @@
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import { decide } from '#src/licensing/decide.ts';
-import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import { preparedQuery } from '../db/prepared-query.ts';
@@ -81,7 +81,7 @@ export async function renewLeases(
       nodeTimeMs,
       countedLicenses: new Set(),
     };
-    const decided: { leaseId: string; outcome: LeaseClaims | LatchkeyError }[] = [];
+    const decided: { leaseId: string; outcome: Renewed | LatchkeyError }[] = [];
     for (const leaseId of leaseIds) decided.push({ leaseId, outcome: await renewOne(renewal, leaseId) });
     return { outcomes: decided, revision: organization.revision };
   });
@@ -89,7 +89,7 @@ export async function renewLeases(
     outcomes.map(async ({ leaseId, outcome }): Promise<Renewal> =>
       outcome instanceof LatchkeyError
         ? { leaseId, denial: outcome }
-        : { leaseId, lease: await signLease(server, outcome) },
+        : { leaseId, lease: await signLease(server, outcome.claims, outcome.receipt) },
     ),
   );
   return { renewals, revision };
@@ -109,12 +109,17 @@ interface RenewalContext {
   readonly countedLicenses: Set<string>;
 }
 
-async function renewOne(context: RenewalContext, leaseId: string): Promise<LeaseClaims | LatchkeyError> {
+interface Renewed {
+  readonly claims: LeaseClaims;
+  readonly receipt: LeaseReceipt;
+}
+
+async function renewOne(context: RenewalContext, leaseId: string): Promise<Renewed | LatchkeyError> {
   const { server, writer } = context;
   const nowMs = server.clock.nowMs();
   const outcome = await decideRenewal(context, leaseId, nowMs);
   const refused = outcome instanceof LatchkeyError;
-  await appendAuditEvent(writer, server.organizationId, nowMs, {
+  const receipt = await appendAuditEvent(writer, server.organizationId, nowMs, {
     actor: `node:${context.identity.nodeId}`,
     action: 'lease.renew',
     target: leaseId,
@@ -122,7 +127,7 @@ async function renewOne(context: RenewalContext, leaseId: string): Promise<Lease
     code: refused ? outcome.code : undefined,
     detail: refused ? {} : { leaseId: outcome.leaseId, licenseId: outcome.licenseId },
   });
-  return outcome;
+  return refused ? outcome : { claims: outcome, receipt };
 }
 
 async function decideRenewal(

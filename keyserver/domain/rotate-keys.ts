@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { appendAuditEvent } from '../audit/append-event.ts';
-import { rewrapOrganizationKeys } from '../custody/organization-keys.ts';
+import { type RewrappedKeys, rewrapOrganizationKeys } from '../custody/organization-keys.ts';
 import { keyCustody } from '../custody/root-key-file.ts';
 import { type RootKeySlot, shareParameters } from '../custody/root-key-slot.ts';
 import { type NewSharedSlot, createSharedSlot } from '../custody/shared-slot.ts';
@@ -47,7 +47,8 @@ export async function rotateKeys(store: Store, rotation: Rotation): Promise<Rota
       .set({ ...rewrapped.columns, updated_at_ms: nowMs })
       .where('id', '=', organizationId)
       .execute();
-    await rewrapAuditKey(writer, organizationId, rewrapped.rewrapAuditKey);
+    await rewrapAuditKeys(writer, organizationId, rewrapped);
+    await rewrapWebhookSecrets(writer, organizationId, rewrapped.rewrapWebhookSecret);
     const count = await rewrapImageKeys(writer, organizationId, rewrapped.rewrapImageKey);
     for (const { slot } of sharedSlots) {
       await writer.updateTable('root_key_slot').set(slot).where('id', '=', slot.id).execute();
@@ -79,23 +80,45 @@ async function remakeSlots(
   return made;
 }
 
-async function rewrapAuditKey(
+async function rewrapAuditKeys(
   writer: Writer,
   organizationId: string,
-  rewrap: (wrapped: Uint8Array) => Uint8Array,
+  { rewrapAuditKey, rewrapAuditFieldKey }: RewrappedKeys,
 ): Promise<void> {
   const row = await writer
     .selectFrom('audit_key')
-    .select('wrapped_key')
+    .select(['wrapped_key', 'wrapped_field_key'])
     .where('organization_id', '=', organizationId)
     .executeTakeFirst();
   // None before the first start.
   if (row === undefined) return;
   await writer
     .updateTable('audit_key')
-    .set({ wrapped_key: rewrap(row.wrapped_key) })
+    .set({
+      wrapped_key: rewrapAuditKey(row.wrapped_key),
+      wrapped_field_key: row.wrapped_field_key && rewrapAuditFieldKey(row.wrapped_field_key),
+    })
     .where('organization_id', '=', organizationId)
     .execute();
+}
+
+async function rewrapWebhookSecrets(
+  writer: Writer,
+  organizationId: string,
+  rewrap: (endpointId: string, wrapped: Uint8Array) => Uint8Array,
+): Promise<void> {
+  const rows = await writer
+    .selectFrom('webhook_endpoint')
+    .select(['id', 'wrapped_secret'])
+    .where('organization_id', '=', organizationId)
+    .execute();
+  for (const { id, wrapped_secret: wrapped } of rows) {
+    await writer
+      .updateTable('webhook_endpoint')
+      .set({ wrapped_secret: rewrap(id, wrapped) })
+      .where('id', '=', id)
+      .execute();
+  }
 }
 
 /** @returns how many; of those that were destroyed there is nothing left */

@@ -78,7 +78,8 @@ export async function seal(server: KeyServer, actor: Actor, input: SealInput): P
     change.audit({
       action: 'server.seal',
       target: server.organizationId,
-      detail: { reason: input.reason },
+      // It stands nowhere else, and is about the server: so in plain.
+      detail: { sealReason: input.reason },
     }),
   );
 }

@@ -30,6 +30,7 @@ import { catalogRoutes } from './routes/catalog.ts';
 import { customerRoutes } from './routes/customers.ts';
 import { healthRoutes } from './routes/health.ts';
 import { imageKeyRoutes } from './routes/image-keys.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 import { licenseRoutes } from './routes/licenses.ts';
 import { policyRoutes } from './routes/policies.ts';
 import { meterRoutes } from './routes/meters.ts';
@@ -87,6 +88,7 @@ export async function createAdminApp(
     administrationRoutes(routes, server);
     auditTreeRoutes(routes, server);
     sealRoutes(routes, server, unsealing);
+    webhookRoutes(routes, server);
   });
   // Their own scope, so that the document has them.
   await app.register(async (scope) => {

@@ -21,6 +21,12 @@ export interface KeyServerState {
   /** 0 = none yet. */
   readonly auditCheckpointMs: number;
   readonly isSealed: boolean;
+  /** Events that the copy of the audit log that is the furthest behind has not got. */
+  readonly auditExportBehindEvents: number;
+  /** Copies whose last try has failed. */
+  readonly auditExportsFailing: number;
+  /** Webhook endpoints whose last try has failed. */
+  readonly webhooksFailing: number;
 }
 
 /** What somebody was told who asked for a lease, its renewal or a place. */
@@ -143,6 +149,17 @@ function stateFamilies(state: KeyServerState): MetricFamily[] {
       'When that was signed; 0 = none yet.',
       state.auditCheckpointMs / 1000,
     ),
+    gauge(
+      'audit_export_behind_events',
+      'Events that the copy of the audit log that is the furthest behind has not got.',
+      state.auditExportBehindEvents,
+    ),
+    gauge(
+      'audit_exports_failing',
+      'Copies of the audit log whose last try has failed.',
+      state.auditExportsFailing,
+    ),
+    gauge('webhooks_failing', 'Webhook endpoints whose last try has failed.', state.webhooksFailing),
   ];
 }
 

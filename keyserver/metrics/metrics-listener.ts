@@ -31,6 +31,13 @@ export async function startMetricsListener(
       .orderBy('sequence', 'desc')
       .limit(1)
       .executeTakeFirst();
+    const exports = await server.auditExports.list();
+    const webhooks = await store.read
+      .selectFrom('webhook_endpoint')
+      .select((column) => column.fn.countAll<number>().as('failing'))
+      .where('state', '=', 'ENABLED')
+      .where('failing_since_ms', 'is not', null)
+      .executeTakeFirstOrThrow();
     const published = seal.isSealed ? null : seal.unsealed.auditPublisher.published;
     return metrics.text({
       ...state(),
@@ -38,6 +45,9 @@ export async function startMetricsListener(
       auditEvents: last?.sequence ?? 0,
       auditCheckpointEvents: published?.size ?? 0,
       auditCheckpointMs: published?.signedAtMs ?? 0,
+      auditExportBehindEvents: Math.max(0, ...exports.map(({ behind }) => behind)),
+      auditExportsFailing: exports.filter(({ failure }) => failure !== null).length,
+      webhooksFailing: webhooks.failing,
     });
   });
   const bound = listener.address();

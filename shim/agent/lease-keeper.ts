@@ -22,6 +22,7 @@ const MAX_REMEMBERED_DENIALS = 1000;
 
 export interface HeldLease {
   readonly subject: LeaseSubject;
+  token: string;
   claims: LeaseClaims;
   anchor: LeaseAnchor;
   readonly imageKey: Buffer;
@@ -202,6 +203,7 @@ export class LeaseKeeper {
   async renewed(lease: HeldLease, token: string, serverTimeMs: number): Promise<void> {
     if (this.#authority === undefined || lease.denial !== undefined) return;
     lease.claims = await this.#authority.verify(token, lease.subject);
+    lease.token = token;
     lease.anchor = { serverTimeMs, monotonicMs: this.#clock.monotonicMs() };
   }
 
@@ -248,21 +250,19 @@ export class LeaseKeeper {
     if (authority === undefined) throw explainRefusal(this.#withoutAuthority, undefined, contact);
     const before = held?.claims ?? this.#expired.get(subjectKey(subject));
     try {
+      const { imageDigest, imageKeyId } = subject;
       const answer = await authority.keyServer.acquireLease({
-        imageDigest: subject.imageDigest,
-        imageKeyId: subject.imageKeyId,
+        ...{ imageDigest, imageKeyId },
         nonce: randomBytes(NONCE_BYTES),
         nodeTimeMs: this.#clock.nowMs(),
       });
       const claims = await authority.verify(answer.lease, subject);
       const lease: HeldLease = {
-        subject,
-        claims,
+        ...{ subject, token: answer.lease, claims },
         statement: authority.openStatement(answer.statement, claims),
         anchor: { serverTimeMs: answer.serverTimeMs, monotonicMs: this.#clock.monotonicMs() },
         imageKey: await authority.openImageKey(answer.imageKeyJwe),
-        auditSequence: answer.auditSequence,
-        denial: undefined,
+        ...{ auditSequence: answer.auditSequence, denial: undefined },
       };
       return this.#take(lease);
     } catch (error) {

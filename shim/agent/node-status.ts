@@ -53,7 +53,8 @@ export async function nodeStatus(parts: AgentServiceParts): Promise<StatusRespon
       imageDigest: lease.claims.imageDigest,
       imageKeyId: lease.claims.imageKeyId,
       expiresAtMs: lease.claims.expiresAtMs,
-      auditSequence: lease.auditSequence,
+      auditSequence: lease.claims.receipt?.sequence ?? lease.auditSequence,
+      token: lease.token,
       state: lease.denial?.code ?? agent.leases.stateOf(lease),
     })),
     licenses: (agent.identity?.licenses ?? []).map(({ licenseId, productCode, contact }) => ({

@@ -19,6 +19,8 @@ import { ANY_IMAGE, type LeaseSubject, subjectKey, verifyLease } from './lease.t
 const MAX_REASON_CHARACTERS = 500;
 
 export interface CarriedLease {
+  /** As the key server has signed it. */
+  readonly token: string;
   readonly claims: LeaseClaims;
   readonly statement: ReleaseStatement;
   /** Sealed to the node key. */
@@ -59,7 +61,7 @@ export async function openBundle(
       if (!isOf(claims, lease) || lease.imageKeyId !== imageKeyId)
         throw invalidBundle('a lease is not of it');
       const statement = openLeaseStatement(envelope, releaseKey, lease);
-      const carried: CarriedLease = { claims: lease, statement, imageKeyJwe };
+      const carried: CarriedLease = { token, claims: lease, statement, imageKeyJwe };
       leases.set(subjectKey(lease), carried);
       // Where only the key is known, any image of its release does.
       const anyImage = subjectKey({ imageDigest: ANY_IMAGE, imageKeyId });

@@ -149,9 +149,9 @@ export class OfflineLeases {
       // Once for each image and run, so it may cost a write: later the clock must not show less.
       memory.passed();
       await memory.keep().catch(this.#parts.onFailed);
-      const { claims, statement, imageKeyJwe } = carried;
+      const { token, claims, statement, imageKeyJwe } = carried;
       return {
-        ...{ subject, claims, statement },
+        ...{ subject, token, claims, statement },
         anchor: { serverTimeMs: nowMs, monotonicMs: clock.monotonicMs() },
         imageKey: await openImageKey(imageKeyJwe, key),
         auditSequence: 0,

@@ -17,6 +17,12 @@ export const MAX_WRAPPED_KEYS = 32;
 export const MAX_KEY_FILE_BYTES = MEBIBYTE;
 /** A PKCS#11 key file or ocicrypt.conf: a few lines; the check for equal keys grows with the square of their number. */
 export const MAX_PKCS11_FILE_BYTES = 16 * KIBIBYTE;
+/** The address of a webhook; servers and proxies take no longer ones for sure. */
+export const MAX_WEBHOOK_URL = 2048;
+/** Kinds of events of one webhook; whoever wants more wants `*`. */
+export const MAX_WEBHOOK_EVENTS = 50;
+/** What a node says of itself with all its leases, images and containers: some hundred kibibytes on a large one. */
+export const MAX_RECEIPT_FILE_BYTES = 16 * MEBIBYTE;
 /** A file with an API token alone, and perhaps a line end. */
 export const MAX_TOKEN_FILE_BYTES = 4 * KIBIBYTE;
 /** A password; peers read at most 64 bytes from a file descriptor. */

@@ -1,7 +1,7 @@
 /**
  * The audit log as a hash chain: hash = SHA-256(previous hash || canonical JSON of the event). Changing,
  * removing or reordering an event breaks every hash after it. What a chain alone cannot show is a removed
- * tail; for that, compare the last sequence with a receipt (every lease answer carries one).
+ * tail; for that there are checkpoints and receipts: every lease names its event.
  */
 import { createHash } from 'node:crypto';
 import * as z from 'zod';

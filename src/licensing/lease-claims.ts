@@ -8,6 +8,14 @@ import { isDigest } from '#src/oci/digest.ts';
 
 export const LEASE_TOKEN_TYPE = 'lease+jwt';
 
+/** The event of the key server's audit log that tells of the lease: who has it can show that it is missing there. */
+export const leaseReceiptSchema = z.strictObject({
+  sequence: z.int().positive(),
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+});
+
+export type LeaseReceipt = z.infer<typeof leaseReceiptSchema>;
+
 export const leaseClaimsSchema = z.strictObject({
   leaseId: z.string(),
   organizationId: z.string(),
@@ -31,6 +39,8 @@ export const leaseClaimsSchema = z.strictObject({
   onRevoke: z.enum(['deny-start', 'stop', 'kill']),
   /** The ISV's contact line, for denials after the lease has ended. */
   contact: z.string(),
+  /** Undefined in leases of before there were receipts. */
+  receipt: leaseReceiptSchema.optional(),
 });
 
 export type LeaseClaims = z.infer<typeof leaseClaimsSchema>;

@@ -6,6 +6,7 @@ import { IMAGE_PARSERS } from './image-parsers.ts';
 import { KEY_PARSERS } from './key-parsers.ts';
 import { NODE_PARSERS } from './node-parsers.ts';
 import { OFFLINE_PARSERS } from './offline-parsers.ts';
+import { RECEIVER_PARSERS } from './receiver-parsers.ts';
 import { SITE_PARSERS } from './site-parsers.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -24,6 +25,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/layout-reader.ts': 'test/hostile/mutated-image.test.ts',
   'src/store/tar-members.ts': 'test/store/hostile-archive.test.ts',
   'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
+  'cli/audit-receipts.ts': 'test/keyserver/audit-receipts.test.ts',
   'cli/image-key-file.ts': 'test/cli/key-provider-request.test.ts',
   'shim/agent/installation-id.ts': 'test/node/installation.test.ts',
   'shim/agent/offline-bundle.ts': 'test/node/offline-bundle-refused.test.ts',
@@ -59,6 +61,8 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'keyserver/domain/node-keys.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/organization.ts': 'the own database',
   'keyserver/http/api-document.ts': 'the own schemas',
+  'keyserver/domain/webhook-endpoints.ts': 'the own database',
+  'keyserver/webhook/webhooks.ts': 'the own database',
   'keyserver/grpc/peer-certificate.ts': 'certificates that the own authority has signed; TLS checks it',
   'shim/agent/authentication.ts': 'the certificate in the own state directory',
   'shim/agent/main.ts': 'the own package.json',
@@ -74,7 +78,14 @@ const sources = FOLDERS.flatMap((folder) =>
     .filter((name) => name.endsWith('.ts') && !name.startsWith('wire/generated'))
     .map((name) => `${folder}/${name}`),
 );
-const parsers = [...IMAGE_PARSERS, ...KEY_PARSERS, ...SITE_PARSERS, ...NODE_PARSERS, ...OFFLINE_PARSERS];
+const parsers = [
+  ...IMAGE_PARSERS,
+  ...KEY_PARSERS,
+  ...SITE_PARSERS,
+  ...RECEIVER_PARSERS,
+  ...NODE_PARSERS,
+  ...OFFLINE_PARSERS,
+];
 const inTables = new Set(parsers.map(({ file }) => file));
 
 function read(path: string): string {

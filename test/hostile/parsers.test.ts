@@ -15,12 +15,20 @@ import { IMAGE_PARSERS } from './image-parsers.ts';
 import { KEY_PARSERS } from './key-parsers.ts';
 import { NODE_PARSERS } from './node-parsers.ts';
 import { OFFLINE_PARSERS } from './offline-parsers.ts';
+import { RECEIVER_PARSERS } from './receiver-parsers.ts';
 import { SITE_PARSERS } from './site-parsers.ts';
 
 /** A message is shown to a person and kept in logs; what an attacker sent may not fill them. */
 const MAX_MESSAGE_CHARACTERS = 4_096;
 
-const parsers = [...IMAGE_PARSERS, ...KEY_PARSERS, ...SITE_PARSERS, ...NODE_PARSERS, ...OFFLINE_PARSERS];
+const parsers = [
+  ...IMAGE_PARSERS,
+  ...KEY_PARSERS,
+  ...SITE_PARSERS,
+  ...RECEIVER_PARSERS,
+  ...NODE_PARSERS,
+  ...OFFLINE_PARSERS,
+];
 const named = parsers.map((parser) => [`${parser.name} (${parser.file})`, parser] as const);
 
 function isJson(input: Uint8Array | string): input is Uint8Array {

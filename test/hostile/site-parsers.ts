@@ -20,12 +20,11 @@ import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseAmount, parseMeterName } from '../../cli/commands/license-meters.ts';
 import { parseLimit } from '../../cli/list-options.ts';
-import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
 import { parseGrace, parseRenewal, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
+import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseSeatCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
-import { parseExportTarget, parseExportTargets } from '../../keyserver/audit/export/export-target.ts';
 import { parseIfMatch } from '../../keyserver/http/entity-tag.ts';
 import { parseNodeRequest } from '../../keyserver/custody/certificate-authority.ts';
 import { readNodeUri } from '../../keyserver/custody/node-uri.ts';
@@ -167,24 +166,6 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     typed,
   ),
   textParser('keyserver/rates.ts', 'parseRates', ['node=20/300'], (text) => parseRates([text]), argument),
-  textParser(
-    'keyserver/audit/export/export-target.ts',
-    'parseExportTarget',
-    [
-      'syslog+tls://logs.acme.example#ca-file=/x',
-      'file:/var/log/audit.jsonl',
-      'https://logs.acme.example/#token-file=/x',
-    ],
-    parseExportTarget,
-    typed,
-  ),
-  textParser(
-    'keyserver/audit/export/export-target.ts',
-    'parseExportTargets',
-    ['file:/a file:/b'],
-    (text) => parseExportTargets(text.split(' ')),
-    typed,
-  ),
   textParser(
     'keyserver/arguments.ts',
     'parseArguments',

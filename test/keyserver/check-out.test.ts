@@ -88,6 +88,8 @@ describe('a check-out', () => {
     );
     const events = (await auditLog(sold.client)).filter(({ target }) => target === license.id);
     expect(events.map(({ action }) => action).slice(-2)).toEqual(['node.activate', 'license.check-out']);
+    const { sequence, hash } = events.at(-1)!;
+    expect(lease.receipt).toEqual({ sequence, hash });
     expect(events.at(-1)?.detail).toMatchObject({ bundleId: bundles[0]!.id, sequence: 1, leases: 1 });
   });
 

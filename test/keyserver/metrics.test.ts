@@ -20,7 +20,11 @@ const read = async () => (await fetch(`http://${server.metricsAddress ?? ''}/met
 
 beforeAll(async () => {
   server = await startKeyServer({
-    args: ['--metrics-listen=127.0.0.1:0', '--rate-limit=address=0.01/3'],
+    args: [
+      '--metrics-listen=127.0.0.1:0',
+      '--rate-limit=address=0.01/3',
+      '--audit-export=file:/nonexistent/audit',
+    ],
   });
   sold = await createSoldProduct(server);
   const { license, licenseKey } = await sold.sell();
@@ -93,10 +97,16 @@ describe('the metrics', () => {
     expect(value('database_seconds_count')).toBeGreaterThan(writes);
     expect(value('writes_waiting')).toBe(0);
     expect(value('audit_events')).toBeGreaterThan(8);
+    // To a file in a directory that is not there.
+    expect(value('audit_export_behind_events')).toBe(value('audit_events'));
+    expect(value('webhooks_failing')).toBe(0);
     const current = async () => parsePrometheusText(await read());
     await expect
       .poll(async () => (await current()).get('latchkey_server_audit_checkpoint_events'), { timeout: 30_000 })
       .toBe((await current()).get('latchkey_server_audit_events'));
+    await expect
+      .poll(async () => (await current()).get('latchkey_server_audit_exports_failing'), { timeout: 30_000 })
+      .toBe(1);
     const signedAt = (await current()).get('latchkey_server_audit_checkpoint_timestamp_seconds') ?? 0;
     expect(Math.abs(signedAt - Date.now() / 1000)).toBeLessThan(3600);
   });

@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { SealClient } from '../../cli/seal-client.ts';
+import { WebhookClient } from '../../cli/webhook-client.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { databaseKind, openServerStore, serverDatabaseUrl } from '../../lab/server-database.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
@@ -74,6 +75,8 @@ beforeAll(async () => {
   sold = await createSoldProduct(server);
   node = await activateNode(server, (await sold.sell()).licenseKey);
   node.close();
+  const webhooks = new WebhookClient({ serverUrl: server.adminUrl, token: server.adminToken });
+  await webhooks.create({ url: 'https://127.0.0.1/', events: ['license.revoke'] });
   rootKey = join(directory, 'root.key');
 });
 

@@ -98,8 +98,10 @@ describe('a key server that is sealed while it runs', () => {
     for (const event of events) expect(event.hash).toBe((hash = auditHash(hash, event)));
     const actions = events.map(({ action }) => action);
     const sealed = actions.indexOf('server.seal');
-    expect(events[sealed]).toMatchObject({ detail: { reason: 'a test' } });
+    expect(events[sealed]).toMatchObject({ detail: { sealReason: 'a test' } });
     expect(events[sealed]?.actor).toMatch(/^token:/);
+    const suspended = events.findLast(({ action }) => action === 'license.suspend');
+    expect(suspended).toMatchObject({ detail: { reason: 'withheld' } });
     expect(actions.slice(sealed)).toEqual(
       expect.arrayContaining(['license.suspend', 'license.reinstate', 'server.unseal']),
     );

@@ -5,6 +5,8 @@ import { toLatchkeyError } from '#src/base/errors.ts';
 import type { AuditExport } from '#src/wire/admin/audit.ts';
 import type { Duty } from '../../db/duty.ts';
 import type { Store } from '../../db/store.ts';
+import { AUDIT_FOLLOW_TIMEOUT_MS } from '../../limits.ts';
+import { deliverInTime } from '../delivery-timeout.ts';
 import { LogFollower } from '../log-follower.ts';
 import { configureExports } from './configure-exports.ts';
 import { deliveryMessage } from './delivery-failure.ts';
@@ -101,8 +103,10 @@ export class AuditExports {
           .executeTakeFirst();
         return row?.position ?? null;
       },
-      deliver: (events, signal) => sink.send(events, signal),
-      advance: (from, to) => this.#advance(name, from, to),
+      deliver: async (events, from, stopping) => {
+        await deliverInTime(AUDIT_FOLLOW_TIMEOUT_MS, stopping, (signal) => sink.send(events, signal));
+        await this.#advance(name, from, events.at(-1)?.sequence ?? from);
+      },
       onFailure: (error) => this.#fail(name, error),
     });
   }

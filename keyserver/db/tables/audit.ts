@@ -15,11 +15,14 @@ export interface AuditEventTable {
   readonly hash: string;
 }
 
-/** The key that signs checkpoints, under the organization key. */
+/** The keys of the log, under the organization key. */
 export interface AuditKeyTable {
   readonly organization_id: string;
   readonly created_at_ms: number;
-  readonly wrapped_key: Uint8Array;
+  /** Signs checkpoints. */
+  wrapped_key: Uint8Array;
+  /** Conceals what tells of people. Null in a database of before it was introduced, until the next start. */
+  wrapped_field_key: Uint8Array | null;
 }
 
 /** A copy of the log that is made somewhere else. */

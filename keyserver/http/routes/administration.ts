@@ -6,10 +6,18 @@ import {
   tokenInputSchema,
   tokenQuerySchema,
 } from '#src/wire/admin/api-token.ts';
-import { auditExportsSchema, auditPageSchema, auditQuerySchema } from '#src/wire/admin/audit.ts';
+import {
+  auditExportsSchema,
+  auditPageSchema,
+  auditQuerySchema,
+  concealInputSchema,
+  concealedSchema,
+} from '#src/wire/admin/audit.ts';
 import { pageSchema } from '#src/wire/admin/page.ts';
+import { concealText } from '../../audit/concealed-text.ts';
 import { listAuditEvents } from '../../audit/list-events.ts';
 import { createToken, listTokens, revokeToken } from '../../domain/api-tokens.ts';
+import { shredFieldKey } from '../../domain/audit-field-key.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
@@ -37,6 +45,34 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
       },
     },
     async () => ({ items: await server.auditExports.list() }),
+  );
+  app.post(
+    '/v1/audit-events::conceal',
+    {
+      config: { permission: 'audit.read' },
+      schema: {
+        summary: 'A text as the audit log conceals it, to find the events that have it',
+        body: concealInputSchema,
+        response: { 200: concealedSchema },
+      },
+    },
+    async ({ body }) => ({
+      concealed: await concealText(server.store.read, server.organizationId, server.keys, body.text),
+    }),
+  );
+  app.post(
+    '/v1/audit-events::shred',
+    {
+      config: { permission: 'audit.shred' },
+      schema: {
+        summary: 'Destroy the key of what the audit log conceals: nobody finds it by its text again',
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      await shredFieldKey(server, request.actor);
+      return reply.code(204).send(null);
+    },
   );
   app.post(
     '/v1/api-tokens',

@@ -10,6 +10,9 @@ export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 /** An image digest is the longest of them. */
 const MAX_AUDIT_TERM = 512;
 
+/** The longest text that the log conceals: a reason. */
+const MAX_CONCEALED_TEXT = 1024;
+
 export const auditQuerySchema = z.strictObject({
   after: z.coerce
     .number()
@@ -75,3 +78,8 @@ export const auditExportSchema = z.object({
 export type AuditExport = z.infer<typeof auditExportSchema>;
 
 export const auditExportsSchema = z.object({ items: z.array(auditExportSchema) });
+
+/** A text as the log conceals it: `hmac:` and 43 characters. */
+export const concealInputSchema = z.strictObject({ text: text.min(1).max(MAX_CONCEALED_TEXT) });
+
+export const concealedSchema = z.object({ concealed: z.string() });

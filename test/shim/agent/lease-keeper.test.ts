@@ -257,9 +257,12 @@ describe('a renewal', () => {
   test('prolongs the lease from the time the server said', async () => {
     const lease = await require();
     clock.advance(LEASE_DURATION_MS / 2);
-    await keeper.renewed(lease, await issuer.sign(issuer.claims(subject)), clock.wallMs);
+    const token = await issuer.sign(issuer.claims(subject));
+    await keeper.renewed(lease, token, clock.wallMs);
     clock.advance(LEASE_DURATION_MS - 1);
     expect(keeper.isGood(lease)).toBe(true);
+    // The receipt that the node shows is the newest one.
+    expect(lease.token).toBe(token);
   });
 
   test('does not bring a revoked lease back', async () => {

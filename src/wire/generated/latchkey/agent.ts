@@ -133,6 +133,8 @@ export interface LeaseStatus {
   state: string;
   /** Receipt: where the key server's audit log tells of it. */
   auditSequence: number;
+  /** The lease as the key server has signed it, which holds the receipt; of no use to another node. */
+  token: string;
 }
 
 export interface GatedLayerStatus {
@@ -1209,7 +1211,16 @@ export const DenialStatus: MessageFns<DenialStatus> = {
 };
 
 function createBaseLeaseStatus(): LeaseStatus {
-  return { leaseId: "", licenseId: "", imageDigest: "", imageKeyId: "", expiresAtMs: 0, state: "", auditSequence: 0 };
+  return {
+    leaseId: "",
+    licenseId: "",
+    imageDigest: "",
+    imageKeyId: "",
+    expiresAtMs: 0,
+    state: "",
+    auditSequence: 0,
+    token: "",
+  };
 }
 
 export const LeaseStatus: MessageFns<LeaseStatus> = {
@@ -1234,6 +1245,9 @@ export const LeaseStatus: MessageFns<LeaseStatus> = {
     }
     if (message.auditSequence !== 0) {
       writer.uint32(56).int64(message.auditSequence);
+    }
+    if (message.token !== "") {
+      writer.uint32(66).string(message.token);
     }
     return writer;
   },
@@ -1307,6 +1321,14 @@ export const LeaseStatus: MessageFns<LeaseStatus> = {
             message.auditSequence = longToNumber(reader.int64());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1331,6 +1353,7 @@ export const LeaseStatus: MessageFns<LeaseStatus> = {
     message.expiresAtMs = object.expiresAtMs ?? 0;
     message.state = object.state ?? "";
     message.auditSequence = object.auditSequence ?? 0;
+    message.token = object.token ?? "";
     return message;
   },
 };
