@@ -135,6 +135,9 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     get keys() {
       return seal.unsealed.keys;
     },
+    get cursorKey() {
+      return seal.cursorKey;
+    },
     leaseVerificationJwk: organization.lease_public_jwk,
     releaseVerificationJwk: organization.release_public_jwk,
     nodeKeys: new NodeKeys(),

@@ -66,7 +66,7 @@ export async function createToken(server: KeyServer, actor: Actor, input: TokenI
 /** @throws LatchkeyError STATE_NOT_FOUND, STATE_CONFLICT for a product or customer that is not there */
 export async function listTokens(server: KeyServer, query: TokenQuery): Promise<Page<ApiToken>> {
   const { organizationId, store } = server;
-  const page = openPage(server.keys.lookupKey, { name: 'api-tokens', prefix: 'token' }, query);
+  const page = openPage(server.cursorKey, { name: 'api-tokens', prefix: 'token' }, query);
   const { product, customer } = query;
   const productId =
     product === undefined ? undefined : (await requireProduct(store.read, organizationId, product)).id;

@@ -44,7 +44,7 @@ export async function listCustomers(
   query: CustomerQuery,
   access: Access,
 ): Promise<Page<Customer>> {
-  const page = openPage(server.keys.lookupKey, { name: 'customers', prefix: 'cust' }, query);
+  const page = openPage(server.cursorKey, { name: 'customers', prefix: 'cust' }, query);
   const rows = await server.store.read
     .selectFrom('customer')
     .selectAll()

@@ -69,7 +69,7 @@ export async function listJoinTokens(
   query: JoinTokenQuery,
   access: Access,
 ): Promise<Page<JoinToken>> {
-  const page = openPage(server.keys.lookupKey, { name: 'join-tokens', prefix: 'join' }, query);
+  const page = openPage(server.cursorKey, { name: 'join-tokens', prefix: 'join' }, query);
   const rows = await server.store.read
     .selectFrom('join_token')
     .selectAll()

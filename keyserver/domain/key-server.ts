@@ -16,6 +16,8 @@ export interface KeyServer {
   readonly seal: Seal;
   /** Reading it @throws LatchkeyError DENIED_SEALED while the key server is sealed. */
   readonly keys: OrganizationKeys;
+  /** Authenticates the cursors of lists; while the key server is sealed, one of this process alone. */
+  readonly cursorKey: Uint8Array;
   /** JWK that verifies leases, as nodes get it at activation. */
   readonly leaseVerificationJwk: string;
   /** JWK that verifies release statements. */

@@ -10,7 +10,7 @@ import { allOf, isEqual } from './list-filter.ts';
 import { openPage } from './page.ts';
 
 export async function listLeases(server: KeyServer, query: LeaseQuery, access: Access): Promise<Page<Lease>> {
-  const page = openPage(server.keys.lookupKey, { name: 'leases', prefix: 'lease' }, query);
+  const page = openPage(server.cursorKey, { name: 'leases', prefix: 'lease' }, query);
   const rows = await server.store.read
     .selectFrom('lease')
     .selectAll()

@@ -106,7 +106,7 @@ export async function listLicenses(
   access: Access,
 ): Promise<Page<License>> {
   const { organizationId, clock, store } = server;
-  const page = openPage(server.keys.lookupKey, { name: 'licenses', prefix: 'lic' }, query);
+  const page = openPage(server.cursorKey, { name: 'licenses', prefix: 'lic' }, query);
   const nowMs = clock.nowMs();
   const rows = await licenseRows(server, store.read)
     .where(page.isOn('license.id'))

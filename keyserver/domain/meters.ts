@@ -127,7 +127,7 @@ export async function listUsage(
 ): Promise<Page<UsageReport>> {
   await getLicense(server, licenseId);
   const list = { name: `usage of ${licenseId}`, prefix: 'usage' } as const;
-  const page = openPage(server.keys.lookupKey, list, query);
+  const page = openPage(server.cursorKey, list, query);
   const rows = await server.store.read
     .selectFrom('usage_report')
     .selectAll()

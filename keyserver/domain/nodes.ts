@@ -18,7 +18,7 @@ import { fromTermColumns } from './term-columns.ts';
 
 export async function listNodes(server: KeyServer, query: NodeQuery): Promise<Page<Node>> {
   const { read } = server.store;
-  const page = openPage(server.keys.lookupKey, { name: 'nodes', prefix: 'node' }, query);
+  const page = openPage(server.cursorKey, { name: 'nodes', prefix: 'node' }, query);
   const rows = await read
     .selectFrom('node')
     .selectAll()

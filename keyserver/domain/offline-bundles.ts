@@ -14,7 +14,7 @@ export async function listOfflineBundles(
   const license = await getLicense(server, licenseId);
   const nowMs = server.clock.nowMs();
   const list = { name: `offline bundles of ${licenseId}`, prefix: 'bundle' } as const;
-  const page = openPage(server.keys.lookupKey, list, query);
+  const page = openPage(server.cursorKey, list, query);
   const rows = await server.store.read
     .selectFrom('offline_bundle')
     .innerJoin('node', 'node.id', 'offline_bundle.node_id')

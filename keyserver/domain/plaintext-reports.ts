@@ -98,7 +98,7 @@ export async function listLicenseNodes(
   const license = await getLicense(server, licenseId);
   const isRefused = await isRefusedNow(server, licenseId);
   const list = { name: `nodes of ${licenseId}`, prefix: 'node' } as const;
-  const page = openPage(server.keys.lookupKey, list, query);
+  const page = openPage(server.cursorKey, list, query);
   const rows = await server.store.read
     .selectFrom('license_node')
     .innerJoin('node', 'node.id', 'license_node.node_id')

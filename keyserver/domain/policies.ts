@@ -44,7 +44,7 @@ export function createPolicy(server: KeyServer, actor: Actor, input: PolicyInput
 }
 
 export async function listPolicies(server: KeyServer, query: PageQuery): Promise<Page<Policy>> {
-  const page = openPage(server.keys.lookupKey, { name: 'policies', prefix: 'pol' }, query);
+  const page = openPage(server.cursorKey, { name: 'policies', prefix: 'pol' }, query);
   const rows = await policiesOf(server.store.read, server.organizationId)
     .where(page.isOn('policy.id'))
     .orderBy('policy.id', page.order)

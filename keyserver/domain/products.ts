@@ -43,7 +43,7 @@ export async function listProducts(
   query: PageQuery,
   access: Access,
 ): Promise<Page<Product>> {
-  const page = openPage(server.keys.lookupKey, { name: 'products', prefix: 'prod' }, query);
+  const page = openPage(server.cursorKey, { name: 'products', prefix: 'prod' }, query);
   const rows = await server.store.read
     .selectFrom('product')
     .selectAll()

@@ -67,7 +67,7 @@ export async function listReleases(
   access: Access,
 ): Promise<Page<Release>> {
   const { organizationId, store } = server;
-  const page = openPage(server.keys.lookupKey, { name: 'releases', prefix: 'rel' }, query);
+  const page = openPage(server.cursorKey, { name: 'releases', prefix: 'rel' }, query);
   const product =
     query.product === undefined
       ? undefined

@@ -2,11 +2,12 @@
  * Whether this process can open keys. While it is sealed, nothing that the root key opens is in its memory, and everything
  * that would need it answers DENIED_SEALED.
  */
-import type { KeyObject } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditPublisher } from '../audit/audit-publisher.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
 import type { RootKeyOpening } from '../custody/root-key-slot.ts';
+import { WRAPPING_KEY_BYTES } from '../custody/wrapped-key.ts';
 
 /** What there is only while the key server is unsealed. */
 export interface Unsealed {
@@ -23,6 +24,7 @@ export interface SealListener {
 
 export class Seal {
   readonly #open: (opening: RootKeyOpening) => Promise<Unsealed>;
+  readonly #cursorKey = randomBytes(WRAPPING_KEY_BYTES);
   #unsealed: Unsealed | null = null;
   #listener: SealListener | null = null;
   /** One change after the other. */
@@ -41,6 +43,11 @@ export class Seal {
   get unsealed(): Unsealed {
     if (this.#unsealed === null) throw sealed();
     return this.#unsealed;
+  }
+
+  /** Lists are read while the key server is sealed too; their cursors then end with this process. */
+  get cursorKey(): Uint8Array {
+    return this.#unsealed?.keys.lookupKey ?? this.#cursorKey;
   }
 
   /** Is told of every change from now on; one listener. */

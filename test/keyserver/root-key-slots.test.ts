@@ -190,7 +190,7 @@ describe('latchkey server init', () => {
   it.each([
     [['--shares', '2', '--threshold', '3'], 'can never come together'],
     [['--shares', '1'], 'from 2 to 32'],
-    [['--custody', 'paper'], 'shamir, file'],
+    [['--custody', 'paper'], 'shamir, pkcs11, file'],
     [['--root-key', 'x'], '--custody file'],
   ])('refuses %j', async (args, text) => {
     const refused = await latchkey('init', '--data', join(directory, 'other'), ...args);

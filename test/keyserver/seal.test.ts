@@ -40,6 +40,7 @@ async function ready(): Promise<[number, unknown]> {
 beforeAll(async () => {
   server = await startKeyServer();
   sold = await createSoldProduct(server);
+  await sold.client.createCustomer({ name: 'Hooli' });
   const { license, licenseKey: key } = await sold.sell();
   licenseId = license.id;
   licenseKey = key;
@@ -77,6 +78,15 @@ describe('a key server that is sealed while it runs', () => {
     expect(await codeOf(client.mintImageKey(productCode))).toBe('DENIED_SEALED');
     expect(await codeOf(client.auditCheckpoint())).toBe('DENIED_SEALED');
     expect((await client.licenses()).map(({ id }) => id)).toEqual([licenseId]);
+    // Page by page too, although a cursor is authenticated.
+    const page = async (after: string) => {
+      const query = `limit=1&after=${encodeURIComponent(after)}`;
+      const headers = { authorization: `Bearer ${server.adminToken}` };
+      const response = await fetch(`${server.adminUrl}/v1/customers?${query}`, { headers });
+      return (await response.json()) as { items: unknown[]; nextAfter: string | null };
+    };
+    const first = await page('');
+    expect((await page(first.nextAfter ?? '')).items).toHaveLength(1);
     await client.changeLicense(licenseId, 'suspend', 'unpaid');
     expect((await client.license(licenseId)).state).toBe('SUSPENDED');
     await client.changeLicense(licenseId, 'reinstate', 'paid');
