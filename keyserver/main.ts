@@ -7,6 +7,7 @@ import { VERSION } from '#src/base/installation.ts';
 import { type ServeOptions, parseArguments } from './arguments.ts';
 import { init } from './init.ts';
 import { createLogger } from './logging.ts';
+import { redact } from './redaction.ts';
 import { rotate } from './rotate.ts';
 import { type RunningKeyServer, startKeyServer } from './start.ts';
 
@@ -58,9 +59,9 @@ function sayReady(running: RunningKeyServer, options: ServeOptions): void {
 }
 
 function sayError(error: LatchkeyError): void {
-  process.stderr.write(`latchkey: ${error.line.replaceAll(/\s*\n\s*/g, ' ')}\n`);
+  process.stderr.write(`latchkey: ${redact(error.line.replaceAll(/\s*\n\s*/g, ' '))}\n`);
   if (error.code === 'BUG_UNEXPECTED' && error.cause instanceof Error) {
-    process.stderr.write(`${error.cause.stack ?? ''}\n`);
+    process.stderr.write(`${redact(error.cause.stack ?? '')}\n`);
   }
 }
 

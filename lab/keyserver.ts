@@ -33,6 +33,8 @@ export interface TestKeyServer {
   readonly pid: number;
   /** Everything the server has written to stderr. */
   log(): string;
+  /** Everything it has written to stdout. */
+  printed(): string;
   /** SIGTERM; resolves with the exit status. Keeps the data. */
   stop(): Promise<number | null>;
   /** SIGKILL. Keeps the data. */
@@ -80,6 +82,8 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
   const stderr: Buffer[] = [];
   child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
   const log = () => Buffer.concat(stderr).toString();
+  const stdout: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
   const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
   await ready(child, exited, log);
   const endpoints = endpointsSchema.parse(JSON.parse(await readText(dataDirectory, 'endpoints.json')));
@@ -94,6 +98,7 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
     dataDirectory,
     pid: child.pid ?? 0,
     log,
+    printed: () => Buffer.concat(stdout).toString(),
     stop: () => end('SIGTERM'),
     kill: async () => {
       await end('SIGKILL');

@@ -56,7 +56,7 @@ beforeAll(async () => {
   running = await startKeyServer(options, VERSION, createLogger('silent'));
   const read = (name: string) => readFile(join(directory, name), 'utf8');
   server = {
-    ...{ ...running, pid: process.pid, dataDirectory: directory, log: () => '' },
+    ...{ ...running, pid: process.pid, dataDirectory: directory, log: () => '', printed: () => '' },
     authorityPem: await read('authority.pem'),
     adminToken: (await read('admin.token')).trim(),
     stop: () => Promise.resolve(0),
