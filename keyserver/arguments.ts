@@ -31,6 +31,8 @@ export interface ServeOptions {
   readonly nodeCertificateLifetimeMs: number;
   /** The database was restored from an older copy on purpose. */
   readonly afterRestore: boolean;
+  /** Nobody has an admin token that works: make one. */
+  readonly recoversAdmin: boolean;
   /** Where checkpoints of the audit log are kept, away from the database. */
   readonly auditCheckpointDirectory: string | null;
   readonly rates: Rates;
@@ -63,6 +65,7 @@ const OPTIONS = {
   'admin-tls-key': { type: 'string' },
   'node-certificate-life': { type: 'string' },
   'after-restore': { type: 'boolean', default: false },
+  'new-admin-token': { type: 'boolean', default: false },
   'audit-checkpoints': { type: 'string' },
   'rate-limit': { type: 'string', multiple: true, default: [] as string[] },
   'audit-export': { type: 'string', multiple: true, default: [] as string[] },
@@ -117,6 +120,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     hostnames: values.hostname,
     adminTls,
     afterRestore: values['after-restore'],
+    recoversAdmin: values['new-admin-token'],
     nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
     auditCheckpointDirectory: values['audit-checkpoints'] ?? null,
     rates: parseRates(values['rate-limit']),

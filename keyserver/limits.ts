@@ -38,6 +38,12 @@ export const MAX_PATH_PARAMETER = 1024;
 export const API_TOKEN_LIFETIME_MS = 90 * 24 * HOUR_MS;
 /** Longest life of an API token; one that outlives the year outlives who made it. */
 export const MAX_API_TOKEN_LIFETIME_MS = 366 * 24 * HOUR_MS;
+/** Life of an admin token that was made to get back in: enough to make others. */
+export const RECOVERY_TOKEN_LIFETIME_MS = 24 * HOUR_MS;
+/** Refusals of strangers are written together, one event of each kind in this time. */
+export const REFUSAL_AUDIT_INTERVAL_MS = MINUTE_MS;
+/** Addresses that are told apart in one such event. */
+export const MAX_TALLIED_ADDRESSES = 1000;
 /** The last use of an API token is written this often at most, so that reading costs no write each time. */
 export const TOKEN_USE_PRECISION_MS = MINUTE_MS;
 /**

@@ -51,7 +51,8 @@ async function answerOnce(work: () => Promise<unknown>): Promise<void> {
 
 /** One line that people read and scripts wait for; stdout carries nothing else. */
 function sayReady(running: RunningKeyServer, options: ServeOptions): void {
-  const token = running.firstStart ? `; admin token in ${join(options.dataDirectory, 'admin.token')}` : '';
+  const isNewToken = running.firstStart || options.recoversAdmin;
+  const token = isNewToken ? `; admin token in ${join(options.dataDirectory, 'admin.token')}` : '';
   process.stdout.write(
     `latchkey key server is ${running.isSealed ? 'sealed' : 'ready'}: admin ${running.adminUrl}, nodes ${running.nodeAddress}, ` +
       `enrollment ${running.enrollAddress}, data ${options.dataDirectory}${token}\n`,

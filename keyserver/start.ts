@@ -7,8 +7,10 @@ import { readDatabaseUrl } from './database-url.ts';
 import { startImageKeySweep } from './image-key-sweep.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import type { ServeOptions } from './arguments.ts';
+import { appendAuditEvent } from './audit/append-event.ts';
 import { AuditExports } from './audit/export/audit-exports.ts';
 import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
+import { RefusalTally } from './audit/refusal-tally.ts';
 import { type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
@@ -19,10 +21,12 @@ import {
   findOrganization,
   requireCompleteOrganization,
 } from './domain/organization.ts';
+import { recoverAdmin } from './domain/recover-admin.ts';
 import { Seal } from './domain/seal.ts';
 import { readAdminTls } from './http/admin-tls.ts';
 import { type Endpoints, Listening } from './listening.ts';
 import { keyOpener } from './open-keys.ts';
+import { replaceOwnerFile } from './owner-file.ts';
 import { RateLimit } from './rate-limit.ts';
 import { unattendedOpening, unsealUnattended } from './unattended-unsealing.ts';
 import { type Beginning, initialize } from './initialize.ts';
@@ -73,6 +77,7 @@ export async function startKeyServer(
       stop: async () => {
         await server.drain.begin();
         await listening.stop();
+        await server.refusals.flush();
         await stopSweep();
         await Promise.all([server.auditExports.stop(), webhooks.stop()]);
         await server.seal.seal();
@@ -146,6 +151,14 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     random: Math.random,
     drain: new Drain(options.drainMs),
     changes,
+    refusals: new RefusalTally({
+      clock: systemClock,
+      record: (entry) =>
+        store.write((writer) => appendAuditEvent(writer, organization.id, systemClock.nowMs(), entry)),
+      onFailure: (error) => {
+        logger.error({ err: error }, 'refusals of strangers are not in the audit log');
+      },
+    }),
     licenseRate: new RateLimit(options.rates.license, systemClock),
     get auditPublisher() {
       return seal.unsealed.auditPublisher;
@@ -160,6 +173,11 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     }),
   };
   if (options.afterRestore && !isNew) await acceptRestore(server);
+  if (options.recoversAdmin && !isNew) {
+    await recoverAdmin(server, (token) =>
+      replaceOwnerFile(join(options.dataDirectory, 'admin.token'), `${token}\n`),
+    );
+  }
   await server.auditExports.start();
   return { server, organization, firstStart: isNew };
 }

@@ -32,6 +32,10 @@ export function registerServe(program: Command, context: CommandContext): void {
       '--after-restore',
       'once, after an older database was put in place on purpose: nodes trust it again',
     )
+    .option(
+      '--new-admin-token',
+      'once, when no admin token works any more: write one for a day to DATA/admin.token',
+    )
     .option('--node-certificate-life <span>', 'how long node certificates live, such as 30d (default: 365d)')
     .option(
       '--audit-checkpoints <directory>',

@@ -3,6 +3,7 @@ import type { Clock } from '#src/base/clock.ts';
 import type { AuditPublisher } from '../audit/audit-publisher.ts';
 import type { AuditExports } from '../audit/export/audit-exports.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
+import type { RefusalTally } from '../audit/refusal-tally.ts';
 import type { Store } from '../db/store.ts';
 import type { Drain } from '../drain.ts';
 import type { RateLimit } from '../rate-limit.ts';
@@ -30,6 +31,8 @@ export interface KeyServer {
   readonly changes: ChangeFeed;
   /** Counts what is decided under each license. */
   readonly licenseRate: RateLimit;
+  /** Refused strangers, on their way into the audit log. */
+  readonly refusals: RefusalTally;
   /** Reading it @throws LatchkeyError DENIED_SEALED while the key server is sealed. */
   readonly auditPublisher: AuditPublisher;
   readonly auditExports: AuditExports;

@@ -30,7 +30,7 @@ import { enrollmentService } from './enrollment-service.ts';
 import { nodesService } from './nodes-service.ts';
 import { observedService } from './observed-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
-import { type TlsListener, listenTls } from './tls-listener.ts';
+import { type TlsListener, type TlsListenerOptions, listenTls } from './tls-listener.ts';
 import { unlessSealed } from './unless-sealed.ts';
 
 /** Nodes that hang are noticed, and middle boxes see that a connection is in use. */
@@ -93,9 +93,13 @@ export async function startNodeListeners(
   nodes.addService(NodesService, guarded(NodesService, { ...serving }, MAX_NODE_CALLS));
   const listeners: TlsListener[] = [];
   const listen = async (to: Server, address: string, requiresCertificate: boolean): Promise<string> => {
+    const onRefused = (from: string): void => {
+      // To the other port everybody may come.
+      if (requiresCertificate) server.refusals.count('node-handshake', from);
+    };
     // TLS is done already when gRPC gets a connection.
     const injector = to.createConnectionInjector(ServerCredentials.createInsecure());
-    const listener = await bind(address, { ...identity, requiresCertificate }, (socket) => {
+    const listener = await bind(address, { ...identity, requiresCertificate, onRefused }, (socket) => {
       injector.injectConnection(socket);
     });
     listeners.push(listener);
@@ -140,7 +144,7 @@ function newServer(options: ServerOptions): Server {
 
 async function bind(
   address: string,
-  identity: ListenerIdentity & { readonly requiresCertificate: boolean },
+  identity: ListenerIdentity & Pick<TlsListenerOptions, 'requiresCertificate' | 'onRefused'>,
   onConnection: (socket: TLSSocket) => void,
 ): Promise<TlsListener> {
   const certificatePem = identity.certificatePem + identity.authorityPem;

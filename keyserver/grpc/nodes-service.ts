@@ -29,7 +29,7 @@ import { preflightOfNode } from '../domain/preflight.ts';
 import { reportPlaintext } from '../domain/plaintext-reports.ts';
 import { type Renewal, renewLeases } from '../domain/renew-leases.ts';
 import { rotateCertificate } from '../domain/rotate-certificate.ts';
-import { type Rate, RateLimit } from '../rate-limit.ts';
+import { type Rate, RateLimit, hostOfPeer } from '../rate-limit.ts';
 import type { CallLog } from './call-log.ts';
 import { renewCertificateAtMs } from './certificate-times.ts';
 import { toDenial } from './denial-message.ts';
@@ -44,7 +44,10 @@ export function nodesService(server: KeyServer, rate: Rate, streams: OpenStreams
   const certificates = new PeerCertificates();
   const calls = new RateLimit(rate, server.clock);
   const identify = async (call: NodeCall): Promise<CertifiedIdentity> => {
-    const identity = await certificates.identify(call, server.clock.nowMs());
+    const identity = await certificates.identify(call, server.clock.nowMs()).catch((error: unknown) => {
+      server.refusals.count('node-certificate', hostOfPeer(call.getPeer()));
+      throw error;
+    });
     calls.spend(identity.nodeId, 'calls of this node');
     return identity;
   };
@@ -96,13 +99,13 @@ export function nodesService(server: KeyServer, rate: Rate, streams: OpenStreams
       return {};
     }, log),
     preflight: unaryHandler<PreflightRequest, PreflightResponse>(async (request, call) => {
-      const identity = await certificates.identify(call, server.clock.nowMs());
+      const identity = await identify(call);
       const answer = await preflightOfNode(server, identity, request);
       return { ...answer, serverTimeMs: server.clock.nowMs() };
     }, log),
     acknowledgeRevocations: unaryHandler<AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse>(
       async (request, call) => {
-        await acknowledgeRevision(server, await certificates.identify(call, server.clock.nowMs()), request);
+        await acknowledgeRevision(server, await identify(call), request);
         return {};
       },
       log,

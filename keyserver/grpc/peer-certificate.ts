@@ -16,6 +16,7 @@ export interface CertifiedIdentity extends NodeIdentity {
 
 /** A call over mutual TLS. */
 export interface NodeCall {
+  getPeer(): string;
   getAuthContext(): { readonly sslPeerCertificate?: { readonly raw: Buffer } | undefined };
 }
 

@@ -4,8 +4,11 @@
  */
 import type { AddressInfo, Socket } from 'node:net';
 import { type TLSSocket, createServer } from 'node:tls';
+import { systemErrorCode } from '#src/base/errors.ts';
 import { MAX_NODE_CONNECTIONS, MAX_PENDING_HANDSHAKES, TLS_HANDSHAKE_TIMEOUT_MS } from '../limits.ts';
 import { addressGroup } from '../rate-limit.ts';
+
+const WENT_AWAY: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ERR_TLS_HANDSHAKE_TIMEOUT']);
 
 export interface TlsListenerOptions {
   readonly host: string;
@@ -17,6 +20,8 @@ export interface TlsListenerOptions {
   readonly privateKeyPem: string;
   /** Whether a client has to show a certificate of the authority. */
   readonly requiresCertificate: boolean;
+  /** Told of a client whose handshake failed; one that went away or fell silent is none. */
+  readonly onRefused?: (address: string) => void;
 }
 
 export interface TlsListenerLimits {
@@ -62,8 +67,9 @@ export function listenTls(
   server.on('connection', (socket: Socket) => {
     pending.add(socket);
   });
-  server.on('tlsClientError', (_error: Error, socket: TLSSocket) => {
+  server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
     pending.delete(socket);
+    if (!WENT_AWAY.has(systemErrorCode(error) ?? '')) options.onRefused?.(socket.remoteAddress ?? '');
     socket.destroy();
   });
   server.on('secureConnection', (socket) => {

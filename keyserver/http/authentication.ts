@@ -49,6 +49,7 @@ export function requireToken(app: FastifyInstance, server: KeyServer, rate: Rate
     const token = bearerToken(request);
     const holder = token === undefined ? null : await authenticate(server, token);
     if (holder === null) {
+      server.refusals.count('api-token', request.ip);
       failures.spend(addressGroup(request.ip), 'requests without a valid API token from this address');
       throw new LatchkeyError('AUTH_REQUIRED', 'the request has no valid API token', {
         hint: 'send the token of DATA/admin.token, or one made with `latchkey token create`',
