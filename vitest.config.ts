@@ -20,7 +20,7 @@ const onPostgres: TestProjectInlineConfiguration = {
     // They are about one of the databases, or about what no database could change.
     exclude: [
       ...['sqlite-*', 'postgres*', 'syslog-*', 'start-configuration', 'rate-limit'],
-      ...['prepared-query', 'node-keys', 'bounded-calls', 'page', 'webhook-message'],
+      ...['prepared-query', 'node-keys', 'bounded-calls', 'page', 'ids', 'webhook-message'],
     ].map((name) => `test/keyserver/${name}.test.ts`),
     globalSetup: ['test/keyserver/on-postgres/cluster.ts'],
     setupFiles: ['test/keyserver/on-postgres/databases.ts'],

@@ -41,7 +41,7 @@ try {
   await startTimeMs(dataDirectory, 1);
   await reportStart(`ready with ${AUDIT_EVENTS} audit events too`, '', dataDirectory, empty);
   server = await startKeyServer({ args: UNLIMITED, dataDirectory });
-  await reportLists(server, nodeId);
+  await reportLists(server);
 } finally {
   await server.dispose();
 }
@@ -115,37 +115,50 @@ async function reportStart(name: string, goal: string, dataDirectory: string, em
   );
 }
 
-async function reportLists(to: TestKeyServer, nodeId: string): Promise<void> {
+async function reportLists(to: TestKeyServer): Promise<void> {
   const one = await requestTimes(to, '/v1/organization');
   process.stdout.write(`${'a request that reads one row'.padEnd(48)} ${format(one)}\n`);
-  const half = (count: number) => (count / 2).toString(16).padStart(32, '0');
   const lists = [
-    `/v1/licenses?after=lic_${half(LICENSES)}`,
-    `/v1/nodes?after=node_${half(NODES)}`,
-    `/v1/leases?after=lease_${half(LEASES)}`,
-    `/v1/audit-events?after=${AUDIT_EVENTS / 2}`,
+    '/v1/licenses?order=asc',
+    '/v1/nodes?order=desc',
+    '/v1/leases?order=desc',
+    '/v1/audit-events?order=asc',
     `/v1/audit-events?target=node_${'0'.repeat(31)}7`,
-    `/v1/audit-events?target=${nodeId}`,
+    `/v1/audit-events?after=${AUDIT_EVENTS / 2}`,
   ];
-  for (const path of lists) {
+  for (const list of lists) {
     for (const limit of [100, 1000]) {
-      const times = await requestTimes(to, `${path}&limit=${limit}`);
-      const name = `${path.replace(/[=][^&]*/, '=...')}, ${limit} rows`;
+      const path = `${list}&limit=${limit}`;
+      const cursor = await secondPage(to, path);
+      const times = await requestTimes(to, cursor === null ? path : `${path}&after=${cursor}`);
+      const name = `${list.replace(/_0+/, '_0...')}, ${limit} rows`;
       process.stdout.write(`${name.padEnd(48)} ${format(times)} (goal: 50 ms)\n`);
     }
   }
 }
 
-async function requestTimes({ adminUrl, adminToken }: TestKeyServer, path: string): Promise<number[]> {
+/** The cursor of the page after the first one; null when there is none, or it was asked for already. */
+async function secondPage(to: TestKeyServer, path: string): Promise<string | null> {
+  if (path.includes('after=')) return null;
+  const { nextAfter } = JSON.parse(await request(to, path)) as { nextAfter: string | null };
+  return nextAfter;
+}
+
+async function requestTimes(to: TestKeyServer, path: string): Promise<number[]> {
   const times: number[] = [];
-  for (let request = 0; request < REQUESTS; request += 1) {
+  for (let count = 0; count < REQUESTS; count += 1) {
     const startedMs = performance.now();
-    const answer = await fetch(`${adminUrl}${path}`, { headers: { authorization: `Bearer ${adminToken}` } });
-    const text = await answer.text();
+    await request(to, path);
     times.push(performance.now() - startedMs);
-    if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${text}`);
   }
   return times;
+}
+
+async function request({ adminUrl, adminToken }: TestKeyServer, path: string): Promise<string> {
+  const answer = await fetch(`${adminUrl}${path}`, { headers: { authorization: `Bearer ${adminToken}` } });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`${path} answered ${answer.status}: ${text}`);
+  return text;
 }
 
 function format(times: readonly number[]): string {
