@@ -1,6 +1,7 @@
 /** Times and spans of time as people write them on a command line. */
 import { InvalidArgumentError } from 'commander';
 import {
+  MAX_CONNECTIVITY_GRACE_MS,
   MAX_LEASE_DURATION_MS,
   MAX_SEATS_PER_LICENSE,
   MAX_OFFLINE_MS,
@@ -26,6 +27,13 @@ export function parseLeaseDuration(text: string): number {
     throw new InvalidArgumentError(`Give a span from ${least} to ${most}.`);
   }
   return durationMs;
+}
+
+/** Reads how much longer leases count without a line, as milliseconds. */
+export function parseConnectivityGrace(text: string): number {
+  const graceMs = parseDuration(text);
+  if (graceMs <= MAX_CONNECTIVITY_GRACE_MS) return graceMs;
+  throw new InvalidArgumentError(`Give a span up to ${formatDuration(MAX_CONNECTIVITY_GRACE_MS)}.`);
 }
 
 /** Reads how long an offline bundle lives, as milliseconds. */

@@ -20,6 +20,7 @@ import * as listIndexes from './migrations/0015-list-indexes.ts';
 import * as meters from './migrations/0016-meters.ts';
 import * as acknowledgements from './migrations/0019-acknowledgements.ts';
 import * as offlineBundles from './migrations/0020-offline-bundles.ts';
+import * as connectivityGrace from './migrations/0021-connectivity-grace.ts';
 import * as rootKeySlots from './migrations/0022-root-key-slots.ts';
 import * as auditExports from './migrations/0025-audit-exports.ts';
 import * as usedChallenges from './migrations/0031-used-challenges.ts';
@@ -47,6 +48,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0016-meters': meters,
   '0019-acknowledgements': acknowledgements,
   '0020-offline-bundles': offlineBundles,
+  '0021-connectivity-grace': connectivityGrace,
   '0022-root-key-slots': rootKeySlots,
   '0025-audit-exports': auditExports,
   '0031-used-challenges': usedChallenges,

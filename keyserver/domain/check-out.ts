@@ -137,7 +137,7 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
     const { imageDigest, imageKeyId, publishedAtMs } = image;
     const lease = await insertLease(server, writer, {
       node,
-      license: { ...license, leaseDurationMs: lifeMs },
+      license: { ...license, leaseDurationMs: lifeMs, connectivityGraceMs: 0 },
       ...{ imageDigest, imageKeyId, publishedAtMs, revision, nowMs, nonce: null, previousLeaseId: null },
     });
     await writer

@@ -2,7 +2,7 @@
 import { signToken } from '#src/crypto/sign-token.ts';
 import { allowedUntilMs, graceEndsAtMs } from '#src/licensing/expiry.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims, type LeaseReceipt } from '#src/licensing/lease-claims.ts';
-import { leaseTimes } from '#src/licensing/lease-rules.ts';
+import { connectivityGraceUntilMs, leaseTimes } from '#src/licensing/lease-rules.ts';
 import { preparedInsert } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { KnownNode } from './decision-facts.ts';
@@ -33,12 +33,14 @@ export async function insertLease(
   grant: LeaseGrant,
 ): Promise<LeaseClaims> {
   const { node, license, nowMs } = grant;
+  const endMs = allowedUntilMs(license, { publishedAtMs: grant.publishedAtMs });
   const times = leaseTimes({
     nowMs,
     leaseDurationMs: license.leaseDurationMs,
-    allowedUntilMs: allowedUntilMs(license, { publishedAtMs: grant.publishedAtMs }),
+    allowedUntilMs: endMs,
     random: server.random(),
   });
+  const graceUntilMs = connectivityGraceUntilMs(times, license.connectivityGraceMs, endMs);
   const leaseId = newId('lease', nowMs);
   await insertLeaseRow(writer, {
     id: leaseId,
@@ -56,6 +58,7 @@ export async function insertLease(
     issued_at_ms: times.issuedAtMs,
     renew_at_ms: times.renewAtMs,
     expires_at_ms: times.expiresAtMs,
+    usable_until_ms: graceUntilMs,
   });
   return {
     leaseId,
@@ -68,6 +71,7 @@ export async function insertLease(
     imageKeyId: grant.imageKeyId,
     ...times,
     ...graceOf(license),
+    ...(graceUntilMs === null ? {} : { connectivityGraceUntilMs: graceUntilMs }),
     revision: grant.revision,
     onRevoke: license.onRevoke,
     contact: license.contact,

@@ -87,6 +87,7 @@ export async function createLicense(
       starts_at_ms: input.startsAtMs ?? null,
       ...termAtCreation(terms, input, nowMs),
       contact: input.contact ?? null,
+      connectivity_grace_ms: input.connectivityGraceMs === 0 ? null : input.connectivityGraceMs,
       maintenance_until_ms: input.maintenanceUntilMs ?? null,
       ...toTermColumns(terms),
     };
@@ -258,6 +259,7 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     usedInstallations: row.used_installations ?? 0,
     usedConcurrent: row.used_concurrent ?? 0,
     contact: row.contact,
+    connectivityGraceMs: row.connectivity_grace_ms ?? 0,
     maintenanceUntilMs: row.maintenance_until_ms,
   };
 }

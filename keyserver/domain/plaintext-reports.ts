@@ -121,7 +121,11 @@ export async function listLicenseNodes(
       // Of any epoch: a node that has heard nothing goes on with the lease it has.
       select
         .selectFrom('lease')
-        .select((inner) => inner.fn.max('lease.expires_at_ms').as('expires_at_ms'))
+        .select((inner) =>
+          inner.fn
+            .max(inner.fn.coalesce('lease.usable_until_ms', 'lease.expires_at_ms'))
+            .as('usable_until_ms'),
+        )
         .whereRef('lease.node_id', '=', 'node.id')
         .where('lease.license_id', '=', licenseId)
         .as('last_lease_ends_at_ms'),

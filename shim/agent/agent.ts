@@ -103,23 +103,27 @@ export class Agent {
       },
       onCarried: (carried) => {
         this.#carried = carried;
-        this.leases.setCarried(carried, () => !this.watch.state.connected);
+        this.leases.setCarried(carried);
       },
     });
     this.refused = new RefusedLicenses(clock);
     const images = new LicensedImages(config.paths.licensedImagesFile);
     this.images = images;
-    this.leases = new LeaseKeeper(clock, {
-      onEnded: (lease, reason) => {
-        this.#leaseEnded(lease, reason);
+    this.leases = new LeaseKeeper(
+      clock,
+      {
+        onEnded: (lease, reason) => {
+          this.#leaseEnded(lease, reason);
+        },
+        onGranted: (lease) => {
+          if (lease.subject.imageDigest !== ANY_IMAGE) images.record(lease.claims);
+        },
+        onDenied: (denial) => {
+          if (denial.licenseId !== undefined && isRefusal(denial)) this.#refuse(denial.licenseId, denial, 0);
+        },
       },
-      onGranted: (lease) => {
-        if (lease.subject.imageDigest !== ANY_IMAGE) images.record(lease.claims);
-      },
-      onDenied: (denial) => {
-        if (denial.licenseId !== undefined && isRefusal(denial)) this.#refuse(denial.licenseId, denial, 0);
-      },
-    });
+      () => !this.watch.state.connected,
+    );
     const index = new LayerIndex(this.containerd);
     const ledger = new ExtractionLedger();
     const room = new StoreRoom(store);

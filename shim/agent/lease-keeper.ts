@@ -14,7 +14,7 @@ import type { LicenseChange, PreflightResponse } from '#src/wire/generated/latch
 import type { LeaseKeeperEvents } from './lease-events.ts';
 import type { CarriedLeases, LeaseAuthority } from './lease-authority.ts';
 import { explainRefusal, expired, fromDenial, isAway } from './lease-denial.ts';
-import { type LeaseAnchor, type LeaseSubject, leaseTimeMs, subjectKey } from './lease.ts';
+import { type LeaseAnchor, type LeaseSubject, leaseEndMs, leaseTimeMs, subjectKey } from './lease.ts';
 
 const NONCE_BYTES = 16;
 /** Anybody can make images that are refused; the newest denials are enough. */
@@ -39,6 +39,7 @@ export interface HeldLease {
 export class LeaseKeeper {
   readonly #clock: Clock;
   readonly #events: LeaseKeeperEvents;
+  readonly #isCutOff: () => boolean;
   readonly #leases = new Map<string, HeldLease>();
   readonly #asking = new Map<string, Promise<HeldLease>>();
   /** The newest change per license and what was known when it came; a lease on its way may be older. */
@@ -48,16 +49,16 @@ export class LeaseKeeper {
   /** The key server's newest no, where a start was refused that held no lease. */
   readonly #denials = new BoundedMap<string, LatchkeyError>(MAX_REMEMBERED_DENIALS);
   #authority: LeaseAuthority | undefined;
-  #carried: { readonly leases: CarriedLeases; readonly isCutOff: () => boolean } | undefined;
+  #carried: CarriedLeases | undefined;
   #withoutAuthority: LatchkeyError = new LatchkeyError(
     'DENIED_NODE_NOT_ACTIVATED',
     'no license: this node is not activated for this image',
     { hint: "run 'latchkey node activate <license key>' on this node" },
   );
 
-  constructor(clock: Clock, events: LeaseKeeperEvents) {
-    this.#clock = clock;
-    this.#events = events;
+  /** @param isCutOff true while nothing is heard from the key server */
+  constructor(clock: Clock, events: LeaseKeeperEvents, isCutOff: () => boolean = () => false) {
+    [this.#clock, this.#events, this.#isCutOff] = [clock, events, isCutOff];
   }
 
   /** Leases are asked for with this from now on; denials of before are forgotten. */
@@ -67,8 +68,8 @@ export class LeaseKeeper {
   }
 
   /** Carried leases come first from now on while nothing is heard from the key server; denials are forgotten. */
-  setCarried(leases: CarriedLeases, isCutOff: () => boolean): void {
-    this.#carried = { leases, isCutOff };
+  setCarried(leases: CarriedLeases): void {
+    this.#carried = leases;
     this.#startAnew();
   }
 
@@ -80,7 +81,7 @@ export class LeaseKeeper {
   }
 
   #refusal(): LatchkeyError | undefined {
-    return this.#authority?.refusal() ?? this.#carried?.leases.refusal();
+    return this.#authority?.refusal() ?? this.#carried?.refusal();
   }
 
   /** Why there is no authority, while there is none. */
@@ -115,8 +116,8 @@ export class LeaseKeeper {
   }
 
   /** True while the lease lets containers start. */
-  isGood(lease: HeldLease): boolean {
-    return lease.denial === undefined && leaseTimeMs(lease.anchor, this.#clock) < lease.claims.expiresAtMs;
+  isGood({ anchor, claims, denial }: HeldLease): boolean {
+    return denial === undefined && leaseTimeMs(anchor, this.#clock) < leaseEndMs(claims, this.#isCutOff());
   }
 
   /** GRACE: the license is past its end, and starts are allowed a while longer. */
@@ -244,8 +245,7 @@ export class LeaseKeeper {
     contact: string | undefined,
   ): Promise<HeldLease> {
     const [authority, carried] = [this.#authority, this.#carried];
-    const isAlone = authority === undefined || carried?.isCutOff() === true;
-    const own = isAlone ? await carried?.leases.open(subject) : undefined;
+    const own = authority === undefined || this.#isCutOff() ? await carried?.open(subject) : undefined;
     if (own !== undefined) return this.#take(own);
     if (authority === undefined) throw explainRefusal(this.#withoutAuthority, undefined, contact);
     const before = held?.claims ?? this.#expired.get(subjectKey(subject));
@@ -267,7 +267,7 @@ export class LeaseKeeper {
       return this.#take(lease);
     } catch (error) {
       const known = toLatchkeyError(error);
-      const fallback = isAway(known) ? await carried?.leases.open(subject) : undefined;
+      const fallback = isAway(known) ? await carried?.open(subject) : undefined;
       if (fallback !== undefined) return this.#take(fallback);
       // A license that was revoked stays so while the key server is away; otherwise its newest word counts.
       const refusal = explainRefusal(known, before, contact);

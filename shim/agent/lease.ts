@@ -38,6 +38,14 @@ export function leaseTimeMs(anchor: LeaseAnchor, clock: Clock): number {
   return Math.max(clock.nowMs(), anchor.serverTimeMs + elapsedMs);
 }
 
+/** When a lease ends: later for a node that reaches no key server, if its license says so. */
+export function leaseEndMs(
+  { expiresAtMs, connectivityGraceUntilMs = expiresAtMs }: LeaseClaims,
+  isCutOff: boolean,
+): number {
+  return isCutOff ? connectivityGraceUntilMs : expiresAtMs;
+}
+
 /**
  * The key server's lease verification key from its JSON Web Key.
  * @throws LatchkeyError KEY_INVALID

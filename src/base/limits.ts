@@ -276,3 +276,5 @@ export const MAX_OFFLINE_FILE_BYTES = 64 * MEBIBYTE;
 export const MAX_KEY_SHARES = 32;
 /** A share as a person types it: 88 characters, and room for spaces. */
 export const MAX_KEY_SHARE_TEXT = 256;
+/** Longest use of a lease beyond its end where the key server cannot be reached: as long as the longest lease. */
+export const MAX_CONNECTIVITY_GRACE_MS = MAX_LEASE_DURATION_MS;

@@ -33,6 +33,8 @@ export const leaseClaimsSchema = z.strictObject({
   expiresAtMs: z.int().nonnegative(),
   /** Set when the license ends before this lease may, and everything goes on as before until its grace ends too. */
   grace: z.strictObject({ fromMs: z.int().nonnegative(), untilMs: z.int().nonnegative() }).optional(),
+  /** Until when a node that reaches no key server may use it; absent = until it expires. */
+  connectivityGraceUntilMs: z.int().nonnegative().optional(),
   /** Highest change of any license when the lease was cut. */
   revision: z.int().nonnegative(),
   /** What happens to running containers when the license is revoked. */

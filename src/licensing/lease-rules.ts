@@ -25,3 +25,18 @@ export function leaseTimes(terms: LeaseTerms): LeaseTimes {
   const renewAtMs = nowMs + Math.floor((expiresAtMs - nowMs) * LEASE_RENEW_FRACTION * jitter);
   return { issuedAtMs: nowMs, renewAtMs, expiresAtMs };
 }
+
+/**
+ * Until when a node may use a lease while it reaches no key server and has heard of no refusal, in milliseconds since the
+ * epoch; null = not beyond its end.
+ * @param graceMs how long beyond
+ * @param allowedUntilMs until when the license allows starts at all; null = no end
+ */
+export function connectivityGraceUntilMs(
+  { expiresAtMs }: Pick<LeaseTimes, 'expiresAtMs'>,
+  graceMs: number,
+  allowedUntilMs: number | null,
+): number | null {
+  const untilMs = Math.min(expiresAtMs + graceMs, allowedUntilMs ?? Infinity);
+  return untilMs > expiresAtMs ? untilMs : null;
+}

@@ -13,6 +13,8 @@ export interface LeaseTable extends Row {
   readonly issued_at_ms: number;
   readonly renew_at_ms: number;
   readonly expires_at_ms: number;
+  /** Until when a node that reaches nobody may use it; null = until it ends. */
+  readonly usable_until_ms: number | null;
   /** The bundle that it was carried to the node in; null for one that was asked for. */
   offline_bundle_id: string | null;
 }
