@@ -20,6 +20,9 @@ const nodes: LicensedNode[] = [];
 /** What an endpoint needs to get as far as the thing that its path names. */
 const BODIES: Readonly<Record<string, unknown>> = {
   '/v1/image-keys/{id}/elements': { items: [{ sealedOptions: 'x' }] },
+  '/v1/licenses/{id}:check-out': { requests: ['x'] },
+  '/v1/licenses/{id}/meters/{meter}': { max: 1 },
+  '/v1/licenses/{id}/meters/{meter}:report': { reportId: 'x', amount: 1 },
 };
 
 beforeAll(async () => {
@@ -29,6 +32,7 @@ beforeAll(async () => {
   const node = await activateNode(server, licenseKey);
   nodes.push(node);
   const { joinToken } = await foreign.client.createJoinToken(license.id, { uses: 1, lifeMs: 3_600_000 });
+  const { lease } = await node.acquire(foreign.image);
   const { apiToken } = await foreign.client.createToken({ name: 'other', permissionSet: 'auditor' });
   const release = (await foreign.client.releases()).find(
     ({ productCode }) => productCode === foreign.productCode,
@@ -42,6 +46,14 @@ beforeAll(async () => {
     'join-tokens': joinToken.id,
     nodes: node.activation.nodeId,
     'api-tokens': apiToken.id,
+    leases: decodeJwt<{ leaseId: string }>(lease).leaseId,
+    sys: await rootKeySlot(),
+    policies: await make('policies', { code: 'foreign-policy' }, ({ code }) => code),
+    'webhook-endpoints': await make(
+      'webhook-endpoints',
+      { url: 'https://198.51.100.7/', events: ['license.revoke'] },
+      ({ webhookEndpoint }) => webhookEndpoint.id,
+    ),
   };
   const { paths } = (await (await fetch(`${server.adminUrl}/v1/openapi.json`)).json()) as {
     paths: Record<string, Record<string, unknown>>;
@@ -75,9 +87,29 @@ async function send(token: string, method: string, path: string, body: unknown) 
   return { status: response.status, headers, text: await response.text() };
 }
 
+async function rootKeySlot(): Promise<string> {
+  const { text } = await send(server.adminToken, 'GET', '/v1/sys/seal-status', {});
+  return (JSON.parse(text) as { slots: { id: string }[] }).slots[0]!.id;
+}
+
+async function make(
+  collection: string,
+  body: unknown,
+  nameOf: (answer: { code: string; webhookEndpoint: { id: string } }) => string,
+): Promise<string> {
+  const { status, text } = await send(server.adminToken, 'POST', `/v1/${collection}`, body);
+  expect(status, text).toBeLessThan(300);
+  return nameOf(JSON.parse(text) as Parameters<typeof nameOf>[0]);
+}
+
 /** The answer about a thing, with its name taken out. */
 async function answerAbout(token: string, { method, path }: { method: string; path: string }, name: string) {
-  const answer = await send(token, method, path.replace(/\{\w+\}/, name), BODIES[path] ?? {});
+  const answer = await send(
+    token,
+    method,
+    path.replace(/\{\w+\}/, name).replace(/\{\w+\}/, 'starts'),
+    BODIES[path] ?? {},
+  );
   return { ...answer, text: answer.text.replaceAll(name, 'NAME') };
 }
 
