@@ -9,7 +9,7 @@ import { postgresDialect, postgresHosts } from '../../keyserver/db/postgres-data
 import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
 import { databaseKind, removeServerDatabase, serverDatabaseUrl } from '../../lab/server-database.ts';
 
-/** Takes out of the database of a data directory every table, index and column that migrations after this one have added. */
+/** Gives the database of a data directory the schema that it had after this migration; what later ones have added is gone. */
 export async function undoMigrations(dataDirectory: string, last: string): Promise<void> {
   const early = await schemaUpTo(last);
   await withDatabase(dataDirectory, async (database) => {
@@ -26,16 +26,20 @@ export async function undoMigrations(dataDirectory: string, last: string): Promi
         await sql`alter table ${sql.ref(name)} drop column ${sql.ref(column)}`.execute(database);
       }
     }
+    for (const [name, { definition }] of early) {
+      if (definition !== null && !current.has(name)) await sql.raw(definition).execute(database);
+    }
     await sql`delete from ${sql.ref(DEFAULT_MIGRATION_TABLE)} where name > ${last}`.execute(database);
   });
 }
 
-/** Tables and indexes by name; an index has no columns of its own here. */
+/** Tables and indexes by name; an index has no columns of its own here, but the statement that makes it. */
 type Schema = ReadonlyMap<string, SchemaContent>;
 
 interface SchemaContent {
   readonly type: 'index' | 'table';
   readonly columns: readonly string[];
+  readonly definition: string | null;
 }
 
 async function schemaUpTo(last: string): Promise<Schema> {
@@ -53,20 +57,27 @@ async function schemaUpTo(last: string): Promise<Schema> {
 async function readSchema(database: Kysely<unknown>): Promise<Schema> {
   const indexes = await (
     databaseKind() === 'SQLite'
-      ? sql<{ name: string }>`select name from sqlite_master where type = 'index' and sql is not null`
-      : sql<{
-          name: string;
-        }>`select i.indexname as name from pg_indexes i where i.schemaname = 'public' and not exists
+      ? sql<NamedIndex>`select name, sql as definition from sqlite_master where type = 'index' and sql is not null`
+      : sql<NamedIndex>`select i.indexname as name, i.indexdef as definition from pg_indexes i
+          where i.schemaname = 'public' and not exists
           (select from pg_constraint c where c.conname = i.indexname)`
   ).execute(database);
   const tables = await database.introspection.getTables({ withInternalKyselyTables: true });
   return new Map<string, SchemaContent>([
-    ...indexes.rows.map(({ name }): [string, SchemaContent] => [name, { type: 'index', columns: [] }]),
+    ...indexes.rows.map(({ name, definition }): [string, SchemaContent] => [
+      name,
+      { type: 'index', columns: [], definition },
+    ]),
     ...tables.map(({ name, columns }): [string, SchemaContent] => [
       name,
-      { type: 'table', columns: columns.map((column) => column.name) },
+      { type: 'table', columns: columns.map((column) => column.name), definition: null },
     ]),
   ]);
+}
+
+interface NamedIndex {
+  readonly name: string;
+  readonly definition: string;
 }
 
 async function withDatabase<Result>(
