@@ -7,7 +7,8 @@ import * as z from 'zod';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
-import { KeyedMutex } from '#src/base/keyed-mutex.ts';
+import { JoinedTask } from '#src/base/joined-task.ts';
+import { MAX_REMEMBERED_LICENSES } from '#src/base/limits.ts';
 import {
   type TimeReading,
   clockRollbackMs,
@@ -45,6 +46,8 @@ const stateSchema = z.strictObject({
     .optional(),
   /** By license: the last offline bundle, and what the key server has said of the license. */
   licenses: z.record(z.string(), licenseSchema).optional(),
+  /** The highest refusal of a license that was forgotten, as there were too many. */
+  forgottenRevision: z.int().nonnegative().optional(),
   place: z.strictObject({
     sequence: z.int().nonnegative(),
     token: z.string(),
@@ -66,7 +69,8 @@ export class NodeMemory {
   readonly #clock: Clock;
   readonly #boot: string;
   readonly #onWriteFailed: (error: unknown) => void;
-  readonly #writes = new KeyedMutex<string>();
+  /** Changes that come faster than the disk takes them share a write. */
+  readonly #writes = new JoinedTask(() => this.#writeState());
   #state: NodeState;
   #timeWrittenMs = Number.NEGATIVE_INFINITY;
 
@@ -168,11 +172,22 @@ export class NodeMemory {
   }
 
   #license(licenseId: string): KnownLicense {
-    return this.#state.licenses?.[licenseId] ?? UNKNOWN_LICENSE;
+    const { licenses, forgottenRevision = 0 } = this.#state;
+    return licenses?.[licenseId] ?? { ...UNKNOWN_LICENSE, deniedRevision: forgottenRevision };
   }
 
+  /** A node has a few licenses; of a key server that names them without end, those without a bundle are forgotten. */
   #noteLicense(licenseId: string, known: KnownLicense): void {
-    this.#state = { ...this.#state, licenses: { ...this.#state.licenses, [licenseId]: known } };
+    const licenses: Record<string, KnownLicense> = { ...this.#state.licenses, [licenseId]: known };
+    if (Object.keys(licenses).length > MAX_REMEMBERED_LICENSES) {
+      const oldest = Object.keys(licenses).find((id) => id !== licenseId && licenses[id]?.sequence === 0);
+      const { [oldest ?? '']: forgotten, ...kept } = licenses;
+      // Whichever license it was, a bundle of before that refusal stays void.
+      const forgottenRevision = Math.max(this.#state.forgottenRevision ?? 0, forgotten?.deniedRevision ?? 0);
+      this.#state = { ...this.#state, licenses: kept, forgottenRevision };
+      return;
+    }
+    this.#state = { ...this.#state, licenses };
   }
 
   /** Why no container may start now, whatever its lease: the wall clock was turned back. */
@@ -193,11 +208,13 @@ export class NodeMemory {
 
   async #write(): Promise<void> {
     this.#timeWrittenMs = this.#clock.monotonicMs();
-    await this.#writes.run(FILE, async () => {
-      const state = JSON.stringify(this.#state);
-      const mac = macOf(this.#macKey, state);
-      await writePrivateFile(this.#directory, FILE, JSON.stringify({ state, mac: mac.toString('base64') }));
-    });
+    await this.#writes.run();
+  }
+
+  async #writeState(): Promise<void> {
+    const state = JSON.stringify(this.#state);
+    const mac = macOf(this.#macKey, state);
+    await writePrivateFile(this.#directory, FILE, JSON.stringify({ state, mac: mac.toString('base64') }));
   }
 }
 

@@ -5,12 +5,12 @@
  */
 import { type FileHandle, open } from 'node:fs/promises';
 import { toLatchkeyError } from '#src/base/errors.ts';
+import { JoinedTask } from '#src/base/joined-task.ts';
 
 export class WriteAheadLog {
   readonly #path: string;
   #file: FileHandle | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #waiting: Promise<void> | undefined;
+  readonly #syncs = new JoinedTask(() => this.#sync());
 
   constructor(path: string) {
     this.#path = path;
@@ -21,20 +21,12 @@ export class WriteAheadLog {
    * @throws LatchkeyError STORAGE_FULL, STORAGE_FAILED
    */
   flush(): Promise<void> {
-    // A sync that runs already may have begun before what the caller has written.
-    this.#waiting ??= this.#running
-      .catch(() => undefined)
-      .then(() => {
-        this.#waiting = undefined;
-        return (this.#running = this.#sync());
-      });
-    return this.#waiting;
+    return this.#syncs.run();
   }
 
   /** Syncs under way still end. */
   close(): void {
-    const ended = (this.#waiting ?? this.#running).catch(() => undefined);
-    void ended.then(() => this.#file?.close());
+    void this.#syncs.ended().then(() => this.#file?.close());
   }
 
   async #sync(): Promise<void> {

@@ -50,9 +50,12 @@ async function startActivated(name = 'a', options: Parameters<typeof start>[1] =
   return { node, nodeId: identity.nodeId, ...created };
 }
 
+/** Files come and go in the state of agents that run, or that have only just stopped. */
 async function copyState(from: string, to: string): Promise<void> {
-  await rm(join(directory(), to), { recursive: true, force: true });
-  await cp(join(directory(), from, 'state'), join(directory(), to, 'state'), { recursive: true });
+  await vi.waitFor(async () => {
+    await rm(join(directory(), to), { recursive: true, force: true });
+    await cp(join(directory(), from, 'state'), join(directory(), to, 'state'), { recursive: true });
+  }, WAIT);
 }
 
 function stateFile(name = 'a'): string {
