@@ -4,7 +4,7 @@ import { KeyServerExit, startKeyServer } from '../../lab/keyserver.ts';
 import { mountSmallDisk } from '../fakes/small-disk.ts';
 import { createSoldProduct } from '../fakes/sold-product.ts';
 
-const disk = mountSmallDisk('768k');
+const disk = mountSmallDisk('1536k');
 
 afterAll(() => disk?.remove());
 
