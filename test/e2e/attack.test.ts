@@ -86,8 +86,9 @@ describeOnEachContainerd('attacks on a licensed node', (containerd) => {
     };
     // Written over the same inode: containerd keeps blobs read-only, root does not care.
     await writeFile(path, bad(good.length >> 1));
-    expect(await refusalOf(gated.site.cri.runPod('flipped', image))).toContain(
-      'CRYPTO_AUTHENTICATION_FAILED',
+    // Where the flipped bit breaks the compression, containerd may stop before the MAC is reached.
+    expect(await refusalOf(gated.site.cri.runPod('flipped', image))).toMatch(
+      /CRYPTO_AUTHENTICATION_FAILED|flate: corrupt input/u,
     );
     await writeFile(path, bad(0));
     expect(await refusalOf(gated.site.cri.runPod('flipped-head', image))).toContain(

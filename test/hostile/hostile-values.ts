@@ -217,7 +217,13 @@ function define(target: Record<string, unknown>, name: string, value: unknown): 
 }
 
 function toText(document: unknown): string {
-  const text = JSON.stringify(document) as string | undefined;
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(document);
+  } catch (error) {
+    // Copies of copies can be longer than any text; no parser is ever given such a one.
+    if (!(error instanceof RangeError)) throw error;
+  }
   return (text ?? 'null').replaceAll(new RegExp(`"${RAW_MARK}([^"]*)"`, 'g'), '$1');
 }
 
