@@ -32,9 +32,14 @@ export async function* givenShares(
   else for (const path of shareFile) yield readSecretFile(path, 'share');
 }
 
-/** @throws LatchkeyError KEY_NOT_FOUND, CONFIG_INVALID for a file that others can read */
-export function readRootKey(path: string): Promise<string> {
-  return readSecretFile(path, 'root key');
+/** @throws LatchkeyError KEY_NOT_FOUND, KEY_INVALID, CONFIG_INVALID for a file that others can read */
+export async function readRootKey(path: string): Promise<string> {
+  const { rootKey } = await import('#src/wire/admin/seal.ts');
+  const { data } = rootKey.safeParse(await readSecretFile(path, 'root key'));
+  if (data !== undefined) return data;
+  throw new LatchkeyError('KEY_INVALID', `${path} holds no root key, which is 64 hex digits`, {
+    hint: 'name the root key file, which is root.key in the data directory unless it was moved',
+  });
 }
 
 /**

@@ -5,7 +5,7 @@ import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { readBounded } from '#src/base/bounded-file.ts';
 import { parseJson } from '#src/base/json.ts';
-import { rootKeyProofSchema } from '#src/wire/admin/seal.ts';
+import { type RootKeyProof, rootKeyProofSchema } from '#src/wire/admin/seal.ts';
 import { DEFAULT_DATA_DIRECTORY, databaseOf } from './arguments.ts';
 import type { RootKeySlot } from './custody/root-key-slot.ts';
 import type { Store } from './db/store.ts';
@@ -44,7 +44,7 @@ export async function rotate(
 ): Promise<RotateAnswer> {
   const { values } = parseArgs({ args: [...args], options: OPTIONS, strict: true });
   const bytes = (await readBounded(input, MAX_ADMIN_BODY_BYTES)) ?? Buffer.alloc(0);
-  const proof = rootKeyProofSchema.parse(parseJson(bytes, 'what opens the root key'));
+  const proof = parseProof(bytes);
   const database = databaseOf(values.database, environment);
   const store = await openDatabase({ dataDirectory: values.data, database }, NOBODY_OBSERVES);
   try {
@@ -68,6 +68,15 @@ export async function rotate(
   } finally {
     await store.close();
   }
+}
+
+function parseProof(bytes: Uint8Array): RootKeyProof {
+  const { data, error } = rootKeyProofSchema.safeParse(parseJson(bytes, 'what opens the root key'));
+  if (data !== undefined) return data;
+  throw new LatchkeyError('KEY_INVALID', 'neither a root key nor shares were given', {
+    hint: 'name the root key file with --root-key, or give shares',
+    cause: error,
+  });
 }
 
 /** A SQLite database is locked by the key server that uses it; of PostgreSQL, each listens for the others' changes. */

@@ -59,7 +59,7 @@ export async function startKeyServer(
   try {
     const { server, organization, firstStart } = await openKeyServer(store, options, logger);
     const stopSweep = await startImageKeySweep(server, logger);
-    const webhooks = new Webhooks({ server, allowsPrivate: options.allowsPrivateWebhooks, logger });
+    const webhooks = new Webhooks({ server, logger });
     webhooks.start();
     const listening = await Listening.start({
       server,
@@ -147,6 +147,7 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     releaseVerificationJwk: organization.release_public_jwk,
     nodeKeys: new NodeKeys(),
     nodeCertificateLifetimeMs: options.nodeCertificateLifetimeMs,
+    allowsPrivateWebhooks: options.allowsPrivateWebhooks,
     clock: systemClock,
     random: Math.random,
     drain: new Drain(options.drainMs),

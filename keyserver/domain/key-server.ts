@@ -25,6 +25,8 @@ export interface KeyServer {
   readonly releaseVerificationJwk: string;
   readonly nodeKeys: NodeKeys;
   readonly nodeCertificateLifetimeMs: number;
+  /** Webhooks may go to addresses of the own network, and over http. */
+  readonly allowsPrivateWebhooks: boolean;
   readonly clock: Clock;
   /** Uniform in [0, 1); spreads renewals. */
   readonly random: () => number;

@@ -12,6 +12,7 @@ import type { Actor } from '../audit/append-event.ts';
 import type { WebhookEndpointTable } from '../db/tables/webhook.ts';
 import type { Writer } from '../db/store.ts';
 import { MAX_WEBHOOK_ENDPOINTS } from '../limits.ts';
+import { requirePublicUrl } from '../webhook/public-address.ts';
 import { newWebhookSecret, webhookSecretText } from '../webhook/webhook-message.ts';
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';
@@ -20,9 +21,14 @@ import { openPage } from './page.ts';
 
 /**
  * Creates an endpoint. It hears of what happens from then on.
- * @throws LatchkeyError LIMIT_EXCEEDED, DENIED_SEALED
+ * @throws LatchkeyError USAGE_INVALID for an address that nothing is sent to, LIMIT_EXCEEDED, DENIED_SEALED
  */
-export function createWebhook(server: KeyServer, actor: Actor, input: WebhookInput): Promise<CreatedWebhook> {
+export async function createWebhook(
+  server: KeyServer,
+  actor: Actor,
+  input: WebhookInput,
+): Promise<CreatedWebhook> {
+  if (!server.allowsPrivateWebhooks) requirePublicUrl(new URL(input.url));
   const secret = newWebhookSecret();
   return runChange(server, actor, async (change) => {
     const { writer, organizationId, nowMs } = change;
@@ -63,7 +69,7 @@ export function createWebhook(server: KeyServer, actor: Actor, input: WebhookInp
 }
 
 export async function listWebhooks(server: KeyServer, query: PageQuery): Promise<Page<WebhookEndpoint>> {
-  const page = openPage(server.keys.lookupKey, { name: 'webhook-endpoints', prefix: 'webhook' }, query);
+  const page = openPage(server.cursorKey, { name: 'webhook-endpoints', prefix: 'webhook' }, query);
   const rows = await server.store.read
     .selectFrom('webhook_endpoint')
     .selectAll()

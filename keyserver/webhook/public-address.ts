@@ -46,12 +46,18 @@ export function isPublicAddress(address: string): boolean {
 }
 
 /**
- * Refuses a URL whose host is an address that is not of the internet; names are looked at when they are resolved.
- * @throws LatchkeyError NET_UNREACHABLE
+ * Refuses a URL that is not https, or whose host is an address that is not of the internet; names are looked at when they
+ * are resolved.
+ * @throws LatchkeyError USAGE_INVALID
  */
-export function requirePublicHost({ hostname }: URL): void {
+export function requirePublicUrl({ protocol, hostname }: URL): void {
+  if (protocol !== 'https:') {
+    throw new LatchkeyError('USAGE_INVALID', 'webhooks are sent over https only', {
+      hint: 'give an https:// address, or start the key server with --webhook-allow-private',
+    });
+  }
   const address = hostname.replace(/^\[|\]$/g, '');
-  if (isIP(address) !== 0 && !isPublicAddress(address)) throw notAllowed(address);
+  if (isIP(address) !== 0 && !isPublicAddress(address)) throw notAllowed('USAGE_INVALID', address);
 }
 
 /** Resolves a name as the system does, and fails when one of its addresses is not of the internet. */
@@ -63,14 +69,15 @@ export const publicLookup: LookupFunction = (hostname, options, callback) => {
     }
     const wrong = addresses.find(({ address }) => !isPublicAddress(address));
     const [first] = addresses;
-    if (first === undefined || wrong !== undefined) callback(notAllowed(wrong?.address ?? hostname), '');
+    if (first === undefined || wrong !== undefined)
+      callback(notAllowed('NET_UNREACHABLE', wrong?.address ?? hostname), '');
     else if (options.all === true) callback(null, addresses);
     else callback(null, first.address, first.family);
   });
 };
 
-function notAllowed(address: string): LatchkeyError {
-  return new LatchkeyError('NET_UNREACHABLE', `${address} is not an address of the internet`, {
+function notAllowed(code: 'USAGE_INVALID' | 'NET_UNREACHABLE', address: string): LatchkeyError {
+  return new LatchkeyError(code, `${address} is not an address of the internet`, {
     hint: 'if it is meant, start the key server with --webhook-allow-private',
   });
 }

@@ -1,6 +1,5 @@
 /** One event to one endpoint: the request, and what is kept of how it went. */
 import type { Selectable } from 'kysely';
-import { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { deliverInTime } from '../audit/delivery-timeout.ts';
 import { deliveryMessage } from '../audit/export/delivery-failure.ts';
@@ -11,7 +10,7 @@ import type { KeyServer } from '../domain/key-server.ts';
 import { MAX_WEBHOOK_ATTEMPTS, WEBHOOK_GIVE_UP_MS, WEBHOOK_TIMEOUT_MS } from '../limits.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import { post } from '../outbound-post.ts';
-import { publicLookup, requirePublicHost } from './public-address.ts';
+import { publicLookup, requirePublicUrl } from './public-address.ts';
 import { webhookMessage } from './webhook-message.ts';
 
 export type Endpoint = Selectable<WebhookEndpointTable>;
@@ -25,17 +24,14 @@ export async function sendWebhook(
   server: KeyServer,
   endpoint: Endpoint,
   event: AuditEvent,
-  allowsPrivate: boolean,
   stopping: AbortSignal,
 ): Promise<number> {
   const url = new URL(endpoint.url);
-  if (!allowsPrivate) {
-    if (url.protocol !== 'https:') throw notEncrypted();
-    requirePublicHost(url);
-  }
+  // It may have been made while more was allowed.
+  if (!server.allowsPrivateWebhooks) requirePublicUrl(url);
   const secret = server.keys.unwrapWebhookSecret(endpoint.id, endpoint.wrapped_secret);
   const { headers, body } = webhookMessage(event, secret, server.clock.nowMs());
-  const lookup = allowsPrivate ? undefined : publicLookup;
+  const lookup = server.allowsPrivateWebhooks ? undefined : publicLookup;
   const status = await deliverInTime(WEBHOOK_TIMEOUT_MS, stopping, (signal) =>
     post({ url, headers, body, ca: null, lookup, signal }),
   );
@@ -51,12 +47,6 @@ export class RefusedWebhook extends Error {
     super(`it answered with status ${status}`);
     this.status = status;
   }
-}
-
-function notEncrypted(): LatchkeyError {
-  return new LatchkeyError('NET_UNREACHABLE', 'webhooks are sent over https only', {
-    hint: 'give an https:// address, or start the key server with --webhook-allow-private',
-  });
 }
 
 /** Keeps that an event has arrived, and goes on behind it. */

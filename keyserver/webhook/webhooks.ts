@@ -11,7 +11,6 @@ import { isWanted, webhookType } from './webhook-message.ts';
 export interface WebhooksOptions {
   readonly server: KeyServer;
   /** True: over http and to private addresses as well. */
-  readonly allowsPrivate: boolean;
   readonly logger: Logger;
 }
 
@@ -78,7 +77,7 @@ export class Webhooks {
   }
 
   async #deliver(id: string, events: readonly AuditEvent[], stopping: AbortSignal): Promise<void> {
-    const { server, allowsPrivate, logger } = this.#options;
+    const { server, logger } = this.#options;
     const found = await this.#find(id);
     const patterns = JSON.parse(found?.events ?? '[]') as string[];
     let passed = 0;
@@ -88,7 +87,7 @@ export class Webhooks {
         const endpoint = await this.#find(id);
         if (endpoint === undefined) return;
         try {
-          const status = await sendWebhook(server, endpoint, event, allowsPrivate, stopping);
+          const status = await sendWebhook(server, endpoint, event, stopping);
           await keepSuccess(server, endpoint, event.sequence, status);
         } catch (error) {
           if (stopping.aborted) throw error;

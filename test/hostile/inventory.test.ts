@@ -27,6 +27,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
   'cli/audit-receipts.ts': 'test/keyserver/audit-receipts.test.ts',
   'cli/image-key-file.ts': 'test/cli/key-provider-request.test.ts',
+  'cli/root-key-input.ts': 'test/keyserver/seal.test.ts',
   'shim/agent/installation-id.ts': 'test/node/installation.test.ts',
   'shim/agent/offline-bundle.ts': 'test/node/offline-bundle-refused.test.ts',
   'shim/agent/volume-claims.ts': 'test/shim/agent/volume-claims.test.ts',

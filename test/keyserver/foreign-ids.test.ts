@@ -51,7 +51,7 @@ beforeAll(async () => {
     policies: await make('policies', { code: 'foreign-policy' }, ({ code }) => code),
     'webhook-endpoints': await make(
       'webhook-endpoints',
-      { url: 'https://198.51.100.7/', events: ['license.revoke'] },
+      { url: 'https://crm.acme.example/', events: ['license.revoke'] },
       ({ webhookEndpoint }) => webhookEndpoint.id,
     ),
   };

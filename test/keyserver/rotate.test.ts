@@ -76,7 +76,7 @@ beforeAll(async () => {
   node = await activateNode(server, (await sold.sell()).licenseKey);
   node.close();
   const webhooks = new WebhookClient({ serverUrl: server.adminUrl, token: server.adminToken });
-  await webhooks.create({ url: 'https://127.0.0.1/', events: ['license.revoke'] });
+  await webhooks.create({ url: 'https://crm.acme.example/hook', events: ['license.revoke'] });
   rootKey = join(directory, 'root.key');
 });
 
@@ -96,6 +96,10 @@ it('is refused without what opens the root key, for a file at the root, and chan
   const wrong = join(directory, 'wrong');
   await writeFile(wrong, `${'0'.repeat(64)}\n`, { mode: 0o600 });
   expect((await rotate('--root-key', wrong)).stderr).toContain('KEY_INVALID');
+  await writeFile(wrong, 'no key at all\n');
+  expect((await rotate('--root-key', wrong)).stderr).toMatch(
+    /^latchkey: KEY_INVALID: .+ 64 hex digits; .+\n$/,
+  );
   await chmod(wrong, 0o644);
   expect((await rotate('--root-key', wrong)).stderr).toContain('CONFIG_INVALID');
   expect((await rotate('--root', '--root-key', rootKey)).stderr).toContain('STATE_PRECONDITION');

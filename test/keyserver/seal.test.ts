@@ -10,6 +10,7 @@ import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
 import { type LicensedNode, activateNode, connectNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+import { WHO_MAY } from './who-may.ts';
 
 let server: TestKeyServer;
 let sold: SoldProduct;
@@ -92,6 +93,16 @@ describe('a key server that is sealed while it runs', () => {
     await client.changeLicense(licenseId, 'reinstate', 'paid');
   });
 
+  it('goes on showing every list', async () => {
+    const lists = Object.keys(WHO_MAY).flatMap((row) => /^GET (\/v1\/[a-z-]+)$/u.exec(row)?.[1] ?? []);
+    expect(lists).toContain('/v1/webhook-endpoints');
+    for (const path of lists.filter((list) => list !== '/v1/audit-checkpoint')) {
+      const headers = { authorization: `Bearer ${server.adminToken}` };
+      const response = await fetch(server.adminUrl + path, { headers });
+      expect(response.status, path).toBe(200);
+    }
+  });
+
   it('stays sealed for another root key and opens for its own', async () => {
     expect(await codeOf(sealClient().unseal({ rootKey: '0'.repeat(64) }))).toBe('KEY_INVALID');
     expect(await sealClient().status()).toMatchObject({ isSealed: true });
@@ -160,6 +171,9 @@ describe('latchkey server', () => {
     const missing = await run('unseal', '--root-key', 'nothing');
     expect(missing).toMatchObject({ status: 77, stdout: '' });
     expect(missing.stderr).toMatch(/^latchkey: KEY_NOT_FOUND: there is no root key in nothing; .+\n$/);
+    const wrong = await run('unseal', '--root-key', 'admin.token');
+    expect(wrong).toMatchObject({ status: 65, stdout: '' });
+    expect(wrong.stderr).toMatch(/^latchkey: KEY_INVALID: admin\.token holds no root key, .+\n$/);
     expect((await run('unseal', '--root-key', 'root.key')).stdout).toContain('unsealed');
   });
 });

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { webhookEvent, webhookUrl } from '#src/wire/admin/webhook.ts';
-import { isPublicAddress, publicLookup, requirePublicHost } from '../../keyserver/webhook/public-address.ts';
+import { isPublicAddress, publicLookup, requirePublicUrl } from '../../keyserver/webhook/public-address.ts';
 import {
   isWanted,
   webhookMessage,
@@ -113,7 +113,7 @@ describe('addresses of the internet', () => {
     // As URLs write them: decimal, octal, hexadecimal and short forms come out as the address that they mean.
     for (const host of ['2130706433', '0177.0.0.1', '0x7f.1', '127.1', '[::ffff:127.0.0.1]', '[::1]']) {
       expect(() => {
-        requirePublicHost(new URL(`https://${host}/`));
+        requirePublicUrl(new URL(`https://${host}/`));
       }).toThrow(/not an address of the internet/u);
     }
     fc.assert(

@@ -163,14 +163,20 @@ describe('a webhook endpoint', () => {
 
 describe('without --webhook-allow-private', () => {
   it('nothing is sent to an address of this network, nor over http', async () => {
-    await server.stop();
-    deliveries = [];
-    await restart();
     const { port } = new URL(receiverUrl);
     const inside = ['localhost', '127.0.0.1', '[::1]'].map((host) => `https://${host}:${port}/inside`);
     const created = [];
     for (const url of [...inside, `${receiverUrl}/inside`]) {
       created.push((await client().create({ url, events: ['license.create'] })).webhookEndpoint);
+    }
+    await server.stop();
+    deliveries = [];
+    await restart();
+    for (const url of [...inside.slice(1), `${receiverUrl}/inside`]) {
+      await expect(client().create({ url, events: ['license.create'] })).rejects.toMatchObject({
+        code: 'USAGE_INVALID',
+        hint: expect.stringContaining('--webhook-allow-private') as string,
+      });
     }
     await sell();
     for (const endpoint of created) {

@@ -4,7 +4,8 @@ import { MAX_KEY_SHARES, MAX_KEY_SHARE_TEXT } from '#src/base/limits.ts';
 import { name, text, timeMs } from './field.ts';
 
 /** Secret: what the root key file holds. */
-const rootKey = z.string().regex(/^[0-9a-f]{64}$/, 'not 64 hex digits');
+/** As it stands in its file. */
+export const rootKey = z.string().regex(/^[0-9a-f]{64}$/, 'not 64 hex digits');
 /** Secret. */
 const share = z.string().max(MAX_KEY_SHARE_TEXT);
 
