@@ -3,11 +3,10 @@
  * the present state, so nothing has to be kept for after a restart: it is found again, and told again.
  */
 import type { Clock } from '#src/base/clock.ts';
-import { type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import type { LatchkeyError } from '#src/base/errors.ts';
 import type { ReportPlaintextRequest } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from './key-server.ts';
-
-const RETRY_AFTER_MS = 5000;
+import { PersistentSender, answeredRefusal } from './persistent-sender.ts';
 
 export type PlaintextReport = Omit<ReportPlaintextRequest, 'nodeTimeMs'>;
 
@@ -23,9 +22,8 @@ export class PlaintextReporter {
   /** License id -> what is to be told, and what was answered last. */
   readonly #wanted = new Map<string, PlaintextReport>();
   readonly #answered = new Map<string, string>();
+  readonly #sender = new PersistentSender(() => this.#next());
   #keyServer: KeyServer | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #isSending = false;
 
   constructor(clock: Clock, events: PlaintextReporterEvents) {
     this.#clock = clock;
@@ -35,12 +33,11 @@ export class PlaintextReporter {
   start(keyServer: KeyServer): void {
     this.#keyServer = keyServer;
     this.#answered.clear();
-    void this.#send();
+    this.#sender.start();
   }
 
   stop(): void {
-    this.#keyServer = undefined;
-    clearTimeout(this.#timer);
+    this.#sender.stop();
   }
 
   /** The present state of the refused licenses; of others nothing is told any more. */
@@ -50,43 +47,23 @@ export class PlaintextReporter {
     for (const licenseId of this.#answered.keys()) {
       if (!this.#wanted.has(licenseId)) this.#answered.delete(licenseId);
     }
-    void this.#send();
+    this.#sender.trigger();
   }
 
-  async #send(): Promise<void> {
-    if (this.#isSending) return;
-    this.#isSending = true;
-    clearTimeout(this.#timer);
-    try {
-      for (let next = this.#nextReport(); next !== undefined; next = this.#nextReport()) {
-        await this.#sendOne(next.keyServer, next.report);
-      }
-    } catch {
-      // Away: the same again in a while.
-      this.#timer = setTimeout(() => void this.#send(), RETRY_AFTER_MS);
-    } finally {
-      this.#isSending = false;
-    }
-  }
-
-  #nextReport(): { keyServer: KeyServer; report: PlaintextReport } | undefined {
+  #next(): (() => Promise<void>) | undefined {
     const keyServer = this.#keyServer;
-    if (keyServer === undefined) return undefined;
     const report = [...this.#wanted.values()].find(
       (wanted) => this.#answered.get(wanted.licenseId) !== JSON.stringify(wanted),
     );
-    return report === undefined ? undefined : { keyServer, report };
-  }
-
-  async #sendOne(keyServer: KeyServer, report: PlaintextReport): Promise<void> {
-    try {
-      await keyServer.reportPlaintext({ ...report, nodeTimeMs: this.#clock.nowMs() });
-      this.#events.onReported(report);
-    } catch (error) {
-      const known = toLatchkeyError(error);
-      if (known.code.startsWith('NET_') || known.code === 'INTERRUPTED') throw known;
-      this.#events.onRefused(report, known);
-    }
-    this.#answered.set(report.licenseId, JSON.stringify(report));
+    if (keyServer === undefined || report === undefined) return undefined;
+    return async () => {
+      try {
+        await keyServer.reportPlaintext({ ...report, nodeTimeMs: this.#clock.nowMs() });
+        this.#events.onReported(report);
+      } catch (error) {
+        this.#events.onRefused(report, answeredRefusal(error));
+      }
+      this.#answered.set(report.licenseId, JSON.stringify(report));
+    };
   }
 }

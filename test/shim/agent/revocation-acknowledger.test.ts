@@ -45,6 +45,17 @@ test('a key server that is away is told when it is back, and then the newest', a
   expect(refused).toEqual([]);
 });
 
+test.each(['DENIED_SEALED', 'RATE_LIMITED'] as const)('%s is no answer: it is told again', async (code) => {
+  failure = new LatchkeyError(code, 'not now');
+  acknowledger.start(keyServer);
+  acknowledger.applied(3);
+  await vi.advanceTimersByTimeAsync(0);
+  failure = undefined;
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(sent).toEqual([3, 3]);
+  expect(refused).toEqual([]);
+});
+
 test('what was refused is not told again, but the next is', async () => {
   failure = new LatchkeyError('BUG_UNEXPECTED', 'an older key server');
   acknowledger.start(keyServer);
