@@ -19,6 +19,8 @@ const WARM_UP_CALLS = 1000;
 const ROUNDS = 3;
 
 const database = process.argv[2] ?? 'sqlite';
+if (!['sqlite', 'postgres'].includes(database))
+  throw new Error('usage: acquire-lease.ts [sqlite|postgres] [calls] [in flight]');
 const calls = Number(process.argv[3] ?? 6000);
 const inFlight = Number(process.argv[4] ?? 16);
 
