@@ -21,6 +21,7 @@ const MAX_RESIDENT_BYTES = 448 * 1024 * 1024;
 const FILE_MARGIN = ROUNDS / 2;
 /** A call or a file that is still open then stays open. */
 const SETTLED_MS = 60_000;
+const NO_DEADLINE = { deadline: Infinity };
 
 describeOnEachContainerd('many at once', (containerd) => {
   let gated: GatedSite;
@@ -43,20 +44,21 @@ describeOnEachContainerd('many at once', (containerd) => {
     await gated.stop();
   });
 
-  /** What containerd does for a start, up to the mounts. */
+  /** What containerd does for a start, up to the mounts. Many wait for one slow disk: none has a deadline. */
   async function begin(key: string, parent: string): Promise<void> {
     const { snapshots } = connection.clients;
     // Nothing else holds on to it, as a container would.
     const labels = { 'containerd.io/gc.root': 'test' };
     const request = { snapshotter: SNAPSHOTTER, key, parent, labels };
-    await connection.call(snapshots.prepare.bind(snapshots), request, 'default');
+    await connection.call(snapshots.prepare.bind(snapshots), request, 'default', NO_DEADLINE);
     const mounts = { snapshotter: SNAPSHOTTER, key };
-    await connection.call(snapshots.mounts.bind(snapshots), mounts, 'default', { deadline: Infinity });
+    await connection.call(snapshots.mounts.bind(snapshots), mounts, 'default', NO_DEADLINE);
   }
 
   async function remove(key: string): Promise<void> {
     const { snapshots } = connection.clients;
-    await connection.call(snapshots.remove.bind(snapshots), { snapshotter: SNAPSHOTTER, key }, 'default');
+    const request = { snapshotter: SNAPSHOTTER, key };
+    await connection.call(snapshots.remove.bind(snapshots), request, 'default', NO_DEADLINE);
   }
 
   async function inTurns(count: number, task: (index: number) => Promise<void>): Promise<void> {

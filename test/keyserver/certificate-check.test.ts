@@ -23,7 +23,7 @@ import {
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 
 /** Ends before the first heartbeat of a stream, and leaves time to connect on a machine that is busy. */
-const CERTIFICATE_LIFE_MS = 8000;
+const CERTIFICATE_LIFE_MS = 14_000;
 const NOT_ACTIVATED = { code: 'DENIED_NODE_NOT_ACTIVATED' };
 
 let server: TestKeyServer;

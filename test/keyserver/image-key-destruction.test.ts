@@ -75,11 +75,11 @@ it('is for active image keys, for admins, and for a span of a week to a month', 
   const { token } = await client.createToken({ name: 'ci', permissionSet: 'release' });
   const pipeline = adminClient(server, token);
   for (const change of [
-    pipeline.scheduleDestruction(fresh.image.imageKeyId, {}),
-    pipeline.cancelDestruction(fresh.image.imageKeyId),
-    pipeline.imageKey(fresh.image.imageKeyId),
+    () => pipeline.scheduleDestruction(fresh.image.imageKeyId, {}),
+    () => pipeline.cancelDestruction(fresh.image.imageKeyId),
+    () => pipeline.imageKey(fresh.image.imageKeyId),
   ]) {
-    await expect(change).rejects.toMatchObject({ code: 'AUTH_FORBIDDEN' });
+    await expect(change()).rejects.toMatchObject({ code: 'AUTH_FORBIDDEN' });
   }
   expect(await client.imageKey(fresh.image.imageKeyId)).toMatchObject({ state: 'ACTIVE', destroyAtMs: null });
 });
