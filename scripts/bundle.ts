@@ -1,6 +1,6 @@
 /**
- * Writes `dist/`: the `latchkey` command in one file, and the hash thread in another. Loading some two hundred modules
- * one by one is most of what a short command does; from one file it takes half the time (measured, docs/decisions.md).
+ * Writes `dist/`: each program of Latchkey in one file, and each of their threads. Loading hundreds of modules one by one
+ * is most of what a start does; from one file it takes half the time (measured, docs/decisions.md).
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,17 +9,39 @@ import { build } from 'esbuild';
 const ROOT = join(import.meta.dirname, '..');
 const DIRECTORY = join(ROOT, 'dist');
 
-/** Loaded from node_modules when they are needed, which is seldom: in the bundle they would make every start slower. */
-const SEPARATE_PACKAGES = ['@grpc/grpc-js', 'graphene-pk11', 'node-forge', 'openpgp', 'tar-stream', 'yaml'];
+interface Program {
+  /** File in `dist/`, without extension. */
+  readonly name: string;
+  readonly entryPoints: Readonly<Record<string, string>>;
+  /** Loaded from node_modules when they are needed, which is seldom: in the bundle they would make every start slower. */
+  readonly separatePackages: readonly string[];
+}
 
-const ENTRIES = { latchkey: 'cli/main.ts', 'hash-worker': 'src/image/hash-worker.ts' };
+const PROGRAMS: readonly Program[] = [
+  {
+    name: 'latchkey',
+    entryPoints: { latchkey: 'cli/main.ts', 'hash-worker': 'src/image/hash-worker.ts' },
+    separatePackages: ['@grpc/grpc-js', 'graphene-pk11', 'node-forge', 'openpgp', 'tar-stream', 'yaml'],
+  },
+  {
+    name: 'keyserver',
+    entryPoints: { keyserver: 'keyserver/main.ts' },
+    separatePackages: ['graphene-pk11', 'pg-native'],
+  },
+  {
+    name: 'agent',
+    entryPoints: { agent: 'shim/agent/main.ts', 'decrypt-worker': 'shim/agent/decrypt-worker.ts' },
+    separatePackages: ['graphene-pk11'],
+  },
+  { name: 'install', entryPoints: { install: 'shim/install/main.ts' }, separatePackages: ['graphene-pk11'] },
+];
 
-await main();
+await Promise.all(PROGRAMS.map(bundle));
 
-async function main(): Promise<void> {
+async function bundle({ name, entryPoints, separatePackages }: Program): Promise<void> {
   const { outputFiles, metafile } = await build({
     absWorkingDir: ROOT,
-    entryPoints: ENTRIES,
+    entryPoints,
     outdir: DIRECTORY,
     outExtension: { '.js': '.cjs' },
     bundle: true,
@@ -27,7 +49,7 @@ async function main(): Promise<void> {
     format: 'cjs',
     platform: 'node',
     target: 'node24',
-    external: SEPARATE_PACKAGES,
+    external: [...separatePackages],
     define: { 'import.meta.dirname': '__dirname', 'import.meta.filename': '__filename' },
     minifySyntax: true,
     minifyWhitespace: true,
@@ -41,7 +63,7 @@ async function main(): Promise<void> {
     ...outputFiles,
     // The entry compares: a bundle that is older than one of these is not used.
     {
-      path: join(DIRECTORY, 'inputs.json'),
+      path: join(DIRECTORY, `${name}.inputs.json`),
       contents: JSON.stringify([...inputs, 'package-lock.json'].sort()),
     },
   ];

@@ -1,9 +1,7 @@
 #!/usr/bin/env node
-// The installer and the doctor. Plain JavaScript that any Node reads, so that an old one is told so in one line.
-const [major] = process.versions.node.split('.').map(Number);
-if (major < 24) {
-  process.stderr.write(`latchkey: Node.js 24 or later is needed, this is ${process.versions.node}\n`);
-  process.exit(78);
-}
-const { main } = await import('./main.ts');
-await main(process.argv.slice(2));
+// The entry of the installer and the doctor.
+import { launch } from '../../src/base/launch.js';
+
+launch('install', function () {
+  return import('./main.ts');
+});

@@ -54,18 +54,6 @@ describe('latchkey', () => {
     expect(help.stdout).toContain('encrypt');
   });
 
-  test('says on an old Node what it needs', async () => {
-    const script = `
-      Object.defineProperty(process.versions, 'node', { value: '20.1.0' });
-      await import(${JSON.stringify(LATCHKEY)});`;
-    const outcome = await run(process.execPath, ['--input-type=module', '-e', script]);
-    expect(outcome).toEqual({
-      status: 78,
-      stdout: '',
-      stderr: 'latchkey: needs Node.js 24 or newer, this is 20.1.0\n',
-    });
-  });
-
   test.each(['encrypt', 'decrypt', 'inspect', 'keygen'])('%s --help has an example', async (verb) => {
     const { status, stdout } = await latchkey(verb, '--help');
     expect(status).toBe(0);
