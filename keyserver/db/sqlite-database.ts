@@ -4,7 +4,7 @@
  */
 import { statSync } from 'node:fs';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import type { SqliteDatabase, SqliteStatement } from 'kysely';
+import { SqliteAdapter, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { DATABASE_LOCK_TIMEOUT_MS, MAX_START_CHECK_BYTES } from '../limits.ts';
 import { databaseDamaged, fromSqliteError } from './sqlite-error.ts';
 
@@ -30,6 +30,24 @@ export function openSqlite(path: string): SqliteDatabase {
     return new NodeSqlite(database, path);
   } catch (error) {
     throw fromSqliteError(error, path);
+  }
+}
+
+/** SQLite as kysely should see it. */
+export function sqliteDialect(database: SqliteDatabase): SqliteDialect {
+  return new TransactionalSqliteDialect({ database });
+}
+
+/** SQLite undoes changes of the schema with their transaction: those of one start come all at once or, after a crash, not at all. */
+class TransactionalSqliteDialect extends SqliteDialect {
+  override createAdapter(): SqliteAdapter {
+    return new TransactionalSqliteAdapter();
+  }
+}
+
+class TransactionalSqliteAdapter extends SqliteAdapter {
+  override get supportsTransactionalDdl(): boolean {
+    return true;
   }
 }
 

@@ -4,7 +4,7 @@
  * has its own savepoint, and none is acknowledged before the commit.
  */
 import { setImmediate } from 'node:timers';
-import { CompiledQuery, Kysely, type LogEvent, SqliteDialect, type Transaction } from 'kysely';
+import { CompiledQuery, Kysely, type LogEvent, type Transaction } from 'kysely';
 import { MAX_COMMIT_GROUP } from '../limits.ts';
 import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
@@ -12,7 +12,7 @@ import { type AnnouncementListener, PostgresAnnouncements } from './postgres-ann
 import { PostgresDuty } from './postgres-duty.ts';
 import { postgresDialect, postgresHosts } from './postgres-database.ts';
 import type { Database } from './schema.ts';
-import { openSqlite } from './sqlite-database.ts';
+import { openSqlite, sqliteDialect } from './sqlite-database.ts';
 import { NOBODY_OBSERVES, type StoreObserver } from '../metrics/store-observer.ts';
 import { isStorageFailure } from './storage-failure.ts';
 
@@ -38,7 +38,7 @@ export interface Store {
  * @throws LatchkeyError STATE_CONFLICT, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
  */
 export async function openStore(path: string, observer = NOBODY_OBSERVES): Promise<Store> {
-  const dialect = new SqliteDialect({ database: openSqlite(path) });
+  const dialect = sqliteDialect(openSqlite(path));
   const database = new Kysely<Database>({ dialect, log: answeredOf(observer) });
   await migrateOrClose(database);
   return new GroupCommitStore(database, null, () => SOLE_DUTY, observer);

@@ -2,11 +2,11 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Kysely, SqliteDialect, sql } from 'kysely';
+import { Kysely, sql } from 'kysely';
 import { DEFAULT_MIGRATION_TABLE, Migrator } from 'kysely/migration';
 import { MIGRATIONS } from '../../keyserver/db/migrate.ts';
 import { postgresDialect, postgresHosts } from '../../keyserver/db/postgres-database.ts';
-import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
+import { openSqlite, sqliteDialect } from '../../keyserver/db/sqlite-database.ts';
 import { databaseKind, removeServerDatabase, serverDatabaseUrl } from '../../lab/server-database.ts';
 
 /** Gives the database of a data directory the schema that it had after this migration; what later ones have added is gone. */
@@ -80,14 +80,15 @@ interface NamedIndex {
   readonly definition: string;
 }
 
-async function withDatabase<Result>(
+/** Does something with the database of a data directory whose key server is stopped. */
+export async function withDatabase<Result>(
   dataDirectory: string,
   work: (database: Kysely<unknown>) => Promise<Result>,
 ): Promise<Result> {
   const url = await serverDatabaseUrl(dataDirectory);
   const dialect =
     url === null
-      ? new SqliteDialect({ database: openSqlite(join(dataDirectory, 'latchkey.db')) })
+      ? sqliteDialect(openSqlite(join(dataDirectory, 'latchkey.db')))
       : postgresDialect(postgresHosts(url));
   const database = new Kysely<unknown>({ dialect });
   try {
