@@ -1,10 +1,12 @@
 /** `latchkey license update` and `renew`: what a license says, changed after it was sold. */
 import { type Command, InvalidArgumentError } from 'commander';
+import type { MetadataChange } from '#src/licensing/license-labels.ts';
 import { NEVER } from '#src/wire/admin/license.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { type InheritOptions, inheritedTerms, withInheritOption } from '../inherit-option.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
+import { parseMetadata, parseTags } from '../label-arguments.ts';
 import { outputOf } from '../output.ts';
 import { parseRenewal } from '../term-arguments.ts';
 import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
@@ -17,6 +19,8 @@ interface UpdateOptions extends TermOptions, InheritOptions {
   readonly expires?: number | typeof NEVER | typeof INHERIT;
   readonly maintenanceUntil?: number | false;
   readonly contact?: string | false;
+  readonly tag?: readonly string[] | false;
+  readonly metadata?: MetadataChange | false;
 }
 
 /** In place of an end: as the duration says. */
@@ -26,7 +30,9 @@ const parseLicenseId = idParser('lic', 'latchkey license list');
 
 export function registerLicenseUpdate(license: Command, context: CommandContext): void {
   withInheritOption(withTermOptions(withAdminOptions(license.command('update'))), 'its policy')
-    .description('change what a license says; its nodes ask again')
+    .description(
+      'change what a license says; its nodes ask again, unless it is about tags and metadata alone',
+    )
     .argument('<id>', 'of the license', parseLicenseId)
     .option('--policy <code>', 'put it under this policy', parseProductCode)
     .option('--no-policy', 'take it from under its policy')
@@ -39,12 +45,17 @@ export function registerLicenseUpdate(license: Command, context: CommandContext)
     .option('--no-maintenance-until', 'all releases are covered')
     .option('--contact <line>', 'whom this customer asks when a start is refused')
     .option('--no-contact', "the product's contact again")
+    .option('--tag <tag>', 'its tags from now on; repeatable', parseTags)
+    .option('--no-tag', 'take all its tags away')
+    .option('--metadata <key=value>', 'set an entry, or take it away with `key=`; repeatable', parseMetadata)
+    .option('--no-metadata', 'take all its metadata away')
     .addHelpText(
       'after',
       `
 Examples:
   latchkey license update lic_0191b2f0-... --max-nodes 10 --expires 2028-12-31
-  latchkey license update lic_0191b2f0-... --policy pro --inherit max-nodes`,
+  latchkey license update lic_0191b2f0-... --policy pro --inherit max-nodes
+  latchkey license update lic_0191b2f0-... --tag region:eu --metadata order=4711`,
     )
     .action(async (id: string, options: UpdateOptions, command: Command) => {
       const client = await adminClientOf(context, command);
@@ -55,6 +66,8 @@ Examples:
         expiresAtMs: options.expires === INHERIT ? null : options.expires,
         maintenanceUntilMs: orNull(options.maintenanceUntil),
         contact: orNull(options.contact),
+        tags: options.tag === false ? null : options.tag && [...options.tag],
+        metadata: orNull(options.metadata),
         ...termsOf(options),
         ...inheritedTerms(options),
       });

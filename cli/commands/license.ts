@@ -1,10 +1,12 @@
 /** `latchkey license`: sell, look at, suspend, reinstate, revoke. */
 import { type Command, Option } from 'commander';
+import type { Metadata } from '#src/licensing/license-labels.ts';
 import { LICENSE_STATES, type LicenseState } from '#src/licensing/license-state.ts';
 import type { CreatedLicense, License } from '#src/wire/admin/license.ts';
 import type { Meter } from '#src/wire/admin/meter.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
+import { parseNewMetadata, parseTag, parseTags } from '../label-arguments.ts';
 import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
@@ -29,6 +31,8 @@ interface CreateOptions extends TermOptions {
   readonly connectivityGrace?: number;
   readonly contact?: string;
   readonly maintenanceUntil?: number;
+  readonly tag?: readonly string[];
+  readonly metadata?: Metadata;
 }
 
 const VERBS = {
@@ -86,6 +90,7 @@ interface LicenseListOptions extends ListOptions {
   readonly node?: string;
   readonly expiresFrom?: number;
   readonly expiresUntil?: number;
+  readonly tag?: string;
 }
 
 function registerList(license: Command, context: CommandContext): void {
@@ -97,16 +102,17 @@ function registerList(license: Command, context: CommandContext): void {
     .option('--node <id>', 'that this node was activated with', idParser('node', 'latchkey node list'))
     .option('--expires-from <time>', 'that end at this time or later', parseInstant)
     .option('--expires-until <time>', 'that end before this time', parseInstant)
+    .option('--tag <tag>', 'that have this tag', parseTag)
     .addHelpText(
       'after',
       '\nExamples:\n  latchkey license list\n  latchkey license list --product acme-web --expires-until 2027-03-31',
     )
     .action(async (options: LicenseListOptions, command: Command) => {
       const client = await adminClientOf(context, command);
-      const { state, customer, product, node } = options;
+      const { state, customer, product, node, tag } = options;
       const licenses = await client.licenses({
         ...listFilter(options),
-        ...{ state, customer, product, node },
+        ...{ state, customer, product, node, tag },
         expiresFromMs: options.expiresFrom,
         expiresUntilMs: options.expiresUntil,
       });
@@ -138,9 +144,11 @@ function registerCreate(license: Command, context: CommandContext): void {
       'releases published later are not covered (default: all are)',
       parseInstant,
     )
+    .option('--tag <tag>', 'word that you want to find it by; repeatable', parseTags)
+    .option('--metadata <key=value>', 'note for your own books; repeatable', parseNewMetadata)
     .addHelpText(
       'after',
-      '\nExample:\n  latchkey license create --customer crm-4711 --product acme-web --expires 2027-12-31',
+      '\nExample:\n  latchkey license create --customer crm-4711 --product acme-web --expires 2027-12-31 --tag region:eu',
     )
     .action(async (options: CreateOptions, command: Command) => {
       const client = await adminClientOf(context, command);
@@ -155,6 +163,8 @@ function registerCreate(license: Command, context: CommandContext): void {
         connectivityGraceMs: options.connectivityGrace,
         contact: options.contact,
         maintenanceUntilMs: options.maintenanceUntil,
+        tags: options.tag && [...options.tag],
+        metadata: options.metadata,
       });
       outputOf(context, command).result(created, () => createdText(created));
     });
@@ -221,6 +231,8 @@ function licenseFields(license: License, refusal: string | undefined, meters: re
         : `grace of ${formatDuration(license.connectivityGraceMs)}`,
     ],
     ['contact', license.contact ?? undefined],
+    ['tags', license.tags.length === 0 ? undefined : license.tags.join(', ')],
+    ...Object.entries(license.metadata).map(([key, value]) => ['metadata', `${key}=${value}`] as const),
     ['epoch', String(license.epoch)],
     ['changed', formatInstant(license.updatedAtMs)],
   ]);

@@ -7,7 +7,13 @@ import type { AuditEventTable, AuditExportTable, AuditKeyTable, AuditTileTable }
 import type { ImageKeyTable, ProductTable, ReleaseImageTable, ReleaseTable } from './tables/catalog.ts';
 import type { IdempotentAnswerTable } from './tables/idempotent-answer.ts';
 import type { LeaseTable, OfflineBundleTable } from './tables/lease.ts';
-import type { CustomerTable, JoinTokenTable, LicenseNodeTable, LicenseTable } from './tables/license.ts';
+import type {
+  CustomerTable,
+  JoinTokenTable,
+  LicenseNodeTable,
+  LicenseTable,
+  LicenseTagTable,
+} from './tables/license.ts';
 import type { MeterTable, UsageReportTable } from './tables/meter.ts';
 import type { NodeSessionTable, NodeTable, PlaintextReportTable } from './tables/node.ts';
 import type { PolicyTable } from './tables/policy.ts';
@@ -27,6 +33,7 @@ export interface Database {
   policy: PolicyTable;
   license: LicenseTable;
   license_node: LicenseNodeTable;
+  license_tag: LicenseTagTable;
   node: NodeTable;
   node_session: NodeSessionTable;
   join_token: JoinTokenTable;

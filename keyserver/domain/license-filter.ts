@@ -5,6 +5,7 @@ import type { LicenseQuery } from '#src/wire/admin/license.ts';
 import type { Reader } from '../db/store.ts';
 import type { Access } from './access.ts';
 import { requireCustomer } from './customers.ts';
+import { hasTag } from './license-labels.ts';
 import { allOf, isBetween, isEqual } from './list-filter.ts';
 import { requireProduct } from './products.ts';
 
@@ -31,6 +32,7 @@ export async function licenseFilter(
     query.node === undefined
       ? null
       : sql<SqlBool>`license.id in (select license_id from license_node where node_id = ${query.node})`,
+    hasTag(query.tag),
     isBetween('license.expires_at_ms', query.expiresFromMs, query.expiresUntilMs),
   );
 }

@@ -1,4 +1,4 @@
-/** Changes what a license says, and prolongs it. Each change voids the leases of before. */
+/** Changes what a license says, and prolongs it. Each change voids the leases of before, but for one of tags and metadata. */
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
 import {
@@ -8,6 +8,7 @@ import {
   type TermName,
   changeTerms,
 } from '#src/licensing/license-terms.ts';
+import { changeMetadata } from '#src/licensing/license-labels.ts';
 import { toTermChange } from '#src/wire/admin/license-terms.ts';
 import { type License, type LicenseUpdate, NEVER } from '#src/wire/admin/license.ts';
 import type { Actor } from '../audit/append-event.ts';
@@ -16,6 +17,13 @@ import type { Writer } from '../db/store.ts';
 import { runChange } from './change.ts';
 import { fromCodeColumn, toCodeColumn } from './code-list.ts';
 import type { KeyServer } from './key-server.ts';
+import {
+  fromMetadataColumn,
+  normalTags,
+  replaceTags,
+  tagsOfLicense,
+  toMetadataColumn,
+} from './license-labels.ts';
 import { nodesOfLicense } from './license-nodes.ts';
 import { END_OF_TERM, termStartMs } from './license-term.ts';
 import { licenseUnknown, requireLicense } from './licenses.ts';
@@ -23,8 +31,13 @@ import { type PolicyRow, loadPolicy, requirePolicy } from './policies.ts';
 import { fromTermColumns, toTermColumns } from './term-columns.ts';
 import { refuseSecondTrial } from './trials.ts';
 
+type LicenseRow = Selectable<LicenseTable> & { readonly tags: string | null };
+
 /** What a change may write. */
-type Changed = Partial<Omit<LicenseTable, 'id' | 'state' | 'epoch' | 'revision' | 'updated_at_ms'>>;
+type Changed = Partial<Omit<LicenseRow, 'id' | 'state' | 'epoch' | 'revision' | 'updated_at_ms'>>;
+
+/** Notes of the vendor's: no lease depends on them, so none is void when they change. */
+const LABELS: readonly (keyof Changed)[] = ['tags', 'metadata'];
 
 /**
  * Changes a license. What is left out stays; null gives a term back to the policy. A change to what is there already
@@ -58,6 +71,11 @@ export function updateLicense(
       contact: given(update.contact, row.contact),
       maintenance_until_ms: given(update.maintenanceUntilMs, row.maintenance_until_ms),
       starts_at_ms: startsAtMs,
+      tags: update.tags === undefined ? row.tags : toCodeColumn(update.tags ?? []),
+      metadata:
+        update.metadata === undefined
+          ? row.metadata
+          : toMetadataColumn(changeMetadata(fromMetadataColumn(row.metadata), update.metadata)),
       ...toTermColumns(terms),
       ...endOf(row, update.expiresAtMs, { terms, own, startsAtMs }),
     };
@@ -95,19 +113,21 @@ async function changeTo(
   actor: Actor,
   licenseId: string,
   action: string,
-  plan: (writer: Writer, row: Selectable<LicenseTable>) => Promise<Changed>,
+  plan: (writer: Writer, row: LicenseRow) => Promise<Changed>,
 ): Promise<License> {
   // Beside the license, because what the transaction gives is the answer that a repeat gets.
   let nodeIds: readonly string[] = [];
   const license = await runChange(server, actor, async (change) => {
     const { writer, organizationId, nowMs } = change;
-    const row = await writer
+    const stored = await writer
       .selectFrom('license')
       .selectAll()
+      .select(tagsOfLicense(writer))
       .where('organization_id', '=', organizationId)
       .where('id', '=', licenseId)
       .executeTakeFirst();
-    if (row === undefined) throw licenseUnknown(licenseId);
+    if (stored === undefined) throw licenseUnknown(licenseId);
+    const row = { ...stored, tags: normalTags(stored.tags) };
     if (row.state === 'REVOKED') {
       throw new LatchkeyError('STATE_PRECONDITION', `license ${licenseId} is revoked; it cannot be changed`, {
         hint: 'a revocation is final: create a new license',
@@ -116,10 +136,12 @@ async function changeTo(
     const planned = await plan(writer, row);
     const names = (Object.keys(planned) as (keyof Changed)[]).filter((name) => planned[name] !== row[name]);
     if (names.length === 0) return requireLicense(server, writer, licenseId);
-    const epoch = row.epoch + 1;
+    const epoch = names.every((name) => LABELS.includes(name)) ? row.epoch : row.epoch + 1;
+    const { tags = row.tags, ...columns } = planned;
+    if (tags !== row.tags) await replaceTags(writer, licenseId, fromCodeColumn(tags));
     await writer
       .updateTable('license')
-      .set({ ...planned, epoch, revision: await change.nextRevision(), updated_at_ms: nowMs })
+      .set({ ...columns, epoch, revision: await change.nextRevision(), updated_at_ms: nowMs })
       .where('id', '=', licenseId)
       .execute();
     await change.audit({ action, target: licenseId, detail: { epoch, changed: names } });

@@ -25,6 +25,7 @@ import type { KeyServer } from './key-server.ts';
 import { END_OF_TERM, termAtCreation } from './license-term.ts';
 import { nodesOfLicense } from './license-nodes.ts';
 import { licenseFilter } from './license-filter.ts';
+import { fromMetadataColumn, replaceTags, tagsOfLicense, toMetadataColumn } from './license-labels.ts';
 import { openPage } from './page.ts';
 import { requirePolicy } from './policies.ts';
 import { requireProduct } from './products.ts';
@@ -89,9 +90,11 @@ export async function createLicense(
       contact: input.contact ?? null,
       connectivity_grace_ms: input.connectivityGraceMs === 0 ? null : input.connectivityGraceMs,
       maintenance_until_ms: input.maintenanceUntilMs ?? null,
+      metadata: toMetadataColumn(input.metadata),
       ...toTermColumns(terms),
     };
     await writer.insertInto('license').values(row).execute();
+    await replaceTags(writer, row.id, input.tags);
     await change.audit({
       action: 'license.create',
       target: row.id,
@@ -206,6 +209,7 @@ function licenseRows(server: KeyServer, reader: Reader) {
     .leftJoin('policy', 'policy.id', 'license.policy_id')
     .select(['customer.name as customer_name', 'product.code as product_code', 'policy.code as policy_code'])
     .select([
+      tagsOfLicense(reader),
       seatedNodes(reader)
         .select((count) => count.fn.countAll<number>().as('used'))
         .where('license_node.license_id', '=', licenseId)
@@ -227,6 +231,7 @@ type LicenseRow = Selectable<LicenseTable> & {
   readonly customer_name: string;
   readonly product_code: string;
   readonly policy_code: string | null;
+  readonly tags: string | null;
   readonly used_nodes: number | null;
   readonly used_installations: number | null;
   readonly used_concurrent: number | null;
@@ -261,5 +266,7 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     contact: row.contact,
     connectivityGraceMs: row.connectivity_grace_ms ?? 0,
     maintenanceUntilMs: row.maintenance_until_ms,
+    tags: fromCodeColumn(row.tags).sort(),
+    metadata: fromMetadataColumn(row.metadata),
   };
 }

@@ -233,6 +233,13 @@ export const MAX_LICENSE_DURATION_MS = 36_500 * 24 * HOUR_MS;
 export const MAX_EXPIRY_GRACE_MS = 90 * 24 * HOUR_MS;
 /** Features that one license or release may name; a product is sold in a few. */
 export const MAX_ENTITLEMENTS = 64;
+/** Tags of one license; each is a row that lists are found by. */
+export const MAX_TAGS = 32;
+/** Metadata of one license: what joins it to the vendor's own books, not the books themselves ... */
+export const MAX_METADATA_ENTRIES = 50;
+export const MAX_METADATA_VALUE_CHARACTERS = 500;
+/** ... all of it as JSON: a list has a thousand licenses in one answer. */
+export const MAX_METADATA_BYTES = 4 * KIBIBYTE;
 /** Seats of one kind that a license may allow; more is a typing mistake. */
 export const MAX_SEATS_PER_LICENSE = 1_000_000;
 /** Layer keys wrapped in one admin request: with the next bound they fit into its body. */

@@ -19,6 +19,7 @@ import { Any } from '#src/wire/generated/google/protobuf/any.ts';
 import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseAmount, parseMeterName } from '../../cli/commands/license-meters.ts';
+import { parseMetadata, parseNewMetadata, parseTag, parseTags } from '../../cli/label-arguments.ts';
 import { parseLimit } from '../../cli/list-options.ts';
 import { parseGrace, parseRenewal, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
 import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
@@ -139,6 +140,22 @@ export const SITE_PARSERS: readonly HostileParser[] = [
   textParser('cli/commands/license-meters.ts', 'parseAmount', ['100'], parseAmount, argument),
   textParser('cli/list-options.ts', 'parseLimit', ['20'], parseLimit, argument),
   textParser('cli/time-arguments.ts', 'parseSeatCount', ['3'], parseSeatCount, argument),
+  textParser('cli/label-arguments.ts', 'parseTag', ['region:eu'], parseTag, argument),
+  textParser('cli/label-arguments.ts', 'parseTags', ['region:eu'], (text) => parseTags(text), argument),
+  textParser(
+    'cli/label-arguments.ts',
+    'parseMetadata',
+    ['a=b', 'a='],
+    (text) => parseMetadata(text),
+    argument,
+  ),
+  textParser(
+    'cli/label-arguments.ts',
+    'parseNewMetadata',
+    ['a=b'],
+    (text) => parseNewMetadata(text),
+    argument,
+  ),
   textParser('cli/term-arguments.ts', 'parseSeatLimit', ['3', 'unlimited'], parseSeatLimit, argument),
   textParser(
     'cli/term-arguments.ts',

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LICENSE_STATES, licenseStateAt } from '#src/licensing/license-state.ts';
 import { auditQuerySchema } from '#src/wire/admin/audit.ts';
 import { leaseQuerySchema } from '#src/wire/admin/lease.ts';
+import { licenseQuerySchema } from '#src/wire/admin/license.ts';
 import { listAuditEvents } from '../../keyserver/audit/list-events.ts';
 import type { Database } from '../../keyserver/db/schema.ts';
 import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
@@ -14,6 +15,7 @@ import { openStore } from '../../keyserver/db/store.ts';
 import { WHOLE_ORGANIZATION } from '../../keyserver/domain/access.ts';
 import type { KeyServer } from '../../keyserver/domain/key-server.ts';
 import { isInState } from '../../keyserver/domain/license-filter.ts';
+import { listLicenses } from '../../keyserver/domain/licenses.ts';
 import { listLeases } from '../../keyserver/domain/leases.ts';
 import { startKeyServer } from '../../lab/keyserver.ts';
 
@@ -62,11 +64,12 @@ describe('the database', () => {
     }
   }
 
-  it('finds leases and audit events by an index, whatever the filter', async () => {
+  it('finds leases, audit events and licenses with a tag by an index, whatever the filter', async () => {
     const keyServer = {
       organizationId: 'org',
       keys: { lookupKey: Buffer.alloc(32) },
       store: { read: reader },
+      clock: { nowMs: () => 1 },
     } as unknown as KeyServer;
     for (const order of ['asc', 'desc'] as const) {
       for (const filter of [
@@ -78,6 +81,8 @@ describe('the database', () => {
       ]) {
         await listLeases(keyServer, leaseQuerySchema.parse({ ...filter, order }), WHOLE_ORGANIZATION);
       }
+      const tagged = licenseQuerySchema.parse({ tag: 't', order });
+      await listLicenses(keyServer, tagged, WHOLE_ORGANIZATION);
       for (const filter of [
         ...[{}, { target: 't' }, { actor: 'a' }, { action: 'a' }, { outcome: 'denied' }, { outcome: 'done' }],
         ...[{ after: 5 }, { fromMs: 1, untilMs: 2 }],
@@ -87,12 +92,15 @@ describe('the database', () => {
     }
     await reader.destroy();
     const found = plans();
-    expect(found.filter((plan) => /^SCAN (?:lease|audit_event)\b/.test(plan))).toEqual([]);
+    expect(found.filter((plan) => /^SCAN (?:lease|audit_event|license|license_tag)\b/.test(plan))).toEqual(
+      [],
+    );
     // A node has few leases, which are sorted; each index costs on every start.
-    expect(found.filter((plan) => plan.includes('TEMP B-TREE')).length).toBe(2);
+    expect(found.filter((plan) => plan.includes('FOR ORDER BY')).length).toBe(2);
     for (const index of [
       'lease_by_license_in_order',
       'lease_by_node_and_license',
+      'license_tag_by_tag',
       'audit_event_by_target',
       'audit_event_by_actor',
     ]) {

@@ -32,6 +32,14 @@ export interface LicenseTable extends Row, TermColumns {
   connectivity_grace_ms: number | null;
   /** Releases published after it are not covered; null = all are. */
   maintenance_until_ms: number | null;
+  /** What the vendor notes on it, as JSON; null = nothing. */
+  metadata: string | null;
+}
+
+/** Under which word the vendor wants to find which license. */
+export interface LicenseTagTable {
+  readonly license_id: string;
+  readonly tag: string;
 }
 
 /** A seat: this node was activated with this license. */

@@ -7,6 +7,7 @@ import {
 } from '#src/base/limits.ts';
 import { LICENSE_STATES } from '#src/licensing/license-state.ts';
 import { common, contact, name, text, timeMs } from './field.ts';
+import { metadata, metadataChange, tag, tags } from './labels.ts';
 import { termAnswers, termChanges, termInputs } from './license-terms.ts';
 import { policyCode } from './policy.ts';
 import { pageQuerySchema, queryTimeMs } from './page.ts';
@@ -27,6 +28,8 @@ export const licenseInputSchema = z.strictObject({
   connectivityGraceMs: z.int().nonnegative().max(MAX_CONNECTIVITY_GRACE_MS).default(0),
   /** Releases published after it are not covered; default: all are. */
   maintenanceUntilMs: timeMs.optional(),
+  tags: tags.default([]),
+  metadata: metadata.default({}),
 });
 
 /** As checked, with defaults filled in. */
@@ -59,6 +62,8 @@ export const licenseSchema = z.object({
   contact: z.string().nullable(),
   connectivityGraceMs: z.int(),
   maintenanceUntilMs: timeMs.nullable(),
+  tags: z.array(z.string()),
+  metadata: z.record(z.string(), z.string()),
 });
 
 export type License = z.infer<typeof licenseSchema>;
@@ -74,6 +79,7 @@ export const licenseQuerySchema = pageQuerySchema.extend({
   node: name.optional(),
   expiresFromMs: queryTimeMs.optional(),
   expiresUntilMs: queryTimeMs.optional(),
+  tag: tag.optional(),
 });
 
 export type LicenseQuery = z.output<typeof licenseQuerySchema>;
@@ -102,6 +108,10 @@ export const licenseUpdateSchema = z.strictObject({
     .optional(),
   contact: contact.nullable().optional(),
   maintenanceUntilMs: timeMs.nullable().optional(),
+  /** In place of those that it has. */
+  tags: tags.nullable().optional(),
+  /** What is not named stays; null takes an entry away, or all. */
+  metadata: metadataChange.nullable().optional(),
   ...termChanges,
 });
 
