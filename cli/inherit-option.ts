@@ -15,6 +15,7 @@ const FIELDS = {
   'duration-from': 'expirationBasis',
   grace: 'expiryGraceMs',
   'on-expiry': 'expirationStrategy',
+  'connectivity-grace': 'connectivityGraceMs',
 } as const satisfies Record<string, keyof LicenseTerms>;
 
 export interface InheritOptions {

@@ -12,7 +12,7 @@ import type { UNLIMITED } from '#src/wire/admin/license-terms.ts';
 import type { LicenseRequest } from '#src/wire/admin/license.ts';
 import { parseEntitlements } from './name-arguments.ts';
 import { parseGrace, parseSeatLimit, parseTermDuration } from './term-arguments.ts';
-import { parseLeaseDuration, parseSeatCount } from './time-arguments.ts';
+import { parseConnectivityGrace, parseLeaseDuration, parseSeatCount } from './time-arguments.ts';
 
 export interface TermOptions {
   readonly maxNodes?: number;
@@ -27,6 +27,7 @@ export interface TermOptions {
   readonly durationFrom?: ExpirationBasis;
   readonly grace?: number;
   readonly onExpiry?: ExpirationStrategy;
+  readonly connectivityGrace?: number;
 }
 
 type Terms = Pick<
@@ -43,6 +44,7 @@ type Terms = Pick<
   | 'expirationBasis'
   | 'expirationStrategy'
   | 'expiryGraceMs'
+  | 'connectivityGraceMs'
 >;
 
 export function withTermOptions(command: Command): Command {
@@ -76,6 +78,11 @@ export function withTermOptions(command: Command): Command {
       new Option('--on-expiry <what>', 'what it allows after that (default: revoke-access)').choices(
         EXPIRATION_STRATEGIES,
       ),
+    )
+    .option(
+      '--connectivity-grace <span>',
+      'how much longer leases count where the key server cannot be reached, up to 30d (default: not at all)',
+      parseConnectivityGrace,
     );
 }
 
@@ -94,5 +101,6 @@ export function termsOf(options: TermOptions): Terms {
     expirationBasis: options.durationFrom,
     expirationStrategy: options.onExpiry,
     expiryGraceMs: options.grace,
+    connectivityGraceMs: options.connectivityGrace,
   };
 }

@@ -16,7 +16,7 @@ export function termFields(terms: LicenseTerms): [string, string | undefined][] 
 
 /** Those that a license shows as its policy does. */
 export function commonFields(terms: LicenseTerms): [string, string | undefined][] {
-  const { overage, expiryGraceMs, expirationStrategy, entitlements } = terms;
+  const { overage, expiryGraceMs, expirationStrategy, entitlements, connectivityGraceMs } = terms;
   return [
     ['overage', overage === 'none' ? undefined : overage],
     ['grace', expiryGraceMs === 0 ? undefined : formatDuration(expiryGraceMs)],
@@ -24,6 +24,10 @@ export function commonFields(terms: LicenseTerms): [string, string | undefined][
     ['versions', terms.versionConstraint ?? undefined],
     ['entitlements', entitlements.length === 0 ? undefined : entitlements.join(', ')],
     ['lease', formatDuration(terms.leaseDurationMs)],
+    [
+      'connectivity',
+      connectivityGraceMs === 0 ? undefined : `grace of ${formatDuration(connectivityGraceMs)}`,
+    ],
     ['on revoke', terms.onRevoke],
   ];
 }

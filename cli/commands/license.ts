@@ -19,7 +19,7 @@ import { registerLicenseUpdate } from './license-update.ts';
 import { registerLicensePreflight } from './license-preflight.ts';
 import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
 import { commonFields, durationText } from '../term-text.ts';
-import { formatDuration, formatInstant, parseConnectivityGrace, parseInstant } from '../time-arguments.ts';
+import { formatInstant, parseInstant } from '../time-arguments.ts';
 
 interface CreateOptions extends TermOptions {
   readonly customer: string;
@@ -28,7 +28,6 @@ interface CreateOptions extends TermOptions {
   readonly policy?: string;
   readonly starts?: number;
   readonly expires?: number;
-  readonly connectivityGrace?: number;
   readonly contact?: string;
   readonly maintenanceUntil?: number;
   readonly tag?: readonly string[];
@@ -133,11 +132,6 @@ function registerCreate(license: Command, context: CommandContext): void {
       'end of validity; a date ends as it begins, UTC (default: never)',
       parseInstant,
     )
-    .option(
-      '--connectivity-grace <span>',
-      'how much longer its leases count where the key server cannot be reached, up to 30d (default: not at all)',
-      parseConnectivityGrace,
-    )
     .option('--contact <line>', 'whom this customer asks when a start is refused')
     .option(
       '--maintenance-until <time>',
@@ -160,7 +154,6 @@ function registerCreate(license: Command, context: CommandContext): void {
         ...termsOf(options),
         startsAtMs: options.starts,
         expiresAtMs: options.expires,
-        connectivityGraceMs: options.connectivityGrace,
         contact: options.contact,
         maintenanceUntilMs: options.maintenanceUntil,
         tags: options.tag && [...options.tag],
@@ -224,12 +217,6 @@ function licenseFields(license: License, refusal: string | undefined, meters: re
       license.maintenanceUntilMs === null ? undefined : `until ${formatInstant(license.maintenanceUntilMs)}`,
     ],
     ...commonFields(license),
-    [
-      'connectivity',
-      license.connectivityGraceMs === 0
-        ? undefined
-        : `grace of ${formatDuration(license.connectivityGraceMs)}`,
-    ],
     ['contact', license.contact ?? undefined],
     ['tags', license.tags.length === 0 ? undefined : license.tags.join(', ')],
     ...Object.entries(license.metadata).map(([key, value]) => ['metadata', `${key}=${value}`] as const),

@@ -25,6 +25,7 @@ import * as rootKeySlots from './migrations/0022-root-key-slots.ts';
 import * as auditExports from './migrations/0025-audit-exports.ts';
 import * as usedChallenges from './migrations/0031-used-challenges.ts';
 import * as licenseLabels from './migrations/0036-license-labels.ts';
+import * as connectivityGraceTerm from './migrations/0037-connectivity-grace-term.ts';
 import * as auditFieldKey from './migrations/0026-audit-field-key.ts';
 import * as webhooks from './migrations/0027-webhooks.ts';
 import type { Database } from './schema.ts';
@@ -54,6 +55,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0025-audit-exports': auditExports,
   '0031-used-challenges': usedChallenges,
   '0036-license-labels': licenseLabels,
+  '0037-connectivity-grace-term': connectivityGraceTerm,
   '0026-audit-field-key': auditFieldKey,
   '0027-webhooks': webhooks,
 };

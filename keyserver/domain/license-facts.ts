@@ -16,8 +16,6 @@ export type GrantableLicense = LicenseFacts &
     readonly termStartedAtMs: number | null;
     /** False when its end follows from its duration. */
     readonly hasOwnEnd: boolean;
-    /** How long a lease may be used beyond its end by a node that reaches nobody. */
-    readonly connectivityGraceMs: number;
   };
 
 /** The licenses a node was activated with, for a start: with the count of those who hold leases, where that is limited. */
@@ -110,7 +108,6 @@ function licenseRows(reader: Reader) {
       'license.term_started_at_ms',
       'license.own_terms',
       'license.contact',
-      'license.connectivity_grace_ms',
       'license.maintenance_until_ms',
       'customer.state as customer_state',
       'product.contact as product_contact',
@@ -138,7 +135,6 @@ function toLicenseFacts(row: LicenseRow, defaultContact: string): GrantableLicen
     hasOwnEnd: fromCodeColumn(row.own_terms).includes(END_OF_TERM),
     customerBlocked: row.customer_state === 'BLOCKED',
     contact: row.contact ?? row.product_contact ?? defaultContact,
-    connectivityGraceMs: row.connectivity_grace_ms ?? 0,
     seats: { maxNodes, overage, ...SEAT_HELD },
     maintenanceUntilMs: row.maintenance_until_ms,
   };

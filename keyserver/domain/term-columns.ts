@@ -16,6 +16,7 @@ export const TERM_COLUMNS = {
   expirationBasis: 'expiration_basis',
   expirationStrategy: 'expiration_strategy',
   expiryGraceMs: 'expiry_grace_ms',
+  connectivityGraceMs: 'connectivity_grace_ms',
 } as const satisfies Record<keyof LicenseTerms, keyof TermColumns>;
 
 export function toTermColumns(terms: LicenseTerms): TermColumns {
@@ -32,6 +33,7 @@ export function toTermColumns(terms: LicenseTerms): TermColumns {
     expiration_basis: terms.expirationBasis,
     expiration_strategy: terms.expirationStrategy,
     expiry_grace_ms: terms.expiryGraceMs,
+    connectivity_grace_ms: terms.connectivityGraceMs,
   };
 }
 
@@ -49,5 +51,6 @@ export function fromTermColumns(row: TermColumns): LicenseTerms {
     expirationBasis: row.expiration_basis,
     expirationStrategy: row.expiration_strategy,
     expiryGraceMs: row.expiry_grace_ms,
+    connectivityGraceMs: row.connectivity_grace_ms,
   };
 }

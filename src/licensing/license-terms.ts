@@ -22,6 +22,8 @@ export interface LicenseTerms {
   readonly expirationBasis: ExpirationBasis;
   readonly expirationStrategy: ExpirationStrategy;
   readonly expiryGraceMs: number;
+  /** How long leases count beyond their end on a node that reaches no key server. */
+  readonly connectivityGraceMs: number;
 }
 
 /** Terms that somebody has set; the others are undefined. */
@@ -41,6 +43,7 @@ export const DEFAULT_TERMS: LicenseTerms = {
   expirationBasis: 'creation',
   expirationStrategy: 'revoke-access',
   expiryGraceMs: 0,
+  connectivityGraceMs: 0,
 };
 
 /** Gives all terms: those that are set, and the rest from a template. */

@@ -23,6 +23,7 @@ const VALUES = {
   expirationBasis: 'activation',
   expirationStrategy: 'maintain-access',
   expiryGraceMs: 1000,
+  connectivityGraceMs: 1000,
 } as const satisfies { [Name in TermName]: LicenseUpdate[Name] };
 
 const OTHER_FIELDS = {
@@ -122,9 +123,13 @@ describe('a change', () => {
     await sold.client.changeLicense(id, 'revoke', 'contract ended');
     const revoked = await sold.client.license(id);
     const refused = [
-      ...Object.entries({ ...VALUES, ...OTHER_FIELDS, policy: null }).map(([name, value]) =>
-        sold.client.updateLicense(id, { [name]: value }),
-      ),
+      ...Object.entries({
+        ...VALUES,
+        ...OTHER_FIELDS,
+        policy: null,
+        tags: ['late'],
+        metadata: { a: 'b' },
+      }).map(([name, value]) => sold.client.updateLicense(id, { [name]: value })),
       sold.client.renewLicense(id),
       sold.client.changeLicense(id, 'suspend'),
       sold.client.changeLicense(id, 'reinstate'),

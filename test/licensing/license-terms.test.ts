@@ -24,6 +24,7 @@ const terms: fc.Arbitrary<LicenseTerms> = fc.record({
   expirationBasis: fc.constantFrom('creation', 'lease'),
   expirationStrategy: fc.constantFrom('revoke-access', 'allow-access'),
   expiryGraceMs: fc.nat(9),
+  connectivityGraceMs: fc.nat(9),
 });
 const names = fc.subarray([...TERM_NAMES]);
 const only = (from: LicenseTerms, chosen: readonly string[]) =>

@@ -28,8 +28,6 @@ export interface LicenseTable extends Row, TermColumns {
   /** What its duration counts from; null = that has not happened yet. */
   term_started_at_ms: number | null;
   contact: string | null;
-  /** How long its leases may be used beyond their end by a node that reaches nobody; null = not at all. */
-  connectivity_grace_ms: number | null;
   /** Releases published after it are not covered; null = all are. */
   maintenance_until_ms: number | null;
   /** What the vendor notes on it, as JSON; null = nothing. */

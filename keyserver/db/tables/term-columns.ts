@@ -17,4 +17,5 @@ export interface TermColumns {
   expiration_basis: ExpirationBasis;
   expiration_strategy: ExpirationStrategy;
   expiry_grace_ms: number;
+  connectivity_grace_ms: number;
 }

@@ -1,6 +1,7 @@
 /** The terms of licenses and of their policies in the admin API. */
 import * as z from 'zod';
 import {
+  MAX_CONNECTIVITY_GRACE_MS,
   MAX_EXPIRY_GRACE_MS,
   MAX_LEASE_DURATION_MS,
   MAX_LICENSE_DURATION_MS,
@@ -51,6 +52,8 @@ export const termInputs = {
   expirationStrategy: z.enum(EXPIRATION_STRATEGIES),
   /** How long after its end everything goes on as before. */
   expiryGraceMs: z.int().nonnegative().max(MAX_EXPIRY_GRACE_MS),
+  /** How long leases count beyond their end on a node that reaches no key server. */
+  connectivityGraceMs: z.int().nonnegative().max(MAX_CONNECTIVITY_GRACE_MS),
 };
 
 /** In answers; null = not limited. */
@@ -67,6 +70,7 @@ export const termAnswers = {
   expirationBasis: z.enum(EXPIRATION_BASES),
   expirationStrategy: z.enum(EXPIRATION_STRATEGIES),
   expiryGraceMs: z.int(),
+  connectivityGraceMs: z.int(),
 };
 
 /** Terms of a request; null where it has no limit. */
@@ -90,6 +94,7 @@ export function toTermOverrides(request: TermRequest): TermOverrides {
     expirationBasis: request.expirationBasis,
     expirationStrategy: request.expirationStrategy,
     expiryGraceMs: request.expiryGraceMs,
+    connectivityGraceMs: request.connectivityGraceMs,
   };
 }
 
@@ -107,6 +112,7 @@ export const termChanges = {
   expirationBasis: termInputs.expirationBasis.nullable().optional(),
   expirationStrategy: termInputs.expirationStrategy.nullable().optional(),
   expiryGraceMs: termInputs.expiryGraceMs.nullable().optional(),
+  connectivityGraceMs: termInputs.connectivityGraceMs.nullable().optional(),
 };
 
 type TermChangeRequest = {

@@ -1,10 +1,6 @@
 /** Licenses in the admin API. */
 import * as z from 'zod';
-import {
-  MAX_CONNECTIVITY_GRACE_MS,
-  MAX_LICENSE_DURATION_MS,
-  MIN_LICENSE_DURATION_MS,
-} from '#src/base/limits.ts';
+import { MAX_LICENSE_DURATION_MS, MIN_LICENSE_DURATION_MS } from '#src/base/limits.ts';
 import { LICENSE_STATES } from '#src/licensing/license-state.ts';
 import { common, contact, name, text, timeMs } from './field.ts';
 import { metadata, metadataChange, tag, tags } from './labels.ts';
@@ -24,8 +20,6 @@ export const licenseInputSchema = z.strictObject({
   expiresAtMs: timeMs.optional(),
   ...z.strictObject(termInputs).partial().shape,
   contact: contact.optional(),
-  /** How long its leases may be used beyond their end by a node that reaches no key server. */
-  connectivityGraceMs: z.int().nonnegative().max(MAX_CONNECTIVITY_GRACE_MS).default(0),
   /** Releases published after it are not covered; default: all are. */
   maintenanceUntilMs: timeMs.optional(),
   tags: tags.default([]),
@@ -60,7 +54,6 @@ export const licenseSchema = z.object({
   /** Nodes that hold a lease now. */
   usedConcurrent: z.int(),
   contact: z.string().nullable(),
-  connectivityGraceMs: z.int(),
   maintenanceUntilMs: timeMs.nullable(),
   tags: z.array(z.string()),
   metadata: z.record(z.string(), z.string()),
