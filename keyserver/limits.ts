@@ -110,6 +110,17 @@ export const MAX_COMMIT_GROUP = 8;
 export const DATABASE_LOCK_TIMEOUT_MS = 2 * SECOND_MS;
 /** A database up to this size is checked page by page at start; a larger one would delay it by seconds. */
 export const MAX_START_CHECK_BYTES = 512 * MEBIBYTE;
+/**
+ * Kept on the disk of SQLite for what has to be written when it is full: the log of writes ahead, which grows to four
+ * mebibytes before it begins anew, and as much again for some thousand revocations.
+ */
+export const RESERVE_BYTES = 8 * MEBIBYTE;
+/** Given back at once: each revocation takes some ten kibibytes, and whoever filled the disk may take what is over. */
+export const RESERVE_STEP_BYTES = MEBIBYTE;
+/** Below it the alarm is raised: room for some hundred thousand starts, which is time for somebody to come. */
+export const DISK_LOW_BYTES = 256 * MEBIBYTE;
+/** How soon a disk is found to be filling up, or to have room again. */
+export const DISK_CHECK_INTERVAL_MS = 2 * SECOND_MS;
 /** Longest wait of a server that is told to stop; a load balancer that takes longer to look is broken. */
 export const MAX_DRAIN_SECONDS = 300;
 /** How long a stopping server waits for calls that are under way. */

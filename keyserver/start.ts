@@ -11,6 +11,7 @@ import { appendAuditEvent } from './audit/append-event.ts';
 import { AuditExports } from './audit/export/audit-exports.ts';
 import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
 import { RefusalTally } from './audit/refusal-tally.ts';
+import { SpaceReserve } from './db/space-reserve.ts';
 import { type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
@@ -30,6 +31,7 @@ import { replaceOwnerFile } from './owner-file.ts';
 import { RateLimit } from './rate-limit.ts';
 import { unattendedOpening, unsealUnattended } from './unattended-unsealing.ts';
 import { type Beginning, initialize } from './initialize.ts';
+import { startDiskWatch } from './disk-watch.ts';
 import { Drain } from './drain.ts';
 import { KeyServerMetrics } from './metrics/key-server-metrics.ts';
 import type { StoreObserver } from './metrics/store-observer.ts';
@@ -70,6 +72,7 @@ export async function startKeyServer(
       logger,
       metrics,
     });
+    const stopWatch = await startDiskWatch(store.reserve, logger);
     return {
       ...listening.endpoints,
       firstStart,
@@ -77,6 +80,7 @@ export async function startKeyServer(
       stop: async () => {
         await server.drain.begin();
         await listening.stop();
+        stopWatch();
         await server.refusals.flush();
         await stopSweep();
         await Promise.all([server.auditExports.stop(), webhooks.stop()]);
@@ -95,7 +99,9 @@ export async function openDatabase(
   options: Pick<ServeOptions, 'database' | 'dataDirectory'>,
   metrics: StoreObserver,
 ): Promise<Store> {
-  if (options.database === null) return openStore(join(options.dataDirectory, 'latchkey.db'), metrics);
+  const { dataDirectory } = options;
+  if (options.database === null)
+    return openStore(join(dataDirectory, 'latchkey.db'), metrics, await SpaceReserve.open(dataDirectory));
   return openPostgresStore(await readDatabaseUrl(options.database), metrics);
 }
 

@@ -44,7 +44,7 @@ export async function openAuditKey(
       outcome: 'done',
     });
     return fresh;
-  });
+  }, 'URGENT');
   return createPrivateKey({ key: Buffer.from(keys.unwrapAuditKey(wrapped)), format: 'der', type: 'pkcs8' });
 }
 

@@ -128,12 +128,14 @@ export class AuditPublisher {
   async #keepTiles(): Promise<void> {
     if (this.#unkept.length === 0) return;
     const rows = this.#unkept.map(({ level, index, root }) => ({ level, tile_index: index, root }));
-    await this.#options.store.write((writer) =>
-      writer
-        .insertInto('audit_tile')
-        .values(rows)
-        .onConflict((conflict) => conflict.doNothing())
-        .execute(),
+    await this.#options.store.write(
+      (writer) =>
+        writer
+          .insertInto('audit_tile')
+          .values(rows)
+          .onConflict((conflict) => conflict.doNothing())
+          .execute(),
+      'URGENT',
     );
     this.#unkept = [];
   }

@@ -4,6 +4,7 @@ import type { Store } from './store.ts';
 export function withWrites(store: Store, write: Store['write']): Store {
   return {
     read: store.read,
+    reserve: store.reserve,
     write,
     duty: (name) => store.duty(name),
     announce: (nodeIds) => {

@@ -8,3 +8,8 @@ export function isStorageFailure(error: unknown): boolean {
     (error.code.startsWith('STORAGE_') || error.code === 'STATE_DAMAGED' || error.code === 'NET_UNREACHABLE')
   );
 }
+
+/** True for the failure that is over once there is room. */
+export function isDiskFull(error: unknown): boolean {
+  return error instanceof LatchkeyError && error.code === 'STORAGE_FULL';
+}

@@ -12,17 +12,26 @@ import { type AnnouncementListener, PostgresAnnouncements } from './postgres-ann
 import { PostgresDuty } from './postgres-duty.ts';
 import { postgresDialect, postgresHosts } from './postgres-database.ts';
 import type { Database } from './schema.ts';
+import type { SpaceReserve } from './space-reserve.ts';
 import { openSqlite, sqliteDialect } from './sqlite-database.ts';
 import { NOBODY_OBSERVES, type StoreObserver } from '../metrics/store-observer.ts';
-import { isStorageFailure } from './storage-failure.ts';
+import { isDiskFull, isStorageFailure } from './storage-failure.ts';
 
 export type Reader = Kysely<Database>;
 export type Writer = Transaction<Database>;
 
+/** `URGENT`: what takes rights away, and the keeping of the audit log. It gets the space that is kept for it. */
+export type Urgency = 'ORDINARY' | 'URGENT';
+
 export interface Store {
   readonly read: Reader;
-  /** Runs work in a transaction; resolves after the commit, rejects with what the work threw (and undoes it). */
-  write<Result>(work: (writer: Writer) => Promise<Result>): Promise<Result>;
+  /** Null where the disk is not ours to keep space on. */
+  readonly reserve: SpaceReserve | null;
+  /**
+   * Runs work in a transaction; resolves after the commit, rejects with what the work threw (and undoes it). Urgent work may
+   * run again on space that was given back.
+   */
+  write<Result>(work: (writer: Writer) => Promise<Result>, urgency?: Urgency): Promise<Result>;
   /** Tells the other processes on this database that something about these nodes has changed; call it after the commit. */
   announce(nodeIds: readonly string[]): void;
   /** Hears what this and other processes announce; one listener. */
@@ -35,13 +44,18 @@ export interface Store {
 
 /**
  * Opens the database file of a key server.
+ * @param reserve space that is kept beside it
  * @throws LatchkeyError STATE_CONFLICT, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
  */
-export async function openStore(path: string, observer = NOBODY_OBSERVES): Promise<Store> {
+export async function openStore(
+  path: string,
+  observer = NOBODY_OBSERVES,
+  reserve: SpaceReserve | null = null,
+): Promise<Store> {
   const dialect = sqliteDialect(openSqlite(path));
   const database = new Kysely<Database>({ dialect, log: answeredOf(observer) });
   await migrateOrClose(database);
-  return new GroupCommitStore(database, null, () => SOLE_DUTY, observer);
+  return new GroupCommitStore(database, null, () => SOLE_DUTY, observer, reserve);
 }
 
 /**
@@ -58,6 +72,7 @@ export async function openPostgresStore(url: string, observer = NOBODY_OBSERVES)
     new PostgresAnnouncements(hosts),
     (name) => new PostgresDuty(hosts, name),
     observer,
+    null,
   );
 }
 
@@ -77,6 +92,7 @@ async function migrateOrClose(database: Kysely<Database>): Promise<void> {
 }
 
 interface WaitingWrite {
+  readonly urgency: Urgency;
   run(writer: Writer): Promise<void>;
   /** Tells the caller how it went, after the commit. */
   settle(): void;
@@ -91,6 +107,7 @@ class GroupCommitStore implements Store {
   /** Null on a database that one process has for itself. */
   readonly #others: PostgresAnnouncements | null;
 
+  readonly reserve: SpaceReserve | null;
   readonly #observer: StoreObserver;
 
   constructor(
@@ -98,8 +115,10 @@ class GroupCommitStore implements Store {
     others: PostgresAnnouncements | null,
     duty: (name: string) => Duty,
     observer: StoreObserver,
+    reserve: SpaceReserve | null,
   ) {
     this.read = database;
+    this.reserve = reserve;
     this.#others = others;
     this.duty = duty;
     this.#observer = observer;
@@ -113,10 +132,18 @@ class GroupCommitStore implements Store {
     this.#others?.listen(listener);
   }
 
-  write<Result>(work: (writer: Writer) => Promise<Result>): Promise<Result> {
+  async write<Result>(
+    work: (writer: Writer) => Promise<Result>,
+    urgency: Urgency = 'ORDINARY',
+  ): Promise<Result> {
+    // There may be room again; why there is none is for the log, which the watch of the disk writes.
+    if (urgency === 'ORDINARY' && this.reserve?.isClosed === true) {
+      await this.reserve.fill().catch(() => undefined);
+    }
     return new Promise<Result>((resolve, reject) => {
       let settle: () => void = () => undefined;
       this.#waiting.push({
+        urgency,
         run: async (writer) => {
           const result = await work(writer);
           settle = () => {
@@ -143,15 +170,26 @@ class GroupCommitStore implements Store {
     while (this.#waiting.length > 0) {
       // One turn of the event loop: everything that has arrived by then shares the commit.
       await new Promise<void>((resolve) => setImmediate(resolve));
-      const group = this.#waiting.splice(0, MAX_COMMIT_GROUP);
+      const group = this.#admitted(this.#waiting.splice(0, MAX_COMMIT_GROUP));
       this.#observer.waiting(this.#waiting.length);
-      await this.#commitGroup(group);
+      if (group.length > 0) await this.#commitGroup(group);
     }
     this.#committing = null;
   }
 
+  /** Those that may be written now; the others are told to come again. */
+  #admitted(group: readonly WaitingWrite[]): readonly WaitingWrite[] {
+    const { reserve } = this;
+    if (reserve?.isClosed !== true) return group;
+    return group.filter((write) => {
+      if (write.urgency === 'ORDINARY') write.reject(reserve.refusal());
+      return write.urgency === 'URGENT';
+    });
+  }
+
   async #commitGroup(group: readonly WaitingWrite[]): Promise<void> {
     const done: WaitingWrite[] = [];
+    const refused = new Set<WaitingWrite>();
     const startedAtMs = performance.now();
     try {
       // PostgreSQL has to look again behind the lock, whatever its default is; on SQLite a writer is alone anyway.
@@ -162,16 +200,31 @@ class GroupCommitStore implements Store {
           // The failure of one that is alone is the failure of the transaction.
           const failure =
             group.length === 1 ? await runAlone(writer, write) : await runInSavepoint(writer, write);
-          if (failure === null) done.push(write);
-          else write.reject(failure.error);
+          if (failure === null) {
+            done.push(write);
+          } else {
+            refused.add(write);
+            write.reject(failure.error);
+          }
         }
       });
     } catch (error) {
-      for (const write of group) write.reject(error);
+      this.#settleLost(
+        group.filter((write) => !refused.has(write)),
+        error,
+      );
       return;
     }
     this.#observer.committed(done.length, performance.now() - startedAtMs);
     for (const write of done) write.settle();
+  }
+
+  /** Nothing of them is written. On a full disk what is urgent is tried again, with some space given back to it. */
+  #settleLost(lost: readonly WaitingWrite[], error: unknown): void {
+    const urgent = lost.filter(({ urgency }) => urgency === 'URGENT');
+    const isTriedAgain = urgent.length > 0 && isDiskFull(error) && this.reserve?.giveBack() === true;
+    for (const write of lost) if (!isTriedAgain || write.urgency === 'ORDINARY') write.reject(error);
+    if (isTriedAgain) this.#waiting.unshift(...urgent);
   }
 }
 

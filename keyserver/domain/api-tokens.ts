@@ -92,29 +92,34 @@ export async function listTokens(server: KeyServer, query: TokenQuery): Promise<
 
 /** @throws LatchkeyError STATE_NOT_FOUND; STATE_PRECONDITION for the last token that can manage tokens */
 export async function revokeToken(server: KeyServer, actor: Actor, tokenId: string): Promise<void> {
-  await runChange(server, actor, async (change) => {
-    const { writer, organizationId } = change;
-    const tokens = await writer
-      .selectFrom('api_token')
-      .select(['id', 'scope', 'expires_at_ms'])
-      .where('organization_id', '=', organizationId)
-      .execute();
-    if (!tokens.some((token) => token.id === tokenId)) {
-      throw new LatchkeyError('STATE_NOT_FOUND', `there is no token ${JSON.stringify(tokenId)}`, {
-        hint: 'see `latchkey token list`',
-      });
-    }
-    const isAdmin = (token: { scope: PermissionSet; expires_at_ms: number | null }): boolean =>
-      token.scope === 'admin' && (token.expires_at_ms ?? Infinity) > change.nowMs;
-    if (!tokens.some((token) => isAdmin(token) && token.id !== tokenId)) {
-      throw new LatchkeyError('STATE_PRECONDITION', 'this is the last admin token', {
-        hint: 'create another one first: latchkey token create NAME --permission-set admin',
-      });
-    }
-    await change.nextRevision();
-    await writer.deleteFrom('api_token').where('id', '=', tokenId).execute();
-    await change.audit({ action: 'token.revoke', target: tokenId });
-  });
+  await runChange(
+    server,
+    actor,
+    async (change) => {
+      const { writer, organizationId } = change;
+      const tokens = await writer
+        .selectFrom('api_token')
+        .select(['id', 'scope', 'expires_at_ms'])
+        .where('organization_id', '=', organizationId)
+        .execute();
+      if (!tokens.some((token) => token.id === tokenId)) {
+        throw new LatchkeyError('STATE_NOT_FOUND', `there is no token ${JSON.stringify(tokenId)}`, {
+          hint: 'see `latchkey token list`',
+        });
+      }
+      const isAdmin = (token: { scope: PermissionSet; expires_at_ms: number | null }): boolean =>
+        token.scope === 'admin' && (token.expires_at_ms ?? Infinity) > change.nowMs;
+      if (!tokens.some((token) => isAdmin(token) && token.id !== tokenId)) {
+        throw new LatchkeyError('STATE_PRECONDITION', 'this is the last admin token', {
+          hint: 'create another one first: latchkey token create NAME --permission-set admin',
+        });
+      }
+      await change.nextRevision();
+      await writer.deleteFrom('api_token').where('id', '=', tokenId).execute();
+      await change.audit({ action: 'token.revoke', target: tokenId });
+    },
+    'URGENT',
+  );
 }
 
 export interface AuthenticatedToken {

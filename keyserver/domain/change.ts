@@ -1,7 +1,7 @@
 /** The frame of every administrative change: one transaction with its revision and its audit event. */
 import { type Actor, type AppendedEvent, type AuditEntry, appendAuditEvent } from '../audit/append-event.ts';
 import { type ConcealedText, WITHHELD, concealText } from '../audit/concealed-text.ts';
-import type { Writer } from '../db/store.ts';
+import type { Urgency, Writer } from '../db/store.ts';
 import type { KeyServer } from './key-server.ts';
 import { nextRevision } from './revision.ts';
 
@@ -22,6 +22,7 @@ export function runChange<Result>(
   server: KeyServer,
   actor: Actor,
   work: (change: Change) => Promise<Result>,
+  urgency?: Urgency,
 ): Promise<Result> {
   const { organizationId } = server;
   return server.store.write((writer) => {
@@ -39,5 +40,5 @@ export function runChange<Result>(
             : concealText(writer, organizationId, server.keys, text),
       audit: (entry) => appendAuditEvent(writer, organizationId, nowMs, { ...entry, actor, outcome: 'done' }),
     });
-  });
+  }, urgency);
 }

@@ -84,29 +84,34 @@ export async function setCustomerState(
   reference: string,
   state: Customer['state'],
 ): Promise<Customer> {
-  const { customer, nodeIds } = await runChange(server, actor, async (change) => {
-    const { writer, organizationId, nowMs } = change;
-    const row = await requireCustomer(writer, organizationId, reference);
-    if (row.state === state) return { customer: toCustomer(row), nodeIds: [] };
-    const revision = await change.nextRevision();
-    const changed = { state, revision, updated_at_ms: nowMs };
-    await writer.updateTable('customer').set(changed).where('id', '=', row.id).execute();
-    const licenses = await writer
-      .updateTable('license')
-      .set((column) => ({ epoch: column('epoch', '+', 1), revision, updated_at_ms: nowMs }))
-      .where('customer_id', '=', row.id)
-      .returning('id')
-      .execute();
-    await change.audit({
-      action: state === 'BLOCKED' ? 'customer.block' : 'customer.unblock',
-      target: row.id,
-      detail: { licenses: licenses.length },
-    });
-    return {
-      customer: toCustomer({ ...row, ...changed }),
-      nodeIds: await nodesOfCustomer(writer, row.id),
-    };
-  });
+  const { customer, nodeIds } = await runChange(
+    server,
+    actor,
+    async (change) => {
+      const { writer, organizationId, nowMs } = change;
+      const row = await requireCustomer(writer, organizationId, reference);
+      if (row.state === state) return { customer: toCustomer(row), nodeIds: [] };
+      const revision = await change.nextRevision();
+      const changed = { state, revision, updated_at_ms: nowMs };
+      await writer.updateTable('customer').set(changed).where('id', '=', row.id).execute();
+      const licenses = await writer
+        .updateTable('license')
+        .set((column) => ({ epoch: column('epoch', '+', 1), revision, updated_at_ms: nowMs }))
+        .where('customer_id', '=', row.id)
+        .returning('id')
+        .execute();
+      await change.audit({
+        action: state === 'BLOCKED' ? 'customer.block' : 'customer.unblock',
+        target: row.id,
+        detail: { licenses: licenses.length },
+      });
+      return {
+        customer: toCustomer({ ...row, ...changed }),
+        nodeIds: await nodesOfCustomer(writer, row.id),
+      };
+    },
+    state === 'BLOCKED' ? 'URGENT' : 'ORDINARY',
+  );
   server.changes.publish(nodeIds);
   return customer;
 }

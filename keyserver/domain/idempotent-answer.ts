@@ -9,9 +9,9 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import type { Actor } from '../audit/append-event.ts';
 import { unwrapKey, wrapKey } from '../custody/wrapped-key.ts';
 import { withWrites } from '../db/other-writes.ts';
-import type { Reader, Writer } from '../db/store.ts';
+import type { Reader, Urgency, Writer } from '../db/store.ts';
 import { IDEMPOTENT_ANSWER_AGE_MS } from '../limits.ts';
-import type { KeyServer } from './key-server.ts';
+import { type KeyServer, withStore } from './key-server.ts';
 
 export interface RepeatableRequest {
   readonly actor: Actor;
@@ -37,21 +37,23 @@ export async function answerOnce<Answer>(
   // The request digest fits, so it is this operation's answer; the route's schema filters it again.
   if (earlier !== null) return earlier.answer as Answer;
   const { store } = server;
-  return operation({
-    ...server,
-    store: withWrites(store, <Result>(work: (writer: Writer) => Promise<Result>) =>
-      store.write(async (writer) => {
-        // A request side by side may have been first; writes come one after the other.
-        const first = await kept.find(writer);
-        if (first !== null) return first.answer as Result;
-        const answer = await work(writer);
-        const nowMs = server.clock.nowMs();
-        await writer.deleteFrom('idempotent_answer').where('expires_at_ms', '<=', nowMs).execute();
-        await writer.insertInto('idempotent_answer').values(kept.toRow(answer, nowMs)).execute();
-        return answer;
-      }),
+  return operation(
+    withStore(
+      server,
+      withWrites(store, <Result>(work: (writer: Writer) => Promise<Result>, urgency?: Urgency) =>
+        store.write(async (writer) => {
+          // A request side by side may have been first; writes come one after the other.
+          const first = await kept.find(writer);
+          if (first !== null) return first.answer as Result;
+          const answer = await work(writer);
+          const nowMs = server.clock.nowMs();
+          await writer.deleteFrom('idempotent_answer').where('expires_at_ms', '<=', nowMs).execute();
+          await writer.insertInto('idempotent_answer').values(kept.toRow(answer, nowMs)).execute();
+          return answer;
+        }, urgency),
+      ),
     ),
-  });
+  );
 }
 
 class KeptAnswer {

@@ -43,24 +43,29 @@ export function scheduleDestruction(
   id: string,
   days: number,
 ): Promise<ImageKey> {
-  return runChange(server, actor, async (change) => {
-    const known = await getImageKey(server, id, change.writer);
-    if (known.state === 'DESTROY_SCHEDULED') return known;
-    if (known.state !== 'ACTIVE') throw notPossible(known, 'only an active image key can be destroyed');
-    const destroyAtMs = change.nowMs + days * DAY_MS;
-    await change.writer
-      .updateTable('image_key')
-      .set({
-        state: 'DESTROY_SCHEDULED',
-        destroy_at_ms: destroyAtMs,
-        revision: await change.nextRevision(),
-        updated_at_ms: change.nowMs,
-      })
-      .where('id', '=', id)
-      .execute();
-    await change.audit({ action: 'image-key.schedule-destruction', target: id, detail: { destroyAtMs } });
-    return { ...known, state: 'DESTROY_SCHEDULED', destroyAtMs };
-  });
+  return runChange(
+    server,
+    actor,
+    async (change) => {
+      const known = await getImageKey(server, id, change.writer);
+      if (known.state === 'DESTROY_SCHEDULED') return known;
+      if (known.state !== 'ACTIVE') throw notPossible(known, 'only an active image key can be destroyed');
+      const destroyAtMs = change.nowMs + days * DAY_MS;
+      await change.writer
+        .updateTable('image_key')
+        .set({
+          state: 'DESTROY_SCHEDULED',
+          destroy_at_ms: destroyAtMs,
+          revision: await change.nextRevision(),
+          updated_at_ms: change.nowMs,
+        })
+        .where('id', '=', id)
+        .execute();
+      await change.audit({ action: 'image-key.schedule-destruction', target: id, detail: { destroyAtMs } });
+      return { ...known, state: 'DESTROY_SCHEDULED', destroyAtMs };
+    },
+    'URGENT',
+  );
 }
 
 /**

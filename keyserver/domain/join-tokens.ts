@@ -88,29 +88,34 @@ export async function listJoinTokens(
  * @throws LatchkeyError STATE_NOT_FOUND
  */
 export function revokeJoinToken(server: KeyServer, actor: Actor, tokenId: string): Promise<JoinToken> {
-  return runChange(server, actor, async (change) => {
-    const { writer, organizationId, nowMs } = change;
-    const row = await writer
-      .selectFrom('join_token')
-      .selectAll()
-      .where('organization_id', '=', organizationId)
-      .where('id', '=', tokenId)
-      .executeTakeFirst();
-    if (row === undefined) {
-      throw new LatchkeyError('STATE_NOT_FOUND', `there is no join token ${JSON.stringify(tokenId)}`, {
-        hint: 'see `latchkey license join-tokens`',
+  return runChange(
+    server,
+    actor,
+    async (change) => {
+      const { writer, organizationId, nowMs } = change;
+      const row = await writer
+        .selectFrom('join_token')
+        .selectAll()
+        .where('organization_id', '=', organizationId)
+        .where('id', '=', tokenId)
+        .executeTakeFirst();
+      if (row === undefined) {
+        throw new LatchkeyError('STATE_NOT_FOUND', `there is no join token ${JSON.stringify(tokenId)}`, {
+          hint: 'see `latchkey license join-tokens`',
+        });
+      }
+      if (row.revoked_at_ms !== null) return toJoinToken(row);
+      const changed = { revoked_at_ms: nowMs, revision: await change.nextRevision(), updated_at_ms: nowMs };
+      await writer.updateTable('join_token').set(changed).where('id', '=', tokenId).execute();
+      await change.audit({
+        action: 'join-token.revoke',
+        target: tokenId,
+        detail: { licenseId: row.license_id },
       });
-    }
-    if (row.revoked_at_ms !== null) return toJoinToken(row);
-    const changed = { revoked_at_ms: nowMs, revision: await change.nextRevision(), updated_at_ms: nowMs };
-    await writer.updateTable('join_token').set(changed).where('id', '=', tokenId).execute();
-    await change.audit({
-      action: 'join-token.revoke',
-      target: tokenId,
-      detail: { licenseId: row.license_id },
-    });
-    return toJoinToken({ ...row, ...changed });
-  });
+      return toJoinToken({ ...row, ...changed });
+    },
+    'URGENT',
+  );
 }
 
 /** What an activation looks at. */

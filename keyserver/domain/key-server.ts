@@ -40,3 +40,8 @@ export interface KeyServer {
   readonly auditExports: AuditExports;
   readonly drain: Drain;
 }
+
+/** The same key server with another store. Not a copy: reading the keys of a sealed one for it would refuse what needs none. */
+export function withStore(server: KeyServer, store: Store): KeyServer {
+  return Object.create(server, { store: { value: store } }) as KeyServer;
+}

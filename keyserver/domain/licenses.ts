@@ -138,34 +138,39 @@ export async function changeLicense(
   action: Exclude<LicenseAction, 'activate'>,
   reason: string | undefined,
 ): Promise<License> {
-  const { license, nodeIds } = await runChange(server, actor, async (change) => {
-    const { writer, nowMs } = change;
-    const stored = await storedLicense(server, writer, licenseId);
-    const state = nextLicenseState(licenseId, stored.state, action);
-    if (state === stored.state) {
-      return { license: await requireLicense(server, writer, licenseId), nodeIds: [] };
-    }
-    await writer
-      .updateTable('license')
-      .set({
-        state,
-        epoch: stored.epoch + 1,
-        revision: await change.nextRevision(),
-        reason: reason ?? null,
-        updated_at_ms: nowMs,
-      })
-      .where('id', '=', licenseId)
-      .execute();
-    await change.audit({
-      action: `license.${action}`,
-      target: licenseId,
-      detail: { epoch: stored.epoch + 1, reason: await change.conceal(reason ?? null) },
-    });
-    return {
-      license: await requireLicense(server, writer, licenseId),
-      nodeIds: await nodesOfLicense(writer, licenseId),
-    };
-  });
+  const { license, nodeIds } = await runChange(
+    server,
+    actor,
+    async (change) => {
+      const { writer, nowMs } = change;
+      const stored = await storedLicense(server, writer, licenseId);
+      const state = nextLicenseState(licenseId, stored.state, action);
+      if (state === stored.state) {
+        return { license: await requireLicense(server, writer, licenseId), nodeIds: [] };
+      }
+      await writer
+        .updateTable('license')
+        .set({
+          state,
+          epoch: stored.epoch + 1,
+          revision: await change.nextRevision(),
+          reason: reason ?? null,
+          updated_at_ms: nowMs,
+        })
+        .where('id', '=', licenseId)
+        .execute();
+      await change.audit({
+        action: `license.${action}`,
+        target: licenseId,
+        detail: { epoch: stored.epoch + 1, reason: await change.conceal(reason ?? null) },
+      });
+      return {
+        license: await requireLicense(server, writer, licenseId),
+        nodeIds: await nodesOfLicense(writer, licenseId),
+      };
+    },
+    action === 'reinstate' ? 'ORDINARY' : 'URGENT',
+  );
   server.changes.publish(nodeIds);
   return license;
 }

@@ -80,19 +80,25 @@ export async function changeNode(
   nodeId: string,
   action: NodeAction,
 ): Promise<Node> {
-  const node = await runChange(server, actor, async (change) => {
-    const { writer, organizationId, nowMs } = change;
-    const row = await requireNode(writer, organizationId, nodeId);
-    const state = nextNodeState(nodeId, row.state, action);
-    if (row.state === state) return toNode(writer, row);
-    if (action === 'unban') await refuseFullLicenses(writer, row);
-    const changed = { state, revision: await change.nextRevision(), updated_at_ms: nowMs };
-    await writer.updateTable('node').set(changed).where('id', '=', nodeId).execute();
-    if (action === 'retire') await writer.deleteFrom('license_node').where('node_id', '=', nodeId).execute();
-    if (action === 'readmit') await forgetSession(writer, nodeId);
-    await change.audit({ action: AUDIT_ACTIONS[action], target: nodeId });
-    return toNode(writer, { ...row, ...changed });
-  });
+  const node = await runChange(
+    server,
+    actor,
+    async (change) => {
+      const { writer, organizationId, nowMs } = change;
+      const row = await requireNode(writer, organizationId, nodeId);
+      const state = nextNodeState(nodeId, row.state, action);
+      if (row.state === state) return toNode(writer, row);
+      if (action === 'unban') await refuseFullLicenses(writer, row);
+      const changed = { state, revision: await change.nextRevision(), updated_at_ms: nowMs };
+      await writer.updateTable('node').set(changed).where('id', '=', nodeId).execute();
+      if (action === 'retire')
+        await writer.deleteFrom('license_node').where('node_id', '=', nodeId).execute();
+      if (action === 'readmit') await forgetSession(writer, nodeId);
+      await change.audit({ action: AUDIT_ACTIONS[action], target: nodeId });
+      return toNode(writer, { ...row, ...changed });
+    },
+    action === 'ban' || action === 'retire' ? 'URGENT' : 'ORDINARY',
+  );
   server.changes.publish([nodeId]);
   return node;
 }

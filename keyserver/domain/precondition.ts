@@ -4,7 +4,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { withWrites } from '../db/other-writes.ts';
 import type { Reader } from '../db/store.ts';
 import { requireCustomer } from './customers.ts';
-import type { KeyServer } from './key-server.ts';
+import { type KeyServer, withStore } from './key-server.ts';
 
 /** What can be changed under a condition; each has a revision. */
 export const GUARDED_THINGS = ['license', 'policy', 'node', 'customer', 'release', 'join_token'] as const;
@@ -28,15 +28,15 @@ export async function onlyAtRevision(server: KeyServer, condition: Precondition)
   const check = (reader: Reader) => checkRevision(server, reader, condition);
   // First without a lock: a change that finds nothing to do writes nothing.
   await check(store.read);
-  return {
-    ...server,
-    store: withWrites(store, (work) =>
+  return withStore(
+    server,
+    withWrites(store, (work, urgency) =>
       store.write(async (writer) => {
         await check(writer);
         return work(writer);
-      }),
+      }, urgency),
     ),
-  };
+  );
 }
 
 async function checkRevision(server: KeyServer, reader: Reader, condition: Precondition): Promise<void> {

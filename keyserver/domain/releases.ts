@@ -107,14 +107,19 @@ export async function getRelease(server: KeyServer, id: string): Promise<SignedR
 export async function yankRelease(server: KeyServer, actor: Actor, id: string): Promise<Release> {
   const { imageKeyId, state } = await getRelease(server, id);
   if (state === 'PUBLISHED') {
-    await runChange(server, actor, async (change) => {
-      await change.writer
-        .updateTable('release')
-        .set({ state: 'YANKED', revision: await change.nextRevision(), updated_at_ms: change.nowMs })
-        .where('id', '=', id)
-        .execute();
-      await change.audit({ action: 'release.yank', target: id, detail: { imageKeyId } });
-    });
+    await runChange(
+      server,
+      actor,
+      async (change) => {
+        await change.writer
+          .updateTable('release')
+          .set({ state: 'YANKED', revision: await change.nextRevision(), updated_at_ms: change.nowMs })
+          .where('id', '=', id)
+          .execute();
+        await change.audit({ action: 'release.yank', target: id, detail: { imageKeyId } });
+      },
+      'URGENT',
+    );
   }
   return getRelease(server, id);
 }

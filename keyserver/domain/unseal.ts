@@ -51,12 +51,16 @@ export class Unsealing {
     const wasSealed = await server.seal.unseal(opening);
     this.#given.forget();
     if (!wasSealed) return;
-    await runChange(server, 'system', (change) =>
-      change.audit({
-        action: 'server.unseal',
-        target: server.organizationId,
-        detail: { kind: opening.kind },
-      }),
+    await runChange(
+      server,
+      'system',
+      (change) =>
+        change.audit({
+          action: 'server.unseal',
+          target: server.organizationId,
+          detail: { kind: opening.kind },
+        }),
+      'URGENT',
     );
   }
 }
@@ -74,12 +78,16 @@ export async function seal(server: KeyServer, actor: Actor, input: SealInput): P
   const wasSealed = server.seal.isSealed;
   await server.seal.seal();
   if (wasSealed) return;
-  await runChange(server, actor, (change) =>
-    change.audit({
-      action: 'server.seal',
-      target: server.organizationId,
-      // It stands nowhere else, and is about the server: so in plain.
-      detail: { sealReason: input.reason },
-    }),
+  await runChange(
+    server,
+    actor,
+    (change) =>
+      change.audit({
+        action: 'server.seal',
+        target: server.organizationId,
+        // It stands nowhere else, and is about the server: so in plain.
+        detail: { sealReason: input.reason },
+      }),
+    'URGENT',
   );
 }

@@ -1,6 +1,7 @@
 /** The key server's metrics. No label names a license, node, customer or address: their number has no bound. */
 import { Histogram, LabelledCounter } from '#src/base/metric-values.ts';
 import { type MetricFamily, type Sample, prometheusText } from '#src/base/prometheus-text.ts';
+import type { DiskState } from '../db/space-reserve.ts';
 import type { StoreObserver } from './store-observer.ts';
 
 /** From an index look-up to a database that is about to be given up. */
@@ -27,6 +28,14 @@ export interface KeyServerState {
   readonly auditExportsFailing: number;
   /** Webhook endpoints whose last try has failed. */
   readonly webhooksFailing: number;
+  /** Null where the disk is not ours to look at. */
+  readonly disk: DiskGauges | null;
+}
+
+/** The disk of a SQLite database. */
+export interface DiskGauges {
+  readonly freeBytes: number;
+  readonly state: DiskState;
 }
 
 /** What somebody was told who asked for a lease, its renewal or a place. */
@@ -160,6 +169,19 @@ function stateFamilies(state: KeyServerState): MetricFamily[] {
       state.auditExportsFailing,
     ),
     gauge('webhooks_failing', 'Webhook endpoints whose last try has failed.', state.webhooksFailing),
+    ...(state.disk === null ? [] : diskFamilies(state.disk)),
+  ];
+}
+
+function diskFamilies({ freeBytes, state }: DiskGauges): MetricFamily[] {
+  return [
+    gauge(
+      'disk_free_bytes',
+      'Free on the disk of the database, beside what is kept for revocations.',
+      freeBytes,
+    ),
+    gauge('disk_low', '1 while it is time to make room.', state === 'OK' ? 0 : 1),
+    gauge('disk_full', '1 while only what takes rights away is written.', state === 'FULL' ? 1 : 0),
   ];
 }
 

@@ -48,6 +48,10 @@ export async function startMetricsListener(
       auditExportBehindEvents: Math.max(0, ...exports.map(({ behind }) => behind)),
       auditExportsFailing: exports.filter(({ failure }) => failure !== null).length,
       webhooksFailing: webhooks.failing,
+      disk:
+        store.reserve === null
+          ? null
+          : { freeBytes: await store.reserve.freeBytes(), state: await store.reserve.diskState() },
     });
   });
   const bound = listener.address();

@@ -1,6 +1,7 @@
 /** A disk that is soon full: a tmpfs of its own. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { open, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -8,6 +9,8 @@ export interface SmallDisk {
   readonly directory: string;
   /** Makes room. */
   grow(size: string): void;
+  /** Takes the room that is left, but for some bytes, with a file of that name. */
+  fill(name: string, leftBytes?: number): Promise<void>;
   remove(): void;
 }
 
@@ -23,6 +26,14 @@ export function mountSmallDisk(size: string): SmallDisk | undefined {
   return {
     directory,
     grow: (larger) => execFileSync('mount', ['-o', `remount,size=${larger}`, directory]),
+    fill: async (name, leftBytes = 0) => {
+      const { bavail, bsize } = await statfs(directory);
+      const file = await open(join(directory, name), 'w');
+      const chunk = Buffer.alloc(64 * 1024);
+      for (let left = bavail * bsize - leftBytes; left > 0; left -= chunk.length)
+        await file.write(chunk, 0, Math.min(chunk.length, left));
+      await file.close();
+    },
     remove: () => {
       execFileSync('umount', ['--lazy', directory]);
       rmSync(directory, { recursive: true, force: true });

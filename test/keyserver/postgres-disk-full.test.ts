@@ -1,6 +1,6 @@
 /** The disk of PostgreSQL is full: said in the key server's words, and over once there is room. */
 import { chmodSync } from 'node:fs';
-import { open, rm, statfs } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
@@ -16,15 +16,6 @@ const ROOM_BYTES = 256 * 1024;
 const disk = postgresSkipReason() === null ? mountSmallDisk('160m') : undefined;
 afterAll(() => disk?.remove());
 
-/** Takes the room that is left but for a little. */
-async function fillDisk(path: string): Promise<void> {
-  const { bavail, bsize } = await statfs(disk!.directory);
-  const file = await open(path, 'w');
-  const chunk = Buffer.alloc(64 * 1024);
-  for (let left = bavail * bsize - ROOM_BYTES; left > 0; left -= chunk.length) await file.write(chunk);
-  await file.close();
-}
-
 describe.skipIf(disk === undefined)(
   'a full disk of PostgreSQL (needs the right to mount a small one)',
   () => {
@@ -35,8 +26,7 @@ describe.skipIf(disk === undefined)(
       const server = await startKeyServer({ env });
       const sold = await createSoldProduct(server);
       const acknowledged = [(await sold.sell()).license.id];
-      const ballast = join(disk!.directory, 'ballast');
-      await fillDisk(ballast);
+      await disk!.fill('ballast', ROOM_BYTES);
       const fill = async (): Promise<unknown> => {
         try {
           for (;;) acknowledged.push((await sold.sell()).license.id);
@@ -46,7 +36,7 @@ describe.skipIf(disk === undefined)(
       };
       expect(await fill()).toMatchObject({ code: 'STORAGE_FULL' });
       expect((await sold.client.licenses()).map(({ id }) => id)).toEqual(acknowledged.toSorted());
-      await rm(ballast);
+      await rm(join(disk!.directory, 'ballast'));
       const sell = () =>
         sold.sell().then(
           ({ license }) => license.id,

@@ -91,6 +91,16 @@ describe('a key server that is sealed while it runs', () => {
     await client.changeLicense(licenseId, 'suspend', 'unpaid');
     expect((await client.license(licenseId)).state).toBe('SUSPENDED');
     await client.changeLicense(licenseId, 'reinstate', 'paid');
+    // Also by somebody who says what he has seen.
+    const headers = { authorization: `Bearer ${server.adminToken}`, 'content-type': 'application/json' };
+    const body = JSON.stringify({ reason: 'unpaid again' });
+    const path = `${server.adminUrl}/v1/licenses/${licenseId}`;
+    const { revision } = await client.license(licenseId);
+    const suspend = (ifMatch: string) =>
+      fetch(`${path}:suspend`, { method: 'POST', body, headers: { ...headers, 'if-match': ifMatch } });
+    expect((await suspend(`"${revision - 1}"`)).status).toBe(412);
+    expect((await suspend(`"${revision}"`)).status).toBe(200);
+    await client.changeLicense(licenseId, 'reinstate');
   });
 
   it('goes on showing every list', async () => {
@@ -108,7 +118,7 @@ describe('a key server that is sealed while it runs', () => {
     expect(await sealClient().status()).toMatchObject({ isSealed: true });
     expect(await codeOf(sealClient().unseal({ rootKey: 'short' }))).toBe('USAGE_INVALID');
     expect(await sealClient().unseal({ rootKey: await rootKey() })).toMatchObject({ isSealed: false });
-    expect(await ready()).toEqual([200, { status: 'ready' }]);
+    expect(await ready()).toMatchObject([200, { status: 'ready' }]);
     expect((await node.acquire(sold.image)).imageKeyJwe).not.toBe('');
     expect((await node.renew([leaseId])).results).toHaveLength(1);
   });

@@ -127,7 +127,7 @@ export class AuditExports {
         .where('position', '=', from)
         .execute();
       return (row?.failing_since_ms ?? null) !== null;
-    });
+    }, 'URGENT');
     if (wasFailing) logger.info({ export: name }, 'the audit log is copied again');
   }
 
@@ -149,7 +149,7 @@ export class AuditExports {
         .where('name', '=', name)
         .execute();
       return true;
-    });
+    }, 'URGENT');
     if (isNew) logger.warn({ export: name, code, cause: failure }, 'the audit log is not copied');
   }
 }

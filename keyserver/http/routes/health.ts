@@ -14,7 +14,9 @@ export function healthRoutes(app: FastifyInstance, server: KeyServer): void {
     try {
       await server.store.read.selectFrom('organization').select('id').executeTakeFirstOrThrow();
       if (server.seal.isSealed) throw sealed();
-      return { status: 'ready' };
+      // A full disk takes no requests away: revocations still have to come through.
+      const disk = await server.store.reserve?.diskState();
+      return { status: 'ready', ...(disk === undefined || disk === 'OK' ? {} : { disk }) };
     } catch (error) {
       // The code alone: who asks needs no token, and messages can name hosts.
       return reply.code(NOT_READY).send({ status: 'not-ready', reason: toLatchkeyError(error).code });
