@@ -1,8 +1,9 @@
 /** Writes the audit log, in the same transaction as what it tells of. */
-import { AUDIT_START, type AuditEventBody, auditHash } from '#src/crypto/audit-chain.ts';
+import { AUDIT_START, type AuditEventBody, type AuditHead, auditHash } from '#src/crypto/audit-chain.ts';
 import { canonicalJson } from '#src/base/json.ts';
-import { preparedInsert, preparedQuery } from '../db/prepared-query.ts';
+import { preparedInsertAll, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
+import type { AuditEventTable } from '../db/tables/audit.ts';
 import type { ConcealedFields } from './concealed-text.ts';
 
 /** `token:ID`, `node:ID`, or one of the two that have no id. */
@@ -29,7 +30,7 @@ const lastEvent = preparedQuery((reader) =>
     .limit(1),
 );
 
-const insertEvent = preparedInsert('audit_event');
+const insertEvents = preparedInsertAll('audit_event');
 
 /** What an event is known by. */
 export interface AppendedEvent {
@@ -44,33 +45,50 @@ export async function appendAuditEvent(
   nowMs: number,
   entry: AuditEntry,
 ): Promise<AppendedEvent> {
+  const [event] = await appendAuditEvents(writer, organizationId, nowMs, [entry]);
+  if (event === undefined) throw new TypeError('an audit event was not appended');
+  return event;
+}
+
+/** Appends events that happened together, in their order. */
+export async function appendAuditEvents(
+  writer: Writer,
+  organizationId: string,
+  nowMs: number,
+  entries: readonly AuditEntry[],
+): Promise<AppendedEvent[]> {
   const [last] = await lastEvent(writer, {});
-  const head = last === undefined ? AUDIT_START : { ...last, timeMs: last.time_ms };
-  const body: AuditEventBody = {
-    sequence: head.sequence + 1,
-    organizationId,
-    // A clock that was set back must not make an honest log look forged.
-    timeMs: Math.max(nowMs, head.timeMs),
-    actor: entry.actor,
-    action: entry.action,
-    target: entry.target,
-    outcome: entry.outcome,
-    code: entry.code ?? null,
-    detail: entry.detail ?? {},
-  };
-  const hash = auditHash(head.hash, body);
-  await insertEvent(writer, {
-    sequence: body.sequence,
-    organization_id: organizationId,
-    time_ms: body.timeMs,
-    actor: body.actor,
-    action: body.action,
-    target: body.target,
-    outcome: body.outcome,
-    code: body.code,
-    detail: canonicalJson(body.detail),
-    previous_hash: head.hash,
-    hash,
-  });
-  return { sequence: body.sequence, hash };
+  let head: AuditHead = last === undefined ? AUDIT_START : { ...last, timeMs: last.time_ms };
+  const rows: AuditEventTable[] = [];
+  for (const entry of entries) {
+    const body: AuditEventBody = {
+      sequence: head.sequence + 1,
+      organizationId,
+      // A clock that was set back must not make an honest log look forged.
+      timeMs: Math.max(nowMs, head.timeMs),
+      actor: entry.actor,
+      action: entry.action,
+      target: entry.target,
+      outcome: entry.outcome,
+      code: entry.code ?? null,
+      detail: entry.detail ?? {},
+    };
+    const hash = auditHash(head.hash, body);
+    rows.push({
+      sequence: body.sequence,
+      organization_id: organizationId,
+      time_ms: body.timeMs,
+      actor: body.actor,
+      action: body.action,
+      target: body.target,
+      outcome: body.outcome,
+      code: body.code,
+      detail: canonicalJson(body.detail),
+      previous_hash: head.hash,
+      hash,
+    });
+    head = { sequence: body.sequence, hash, timeMs: body.timeMs };
+  }
+  await insertEvents(writer, rows);
+  return rows.map(({ sequence, hash }) => ({ sequence, hash }));
 }

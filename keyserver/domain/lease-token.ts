@@ -1,10 +1,12 @@
 /** Cuts leases: the row, the claims, and the signed token (compact JWS) that a node keeps. */
+import type { Insertable } from 'kysely';
 import { signToken } from '#src/crypto/sign-token.ts';
 import { allowedUntilMs, graceEndsAtMs } from '#src/licensing/expiry.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims, type LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import { connectivityGraceUntilMs, leaseTimes } from '#src/licensing/lease-rules.ts';
-import { preparedInsert } from '../db/prepared-query.ts';
+import { preparedInsertAll } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
+import type { LeaseTable } from '../db/tables/lease.ts';
 import type { KnownNode } from './decision-facts.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
@@ -24,7 +26,13 @@ export interface LeaseGrant {
   readonly previousLeaseId: string | null;
 }
 
-const insertLeaseRow = preparedInsert('lease');
+const insertLeaseRows = preparedInsertAll('lease');
+
+/** A lease that is decided on: what it says, and its row. */
+export interface CutLease {
+  readonly claims: LeaseClaims;
+  readonly row: Insertable<LeaseTable>;
+}
 
 /** Writes a lease and gives its claims; sign them only after the commit. */
 export async function insertLease(
@@ -32,6 +40,21 @@ export async function insertLease(
   writer: Writer,
   grant: LeaseGrant,
 ): Promise<LeaseClaims> {
+  const lease = cutLease(server, grant);
+  await insertLeases(writer, [lease]);
+  return lease.claims;
+}
+
+/** Writes leases. */
+export async function insertLeases(writer: Writer, leases: readonly CutLease[]): Promise<void> {
+  await insertLeaseRows(
+    writer,
+    leases.map(({ row }) => row),
+  );
+}
+
+/** Makes a lease that has yet to be written. */
+export function cutLease(server: KeyServer, grant: LeaseGrant): CutLease {
   const { node, license, nowMs } = grant;
   const endMs = allowedUntilMs(license, { publishedAtMs: grant.publishedAtMs });
   const times = leaseTimes({
@@ -42,7 +65,7 @@ export async function insertLease(
   });
   const graceUntilMs = connectivityGraceUntilMs(times, license.connectivityGraceMs, endMs);
   const leaseId = newId('lease', nowMs);
-  await insertLeaseRow(writer, {
+  const row: Insertable<LeaseTable> = {
     id: leaseId,
     organization_id: server.organizationId,
     revision: grant.revision,
@@ -59,8 +82,8 @@ export async function insertLease(
     renew_at_ms: times.renewAtMs,
     expires_at_ms: times.expiresAtMs,
     usable_until_ms: graceUntilMs,
-  });
-  return {
+  };
+  const claims: LeaseClaims = {
     leaseId,
     organizationId: server.organizationId,
     nodeId: node.nodeId,
@@ -76,6 +99,7 @@ export async function insertLease(
     onRevoke: license.onRevoke,
     contact: license.contact,
   };
+  return { claims, row };
 }
 
 function graceOf(license: GrantableLicense): Pick<LeaseClaims, 'grace'> {

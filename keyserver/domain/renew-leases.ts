@@ -4,8 +4,8 @@ import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import { decide } from '#src/licensing/decide.ts';
 import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
-import { appendAuditEvent } from '../audit/append-event.ts';
-import { preparedQuery } from '../db/prepared-query.ts';
+import { type AuditEntry, appendAuditEvents } from '../audit/append-event.ts';
+import { preparedSetQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
 import {
@@ -18,7 +18,7 @@ import {
 } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
-import { insertLease, signLease } from './lease-token.ts';
+import { type CutLease, cutLease, insertLeases, signLease } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
 import { loadSession } from './session-row.ts';
 import { type GrantableLicense, loadNodeLicenses } from './license-facts.ts';
@@ -60,30 +60,15 @@ export async function renewLeases(
     throw new LatchkeyError('INPUT_MALFORMED', 'a lease id is malformed');
   }
   const { outcomes, revision } = await server.store.write(async (writer) => {
-    const organization = await loadOrganization(writer, server.organizationId);
-    const node = await loadNode(writer, server.organizationId, identity);
-    const nowMs = server.clock.nowMs();
-    const licenses =
-      node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact, nowMs);
+    const context = await loadRenewal(server, writer, identity, leaseIds, nodeTimeMs);
+    const { node, organization } = context;
     if (node?.state === 'ACTIVE') {
       const session = await loadSession(writer, node.nodeId);
       const stale = await takePosition(writer, node.nodeId, session, position);
       if (stale !== undefined) throw stale;
     }
-    const renewal: RenewalContext = {
-      server,
-      writer,
-      organization,
-      node,
-      licenses,
-      images: new Map(),
-      identity,
-      nodeTimeMs,
-      countedLicenses: new Set(),
-    };
-    const decided: { leaseId: string; outcome: Renewed | LatchkeyError }[] = [];
-    for (const leaseId of leaseIds) decided.push({ leaseId, outcome: await renewOne(renewal, leaseId) });
-    return { outcomes: decided, revision: organization.revision };
+    const decided = leaseIds.map((leaseId) => ({ leaseId, outcome: decideRenewal(context, leaseId) }));
+    return { outcomes: await record(context, decided), revision: organization.revision };
   });
   const renewals = await Promise.all(
     outcomes.map(async ({ leaseId, outcome }): Promise<Renewal> =>
@@ -95,50 +80,93 @@ export async function renewLeases(
   return { renewals, revision };
 }
 
+/** What the leases of a call are decided on: loaded once, as many of them are for the same image. */
 interface RenewalContext {
   readonly server: KeyServer;
   readonly writer: Writer;
   readonly organization: OrganizationFacts;
   readonly node: KnownNode | null;
   readonly licenses: readonly GrantableLicense[];
-  /** By digest and key: many leases of a node are for the same image. */
-  readonly images: Map<string, KnownImage>;
+  /** Those of this node, by id. */
+  readonly leases: ReadonlyMap<string, LeaseRow>;
+  /** By digest and key. */
+  readonly images: ReadonlyMap<string, KnownImage>;
   readonly identity: NodeIdentity;
   readonly nodeTimeMs: number;
-  /** The licenses that this call has been counted under. */
-  readonly countedLicenses: Set<string>;
+  readonly nowMs: number;
 }
 
-interface Renewed {
-  readonly claims: LeaseClaims;
-  readonly receipt: LeaseReceipt;
+interface Decided {
+  readonly leaseId: string;
+  readonly outcome: CutLease | LatchkeyError;
 }
 
-async function renewOne(context: RenewalContext, leaseId: string): Promise<Renewed | LatchkeyError> {
-  const { server, writer } = context;
+interface Recorded {
+  readonly leaseId: string;
+  readonly outcome: { readonly claims: LeaseClaims; readonly receipt: LeaseReceipt } | LatchkeyError;
+}
+
+/** @throws LatchkeyError RATE_LIMITED, for the whole call: a lease must not end because of it */
+async function loadRenewal(
+  server: KeyServer,
+  writer: Writer,
+  identity: NodeIdentity,
+  leaseIds: readonly string[],
+  nodeTimeMs: number,
+): Promise<RenewalContext> {
+  const { organizationId } = server;
   const nowMs = server.clock.nowMs();
-  const outcome = await decideRenewal(context, leaseId, nowMs);
-  const refused = outcome instanceof LatchkeyError;
-  const receipt = await appendAuditEvent(writer, server.organizationId, nowMs, {
-    actor: `node:${context.identity.nodeId}`,
-    action: 'lease.renew',
-    target: leaseId,
-    outcome: refused ? 'denied' : 'allowed',
-    code: refused ? outcome.code : undefined,
-    detail: refused ? {} : { leaseId: outcome.leaseId, licenseId: outcome.licenseId },
-  });
-  return refused ? outcome : { claims: outcome, receipt };
+  const organization = await loadOrganization(writer, organizationId);
+  const node = await loadNode(writer, organizationId, identity);
+  const licenses =
+    node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact, nowMs);
+  const rows = leaseIds.length === 0 ? [] : await leaseRows(writer, leaseIds);
+  const leases = new Map<string, LeaseRow>();
+  for (const row of rows) if (row.node_id === identity.nodeId) leases.set(row.id, row);
+  const licenseIds = new Set([...leases.values()].map((lease) => lease.license_id));
+  for (const licenseId of licenseIds) server.licenseRate.spend(licenseId, 'calls under this license');
+  const images = new Map<string, KnownImage>();
+  for (const lease of leases.values()) {
+    const name = imageName(lease);
+    if (images.has(name)) continue;
+    const { nodeId, keyThumbprint } = identity;
+    const { image_digest: imageDigest, image_key_id: imageKeyId } = lease;
+    const question = { nodeId, keyThumbprint, imageDigest, imageKeyId, nonce: NO_NONCE };
+    images.set(name, (await loadStart(writer, organizationId, question)).image);
+  }
+  return { server, writer, organization, node, licenses, leases, images, identity, nodeTimeMs, nowMs };
 }
 
-async function decideRenewal(
-  context: RenewalContext,
-  leaseId: string,
-  nowMs: number,
-): Promise<LeaseClaims | LatchkeyError> {
-  const { server, writer, organization, node, licenses, identity } = context;
-  const [lease] = await leaseRow(writer, { leaseId, nodeId: identity.nodeId });
-  if (lease !== undefined) countUnder(context, lease.license_id);
-  const image = lease && (await imageOf(context, lease.image_digest, lease.image_key_id));
+function imageName(lease: LeaseRow): string {
+  return `${lease.image_digest} ${lease.image_key_id}`;
+}
+
+/** Writes the leases that follow, and an audit event for each that was asked for. */
+async function record(
+  { server, writer, identity, nowMs }: RenewalContext,
+  decided: readonly Decided[],
+): Promise<Recorded[]> {
+  const cut = decided.flatMap(({ outcome }) => (outcome instanceof LatchkeyError ? [] : [outcome]));
+  await insertLeases(writer, cut);
+  const events = decided.map(({ leaseId, outcome }): AuditEntry => {
+    const event = { actor: `node:${identity.nodeId}`, action: 'lease.renew', target: leaseId } as const;
+    if (outcome instanceof LatchkeyError) return { ...event, outcome: 'denied', code: outcome.code };
+    const { leaseId: newLeaseId, licenseId } = outcome.claims;
+    return { ...event, outcome: 'allowed', detail: { leaseId: newLeaseId, licenseId } };
+  });
+  const receipts = await appendAuditEvents(writer, server.organizationId, nowMs, events);
+  return decided.map(({ leaseId, outcome }, index) => {
+    const receipt = receipts[index];
+    if (receipt === undefined) throw new TypeError('a renewal is not in the audit log');
+    const isRefused = outcome instanceof LatchkeyError;
+    return { leaseId, outcome: isRefused ? outcome : { claims: outcome.claims, receipt } };
+  });
+}
+
+function decideRenewal(context: RenewalContext, leaseId: string): CutLease | LatchkeyError {
+  const { server, organization, node, licenses, nowMs } = context;
+  const lease = context.leases.get(leaseId);
+  const image = lease && context.images.get(imageName(lease));
   const decision = decide({
     // A sealed key server answers no call; a refusal of the one lease would end it at the node.
     sealed: false,
@@ -161,7 +189,7 @@ async function decideRenewal(
   if (license.epoch !== lease.epoch || lease.expires_at_ms <= nowMs || isCarried) {
     return leaseInvalid(leaseId, license.contact, license.licenseId);
   }
-  return insertLease(server, writer, {
+  return cutLease(server, {
     node,
     license,
     imageDigest: lease.image_digest,
@@ -174,35 +202,24 @@ async function decideRenewal(
   });
 }
 
-async function imageOf(
-  context: RenewalContext,
-  imageDigest: string,
-  imageKeyId: string,
-): Promise<KnownImage> {
-  const { server, writer, images, identity } = context;
-  const name = `${imageDigest} ${imageKeyId}`;
-  const known = images.get(name);
-  if (known !== undefined) return known;
-  const { nodeId, keyThumbprint } = identity;
-  const question = { nodeId, keyThumbprint, imageDigest, imageKeyId, nonce: NO_NONCE };
-  const { image } = await loadStart(writer, server.organizationId, question);
-  images.set(name, image);
-  return image;
+interface LeaseRow {
+  readonly id: string;
+  readonly node_id: string;
+  readonly license_id: string;
+  readonly epoch: number;
+  readonly image_digest: string;
+  readonly image_key_id: string;
+  readonly expires_at_ms: number;
+  readonly offline_bundle_id: string | null;
 }
 
-/** @throws LatchkeyError RATE_LIMITED, for the whole call: a lease must not end because of it */
-function countUnder({ server, countedLicenses }: RenewalContext, licenseId: string): void {
-  if (countedLicenses.has(licenseId)) return;
-  countedLicenses.add(licenseId);
-  server.licenseRate.spend(licenseId, 'calls under this license');
-}
-
-const leaseRow = preparedQuery((writer, lease: { readonly leaseId: string; readonly nodeId: string }) =>
+/** By their ids alone: asked for the node too, SQLite reads all that the node ever had. */
+const leaseRows = preparedSetQuery((writer, leaseIds) =>
   writer
     .selectFrom('lease')
-    .select(['license_id', 'epoch', 'image_digest', 'image_key_id', 'expires_at_ms', 'offline_bundle_id'])
-    .where('id', '=', lease.leaseId)
-    .where('node_id', '=', lease.nodeId),
+    .select(['id', 'node_id', 'license_id', 'epoch', 'image_digest', 'image_key_id', 'expires_at_ms'])
+    .select('offline_bundle_id')
+    .where('id', 'in', leaseIds),
 );
 
 function leaseInvalid(leaseId: string, contact: string, licenseId?: string): LatchkeyError {

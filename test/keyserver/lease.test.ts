@@ -178,16 +178,33 @@ describe('acquiring a lease', () => {
 });
 
 describe('renewing leases', () => {
-  it('answers each lease on its own', async () => {
+  it('answers each lease of a batch on its own, and tells of each in the log', async () => {
     const { node, license } = await licensedNode();
-    const old = await claimsOf((await node.acquire(sold.image)).lease, node.activation);
-    const { results } = await node.renew([old.leaseId, 'lease_unknown']);
-    const [renewed, unknown] = results;
-    expect(unknown).toMatchObject({ outcome: { $case: 'denial', value: { code: 'DENIED_LEASE_INVALID' } } });
-    expect(renewed?.outcome?.$case).toBe('lease');
-    const claims = await claimsOf(renewed?.outcome?.value as string, node.activation);
-    expect(claims).toMatchObject({ licenseId: license.id, imageKeyId: old.imageKeyId, epoch: old.epoch });
-    expect(claims.leaseId).not.toBe(old.leaseId);
+    const { node: stranger } = await licensedNode();
+    const claims: Awaited<ReturnType<typeof claimsOf>>[] = [];
+    for (const from of [node, node, stranger])
+      claims.push(await claimsOf((await from.acquire(sold.image)).lease, from.activation));
+    const [first, second, foreign] = claims.map(({ leaseId }) => leaseId) as [string, string, string];
+    const asked = [second, foreign, first, 'lease_unknown', second];
+    const actor = `node:${node.activation.nodeId}`;
+    const { results } = await node.renew(asked);
+    expect(results.map(({ leaseId }) => leaseId)).toEqual(asked);
+    const events = [];
+    for await (const event of sold.client.auditEvents())
+      if (event.action === 'lease.renew' && event.actor === actor) events.push(event);
+    expect(events.map(({ target }) => target)).toEqual(asked);
+    for (const [index, { leaseId, outcome }] of results.entries()) {
+      if (leaseId === foreign || leaseId === 'lease_unknown') {
+        const code = 'DENIED_LEASE_INVALID';
+        expect(outcome).toMatchObject({ $case: 'denial', value: { code } });
+        expect(events[index]).toMatchObject({ outcome: 'denied', code });
+        continue;
+      }
+      const { receipt, ...renewed } = await claimsOf(outcome?.value as string, node.activation);
+      expect(renewed).toMatchObject({ licenseId: license.id, epoch: claims[0]?.epoch });
+      expect(renewed.leaseId).not.toBe(leaseId);
+      expect(events[index]).toMatchObject({ detail: { leaseId: renewed.leaseId }, ...receipt });
+    }
   });
 
   it('renews nothing of an older epoch, of a revoked license or of another node', async () => {

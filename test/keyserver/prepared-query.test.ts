@@ -2,7 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { preparedInsert, preparedQuery } from '../../keyserver/db/prepared-query.ts';
+import {
+  preparedInsert,
+  preparedInsertAll,
+  preparedQuery,
+  preparedSetQuery,
+} from '../../keyserver/db/prepared-query.ts';
 import type { Reader, Store } from '../../keyserver/db/store.ts';
 import { openNewStore, removeServerDatabase } from '../../lab/server-database.ts';
 
@@ -96,5 +101,36 @@ describe('a prepared query', () => {
         .where('sequence', '>', size + 1),
     );
     await expect(since(store.read, { size: 1 })).rejects.toThrow(/size is not known when the query is built/);
+  });
+
+  it('inserts any number of rows, and finds any set of them', async () => {
+    const counts = [0, 1, 2, 3, 7, 20];
+    const insert = preparedInsertAll('audit_event');
+    const find = preparedSetQuery((reader: Reader, targets) =>
+      reader.selectFrom('audit_event').select(['target', 'code']).where('target', 'in', targets),
+    );
+    for (const count of counts) {
+      const rows = Array.from({ length: count }, (_, index) => ({
+        ...event,
+        sequence: 100 * count + index,
+        target: `${count} ${index}`,
+        code: index % 2 === 0 ? null : `CODE_${index}`,
+      }));
+      await store.write((writer) => insert(writer, rows));
+      const names = rows.map(({ target }) => target);
+      if (count === 0) continue;
+      const found = await find(store.read, [...names, 'unknown']);
+      expect(found).toHaveLength(count);
+      expect(found).toEqual(expect.arrayContaining(rows.map(({ target, code }) => ({ target, code }))));
+    }
+  });
+
+  it('inserts no rows whose columns differ', async () => {
+    const insert = preparedInsertAll('audit_event');
+    const rows = [
+      { ...event, sequence: 5000 },
+      { ...event, sequence: 5001, code: 'DENIED_NODE_BANNED' },
+    ];
+    await expect(store.write((writer) => insert(writer, rows))).rejects.toThrow(/columns/);
   });
 });
