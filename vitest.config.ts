@@ -1,6 +1,7 @@
 import { type TestProjectInlineConfiguration, defineConfig } from 'vitest/config';
 import { postgresSkipReason } from './lab/postgres.ts';
 import { ClosingLineReporter } from './test/closing-line-reporter.ts';
+import { LongestFirst } from './test/longest-first.ts';
 
 /** Real parts (registries, containerd, databases) need time to start; no test asserts on time. */
 const HOOK_TIMEOUT_MS = 180_000;
@@ -36,8 +37,9 @@ export default defineConfig({
   test: {
     testTimeout: TEST_TIMEOUT_MS,
     hookTimeout: HOOK_TIMEOUT_MS,
-    // Two cores: more files at once would only fight over containerd and disks.
-    maxWorkers: 2,
+    // Two cores, and tests that wait for disks, timers and other processes: the third fills the gaps.
+    maxWorkers: 3,
+    sequence: { sequencer: LongestFirst },
     reporters: ['default', new ClosingLineReporter()],
     // Without PostgreSQL its own tests are skipped and say so, which in CI is a failure.
     projects: postgresSkipReason() === null ? [everything, onPostgres] : [everything],
