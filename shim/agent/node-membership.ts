@@ -262,11 +262,9 @@ export class NodeMembership {
 
   /** The new certificate is kept only after it has worked; until then the one before is the node's. */
   async #rotateNodeCertificate(line: KeyServerLine, before: NodeIdentity): Promise<void> {
-    const { clock, config } = this.#parts;
-    const answer = await line.rotateCertificate({
-      certificateRequestDer: await certificateRequest(this.#key, config.nodeName),
-      nodeTimeMs: clock.nowMs(),
-    });
+    const { nodeName } = this.#parts.config;
+    const certificateRequestDer = await certificateRequest(this.#key, nodeName);
+    const answer = await line.rotateCertificate({ certificateRequestDer });
     const identity: NodeIdentity = { ...before, ...certificateOf(answer) };
     await line.goOver(await this.#credentials(identity, identity));
     await this.#identities.save(identity);

@@ -1,7 +1,6 @@
 import { X509Certificate, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
-import { systemClock } from '#src/base/clock.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { certificateRequest } from '../../shim/agent/certificate-request.ts';
 import { connectKeyServer } from '../../shim/agent/key-server.ts';
@@ -111,9 +110,7 @@ test('a certificate is given for the key of the node and for no other, and to no
   const { identity } = await node.agent.activate((await sold.sell()).licenseKey);
   const privateKeyPem = await identityStore(node).privateKeyPem();
   const channel = connectKeyServer(server.nodeAddress, { ...identity, privateKeyPem });
-  const nodeTimeMs = systemClock.nowMs();
-  const rotate = (certificateRequestDer: Buffer) =>
-    channel.rotateCertificate({ certificateRequestDer, nodeTimeMs });
+  const rotate = (certificateRequestDer: Buffer) => channel.rotateCertificate({ certificateRequestDer });
   await expect(rotate((await createNodeKey()).requestDer)).rejects.toMatchObject({ code: 'INPUT_MALFORMED' });
   await expect(rotate(Buffer.from('not DER'))).rejects.toMatchObject({ code: 'INPUT_MALFORMED' });
   const own = await certificateRequest(new SoftwareKey(privateKeyPem, true), 'agent-node');

@@ -91,7 +91,6 @@ export interface AuthenticateResponse {
 export interface RotateCertificateRequest {
   /** PKCS#10, DER, signed with the node key. */
   certificateRequestDer: Buffer;
-  nodeTimeMs: number;
 }
 
 export interface RotateCertificateResponse {
@@ -151,7 +150,7 @@ export interface AcquireLeaseRequest {
    */
   imageDigest: string;
   imageKeyId: string;
-  /** 16 random bytes, once; a repeated nonce is refused. */
+  /** 16 random bytes, new for each request. The same once more, for the same image, gives the same lease, if the answer got lost. */
   nonce: Buffer;
   nodeTimeMs: number;
   position: ChainPosition | undefined;
@@ -843,16 +842,13 @@ export const AuthenticateResponse: MessageFns<AuthenticateResponse> = {
 };
 
 function createBaseRotateCertificateRequest(): RotateCertificateRequest {
-  return { certificateRequestDer: Buffer.alloc(0), nodeTimeMs: 0 };
+  return { certificateRequestDer: Buffer.alloc(0) };
 }
 
 export const RotateCertificateRequest: MessageFns<RotateCertificateRequest> = {
   encode(message: RotateCertificateRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.certificateRequestDer.length !== 0) {
       writer.uint32(10).bytes(message.certificateRequestDer);
-    }
-    if (message.nodeTimeMs !== 0) {
-      writer.uint32(16).int64(message.nodeTimeMs);
     }
     return writer;
   },
@@ -878,14 +874,6 @@ export const RotateCertificateRequest: MessageFns<RotateCertificateRequest> = {
             message.certificateRequestDer = Buffer.from(reader.bytes());
             continue;
           }
-          case 2: {
-            if (tag !== 16) {
-              break;
-            }
-
-            message.nodeTimeMs = longToNumber(reader.int64());
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -904,7 +892,6 @@ export const RotateCertificateRequest: MessageFns<RotateCertificateRequest> = {
   fromPartial(object: DeepPartial<RotateCertificateRequest>): RotateCertificateRequest {
     const message = createBaseRotateCertificateRequest();
     message.certificateRequestDer = object.certificateRequestDer ?? Buffer.alloc(0);
-    message.nodeTimeMs = object.nodeTimeMs ?? 0;
     return message;
   },
 };
