@@ -6,6 +6,8 @@ export type LineMood =
   | 'passing'
   /** Takes connections and bytes, and gives none. */
   | 'silent'
+  /** Passes on what is asked and loses what is answered. */
+  | 'deaf'
   /** Answers whatever comes with random bytes. */
   | 'garbage'
   /** Answers as a web server of another age. */
@@ -20,6 +22,7 @@ export class TcpProxy {
   readonly address: string;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #targets = new WeakSet<Socket>();
   #mood: LineMood = 'passing';
   /** Connections so far. */
   connections = 0;
@@ -40,12 +43,13 @@ export class TcpProxy {
     return proxy;
   }
 
-  /** From now on; lines that are open are cut, except that they may fall silent. */
+  /** From now on; lines that are open are cut, except that they may fall silent or deaf. */
   change(mood: LineMood): void {
     this.#mood = mood;
     for (const socket of this.#sockets) {
       if (mood === 'silent') socket.unpipe();
-      else socket.destroy();
+      else if (mood !== 'deaf') socket.destroy();
+      else if (this.#targets.has(socket)) socket.unpipe().resume();
     }
   }
 
@@ -61,10 +65,13 @@ export class TcpProxy {
     if (this.#mood === 'garbage') socket.on('data', () => socket.write(randomBytes(1000)));
     if (this.#mood === 'http1') socket.once('data', () => socket.end(HTTP1_ANSWER));
     if (this.#mood === 'silent') socket.resume();
-    if (this.#mood !== 'passing') return;
+    if (this.#mood !== 'passing' && this.#mood !== 'deaf') return;
     const target = createConnection(port, host);
     this.#keep(target);
-    socket.pipe(target).pipe(socket);
+    this.#targets.add(target);
+    socket.pipe(target);
+    if (this.#mood === 'deaf') target.resume();
+    else target.pipe(socket);
   }
 
   #keep(socket: Socket): void {

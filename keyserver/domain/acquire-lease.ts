@@ -17,7 +17,7 @@ import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { nodesOfLicense } from './license-nodes.ts';
 import { beginTermAtLease } from './license-term.ts';
-import { insertLease, signLease } from './lease-token.ts';
+import { insertLease, repeatLease, signLease } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
 import { decideStart } from './start-decision.ts';
 
@@ -51,9 +51,9 @@ const NONCE_BYTES = 16;
 const MAX_IMAGE_KEY_ID = 128;
 
 /**
- * Decides a start and gives a lease with the sealed image key.
- * @throws LatchkeyError DENIED_*, INPUT_MALFORMED, STATE_CONFLICT for a nonce that was used before, STATE_SESSION_STALE,
- *   RATE_LIMITED
+ * Decides a start and gives a lease with the sealed image key. A node that has lost the answer gets the same lease once
+ * more for the same nonce, if it would get one now.
+ * @throws LatchkeyError DENIED_*, also for a nonce that was used before; INPUT_MALFORMED, STATE_SESSION_STALE, RATE_LIMITED
  */
 export async function acquireLease(
   server: KeyServer,
@@ -116,7 +116,7 @@ async function decideAndRecord(
   const imageDigest = isByKeyProvider
     ? await loadImageOfKey(writer, organizationId, request.imageKeyId)
     : request.imageDigest;
-  const { organization, node, image, nonceUsed, session, decision } = await decideStart(
+  const { organization, node, image, answered, session, decision } = await decideStart(
     server,
     writer,
     {
@@ -145,24 +145,19 @@ async function decideAndRecord(
   const decidedLicenseId = decision.allowed ? decision.license.licenseId : decision.licenseId;
   if (decidedLicenseId !== null) server.licenseRate.spend(decidedLicenseId, 'calls under this license');
   if (!decision.allowed) return refuse(denialError(decision), decision.licenseId);
-  if (node === null || nonceUsed) {
-    return refuse(replayed(), decision.license.licenseId);
-  }
+  if (node === null) throw new TypeError('a start was allowed without a node');
   const stale = await takePosition(writer, node.nodeId, session, request.position);
   if (stale !== undefined) return { granted: false, error: stale };
   const begun = await beginTermAtLease(writer, organizationId, decision.license, nowMs);
   const { license, revision } = begun ?? { license: decision.license, revision: organization.revision };
-  const claims = await insertLease(server, writer, {
-    node,
-    license,
-    imageDigest,
-    imageKeyId: request.imageKeyId,
-    publishedAtMs: image.release?.publishedAtMs ?? nowMs,
-    revision,
-    nowMs,
-    nonce,
-    previousLeaseId: null,
-  });
+  const parties = { node, license, imageDigest, imageKeyId: request.imageKeyId, revision };
+  const claims =
+    answered === undefined
+      ? await insertLease(server, writer, {
+          ...{ ...parties, nowMs, nonce, previousLeaseId: null },
+          publishedAtMs: image.release?.publishedAtMs ?? nowMs,
+        })
+      : await repeatLease(server, writer, parties, { answered, nowMs });
   const receipt = await appendAuditEvent(writer, organizationId, nowMs, {
     actor: `node:${identity.nodeId}`,
     action: 'lease.acquire',
@@ -170,6 +165,7 @@ async function decideAndRecord(
     outcome: 'allowed',
     detail: {
       ...{ leaseId: claims.leaseId, licenseId: license.licenseId, imageKeyId: request.imageKeyId, ...by },
+      ...(answered === undefined ? {} : { isRepeat: true }),
       ...(isOverdrawn(license.seats) ? { isOverdrawn: true } : {}),
       ...(licenseStateAt(license, nowMs) === 'GRACE' ? { isInGrace: true } : {}),
       ...(begun === undefined ? {} : { licenseExpiresAtMs: license.expiresAtMs }),
@@ -177,12 +173,6 @@ async function decideAndRecord(
   });
   const toldNodes = begun === undefined ? [] : await nodesOfLicense(writer, license.licenseId);
   return { granted: true, node, image, claims, receipt, toldNodes };
-}
-
-function replayed(): LatchkeyError {
-  return new LatchkeyError('STATE_CONFLICT', 'this request was already answered', {
-    hint: 'ask again with a new nonce',
-  });
 }
 
 function openImageKey(server: KeyServer, image: KnownImage): Uint8Array {

@@ -4,6 +4,7 @@ import type { NodeSession } from '#src/licensing/node-chain.ts';
 import type { NodeState } from '#src/licensing/node-state.ts';
 import { preparedQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
+import { ANSWERED_COLUMNS, type AnsweredLease, toAnswered } from './answered-lease.ts';
 import { fromCodeColumn } from './code-list.ts';
 import { SESSION_COLUMNS, toSession } from './session-row.ts';
 
@@ -114,8 +115,8 @@ export interface StartFacts {
   readonly organization: OrganizationFacts;
   readonly node: KnownNode | null;
   readonly image: KnownImage;
-  /** True when this node has got a lease for this nonce before. */
-  readonly nonceUsed: boolean;
+  /** The lease that this node has got for this nonce; undefined = none. */
+  readonly answered: AnsweredLease | undefined;
   /** Undefined for a node that never opened one. */
   readonly session: NodeSession | undefined;
 }
@@ -149,6 +150,7 @@ const startRow = preparedQuery((reader, query: StartQuery & { readonly organizat
     )
     .leftJoin('node_session', 'node_session.node_id', 'node.id')
     .select(SESSION_COLUMNS)
+    .select(ANSWERED_COLUMNS)
     .select([
       'organization.contact',
       'organization.revision',
@@ -167,7 +169,6 @@ const startRow = preparedQuery((reader, query: StartQuery & { readonly organizat
       'image_key.product_id as key_product_id',
       'image_key.state as key_state',
       'image_key.wrapped_key',
-      'lease.id as lease_id',
     ])
     .where('organization.id', '=', query.organizationId),
 );
@@ -209,7 +210,7 @@ export async function loadStart(
       wrappedKey: row.wrapped_key ?? undefined,
       statement: row.release_statement ?? undefined,
     },
-    nonceUsed: row.lease_id !== null,
+    answered: toAnswered(row),
     session: toSession(row),
   };
 }

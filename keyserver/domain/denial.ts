@@ -4,6 +4,7 @@ import type { Denied } from '#src/licensing/decide.ts';
 
 /** What to do next, where the message does not say it. */
 const HINTS: Partial<Record<DeniedCode, string>> = {
+  DENIED_REPLAY: 'ask again with a new nonce',
   DENIED_NODE_RETIRED: "run 'latchkey node activate' to enrol it anew",
   DENIED_NODE_RESTORED:
     "run 'latchkey node activate' with the license key, or have the vendor readmit the node",

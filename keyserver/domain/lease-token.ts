@@ -3,23 +3,28 @@ import type { Insertable } from 'kysely';
 import { signToken } from '#src/crypto/sign-token.ts';
 import { allowedUntilMs, graceEndsAtMs } from '#src/licensing/expiry.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims, type LeaseReceipt } from '#src/licensing/lease-claims.ts';
-import { connectivityGraceUntilMs, leaseTimes } from '#src/licensing/lease-rules.ts';
-import { preparedInsertAll } from '../db/prepared-query.ts';
+import { type LeaseTimes, connectivityGraceUntilMs, leaseTimes } from '#src/licensing/lease-rules.ts';
+import { preparedInsertAll, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { LeaseTable } from '../db/tables/lease.ts';
+import type { AnsweredLease } from './answered-lease.ts';
 import type { KnownNode } from './decision-facts.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import type { GrantableLicense } from './license-facts.ts';
 
-export interface LeaseGrant {
+/** Whom a lease is for, and what for. */
+export interface LeaseParties {
   readonly node: KnownNode;
   readonly license: GrantableLicense;
   readonly imageDigest: string;
   readonly imageKeyId: string;
+  readonly revision: number;
+}
+
+export interface LeaseGrant extends LeaseParties {
   /** When the release was published. */
   readonly publishedAtMs: number;
-  readonly revision: number;
   readonly nowMs: number;
   /** Hex; null for a renewal. */
   readonly nonce: string | null;
@@ -83,23 +88,47 @@ export function cutLease(server: KeyServer, grant: LeaseGrant): CutLease {
     expires_at_ms: times.expiresAtMs,
     usable_until_ms: graceUntilMs,
   };
-  const claims: LeaseClaims = {
+  return { claims: claimsOf(server, grant, { leaseId, ...times, graceUntilMs }), row };
+}
+
+/** Notes that a lease is given once more, and gives its claims: the same, but for what was decided anew. */
+export async function repeatLease(
+  server: KeyServer,
+  writer: Writer,
+  parties: LeaseParties,
+  { answered, nowMs }: { readonly answered: AnsweredLease; readonly nowMs: number },
+): Promise<LeaseClaims> {
+  await noteRepeat(writer, { leaseId: answered.leaseId, nowMs });
+  return claimsOf(server, parties, answered);
+}
+
+const noteRepeat = preparedQuery(
+  (writer, { leaseId, nowMs }: { readonly leaseId: string; readonly nowMs: number }) =>
+    writer.updateTable('lease').set({ repeated_at_ms: nowMs }).where('id', '=', leaseId),
+);
+
+function claimsOf(
+  server: KeyServer,
+  { node, license, imageDigest, imageKeyId, revision }: LeaseParties,
+  lease: LeaseTimes & Pick<AnsweredLease, 'leaseId' | 'graceUntilMs'>,
+): LeaseClaims {
+  const { leaseId, issuedAtMs, renewAtMs, expiresAtMs, graceUntilMs } = lease;
+  return {
     leaseId,
     organizationId: server.organizationId,
     nodeId: node.nodeId,
     nodeKeyThumbprint: node.keyThumbprint,
     licenseId: license.licenseId,
     epoch: license.epoch,
-    imageDigest: grant.imageDigest as LeaseClaims['imageDigest'],
-    imageKeyId: grant.imageKeyId,
-    ...times,
+    imageDigest: imageDigest as LeaseClaims['imageDigest'],
+    imageKeyId,
+    ...{ issuedAtMs, renewAtMs, expiresAtMs },
     ...graceOf(license),
     ...(graceUntilMs === null ? {} : { connectivityGraceUntilMs: graceUntilMs }),
-    revision: grant.revision,
+    revision,
     onRevoke: license.onRevoke,
     contact: license.contact,
   };
-  return { claims, row };
 }
 
 function graceOf(license: GrantableLicense): Pick<LeaseClaims, 'grace'> {

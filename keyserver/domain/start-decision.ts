@@ -21,7 +21,7 @@ export async function decideStart(
   nowMs: number,
 ): Promise<StartDecision> {
   const facts = await loadStart(reader, server.organizationId, question);
-  const { organization, node, image } = facts;
+  const { organization, node, image, answered } = facts;
   const decision = decide({
     sealed: server.seal.isSealed,
     node,
@@ -29,6 +29,7 @@ export async function decideStart(
     image,
     nowMs,
     nodeTimeMs: question.nodeTimeMs,
+    answered,
     defaultContact: organization.contact,
   });
   return { ...facts, decision };

@@ -3,7 +3,6 @@
  * server is asked, once however many starts wait. A revocation voids a lease the moment it arrives, and the
  * image key is wiped with it.
  */
-import { randomBytes } from 'node:crypto';
 import { BoundedMap } from '#src/base/bounded-map.ts';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
@@ -14,9 +13,9 @@ import type { LicenseChange, PreflightResponse } from '#src/wire/generated/latch
 import type { LeaseKeeperEvents } from './lease-events.ts';
 import type { CarriedLeases, LeaseAuthority } from './lease-authority.ts';
 import { explainRefusal, expired, fromDenial, isAway } from './lease-denial.ts';
+import { LeaseRequests } from './lease-requests.ts';
 import { type LeaseAnchor, type LeaseSubject, leaseEndMs, leaseTimeMs, subjectKey } from './lease.ts';
 
-const NONCE_BYTES = 16;
 /** Anybody can make images that are refused; the newest denials are enough. */
 const MAX_REMEMBERED_DENIALS = 1000;
 
@@ -42,6 +41,7 @@ export class LeaseKeeper {
   readonly #isCutOff: () => boolean;
   readonly #leases = new Map<string, HeldLease>();
   readonly #asking = new Map<string, Promise<HeldLease>>();
+  readonly #requests = new LeaseRequests(() => this.#clock.nowMs());
   /** The newest change per license and what was known when it came; a lease on its way may be older. */
   readonly #changes = new BoundedMap<string, { readonly change: LicenseChange; readonly revision: number }>(
     MAX_REMEMBERED_LICENSES,
@@ -250,12 +250,7 @@ export class LeaseKeeper {
     if (authority === undefined) throw explainRefusal(this.#withoutAuthority, undefined, contact);
     const before = held?.claims ?? this.#expired.get(subjectKey(subject));
     try {
-      const { imageDigest, imageKeyId } = subject;
-      const answer = await authority.keyServer.acquireLease({
-        ...{ imageDigest, imageKeyId },
-        nonce: randomBytes(NONCE_BYTES),
-        nodeTimeMs: this.#clock.nowMs(),
-      });
+      const answer = await this.#requests.ask(authority.keyServer, subject);
       const claims = await authority.verify(answer.lease, subject);
       const lease: HeldLease = {
         ...{ subject, token: answer.lease, claims },

@@ -14,6 +14,7 @@ import {
 } from './coverage.ts';
 import { type ExpiryQuestion, expiryGap } from './expiry.ts';
 import type { NodeState } from './node-state.ts';
+import { type AnsweredRequest, mayRepeat } from './replay.ts';
 import { type LicenseTerm, licenseStateAt } from './license-state.ts';
 import { type SeatFacts, seatGap } from './seats.ts';
 
@@ -71,8 +72,8 @@ export interface DecisionFacts<License extends LicenseFacts = LicenseFacts> {
   readonly image: ImageFacts | undefined;
   readonly nowMs: number;
   readonly nodeTimeMs: number;
-  /** True when this very request was answered before. */
-  readonly isReplay?: boolean;
+  /** Set when the nonce of this request was answered before. */
+  readonly answered?: AnsweredRequest | undefined;
   /** True when the lease that it follows was replaced by another one: somebody has a copy. */
   readonly isLeaseCloned?: boolean;
   /** Contact line for denials that no license is behind. */
@@ -261,9 +262,10 @@ function attestationDenial(license: LicenseFacts, node: DecisionFacts['node']): 
 }
 
 function repetitionDenial(license: LicenseFacts, facts: DecisionFacts): Denied | null {
+  const { answered, image, nowMs } = facts;
   const about = `under license ${license.licenseId}`;
-  if (facts.isReplay === true) {
-    return denied('DENIED_REPLAY', `this request ${about} was answered before`, license);
+  if (answered !== undefined && !mayRepeat(answered, { license, image, nowMs })) {
+    return denied('DENIED_REPLAY', `the nonce of this request ${about} was used before`, license);
   }
   if (facts.isLeaseCloned === true) {
     return denied('DENIED_LEASE_CLONED', `a lease ${about} was used that another one has replaced`, license);

@@ -4,6 +4,7 @@ import { type KeyObject, X509Certificate, createPrivateKey, randomBytes, webcryp
 import { Metadata, credentials } from '@grpc/grpc-js';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import { openEnvelope } from '#src/crypto/envelope.ts';
+import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { isJoinToken } from '#src/licensing/join-token.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
@@ -16,6 +17,7 @@ import {
   type RenewLeasesResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
+import { leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const CALL_TIMEOUT_MS = 20_000;
@@ -135,6 +137,12 @@ export class LicensedNode {
   /** Opens the image key of an answer. */
   openImageKey(answer: AcquireLeaseResponse): Promise<Uint8Array> {
     return openEnvelope(answer.imageKeyJwe, this.key.privateKey, 'latchkey-image-key-lease');
+  }
+
+  /** What a lease says, once the node has checked it. */
+  claimsOf(lease: string): Promise<LeaseClaims> {
+    const { nodeId, leaseVerificationJwk } = this.activation;
+    return verifyLease(lease, leaseVerificationKey(leaseVerificationJwk), { nodeId });
   }
 
   close(): void {

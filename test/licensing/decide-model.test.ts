@@ -52,7 +52,15 @@ describe('decide', () => {
     ['DENIED_CONCURRENCY_LIMIT', (_f, { seats }) => full(seats.concurrent)],
     ['DENIED_ATTESTATION_REQUIRED', (_f, l) => (l.attestationTier ?? 'none') !== 'none'],
     ['DENIED_CLOCK_SKEW', (f) => Math.abs(f.nodeTimeMs - f.nowMs) > MAX_CLOCK_SKEW_MS],
-    ['DENIED_REPLAY', (f) => f.isReplay === true],
+    [
+      'DENIED_REPLAY',
+      ({ answered, image, nowMs }, l) =>
+        answered !== undefined &&
+        (answered.isRepeated ||
+          `${answered.licenseId} ${answered.epoch}` !== `${l.licenseId} ${l.epoch}` ||
+          `${answered.imageKeyId} ${answered.imageDigest}` !== `${image?.imageKeyId} ${image?.imageDigest}` ||
+          answered.expiresAtMs <= nowMs),
+    ],
     ['DENIED_LEASE_CLONED', (f) => f.isLeaseCloned === true],
   ];
 
@@ -79,7 +87,7 @@ describe('decide', () => {
   const licenses = fc
     .array(
       fc.record({
-        epoch: fc.nat(),
+        epoch: fc.constantFrom(0, 1),
         productId: product,
         state: fc.constantFrom('PENDING', 'ACTIVE', 'SUSPENDED', 'REVOKED'),
         startsAtMs: time,
@@ -140,7 +148,17 @@ describe('decide', () => {
     ),
     nowMs: fc.constant(NOW_MS),
     nodeTimeMs: fc.constantFrom(NOW_MS, NOW_MS + MAX_CLOCK_SKEW_MS, NOW_MS - MAX_CLOCK_SKEW_MS - 1),
-    isReplay: fc.boolean(),
+    answered: fc.option(
+      fc.record({
+        licenseId: fc.constantFrom('lic_0', 'lic_1'),
+        epoch: fc.constantFrom(0, 1),
+        imageDigest: fc.constantFrom('d', 'd', 'd', 'other'),
+        imageKeyId: fc.constantFrom('k', 'k', 'k', 'other'),
+        expiresAtMs: fc.constantFrom(NOW_MS, NOW_MS + 1),
+        isRepeated: fc.boolean(),
+      }),
+      { nil: undefined },
+    ),
     isLeaseCloned: fc.boolean(),
     defaultContact: fc.constant('default'),
   });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
 import { type DecisionFacts, type ImageFacts, type LicenseFacts, decide } from '#src/licensing/decide.ts';
+import type { AnsweredRequest } from '#src/licensing/replay.ts';
 
 const NOW_MS = 1_800_000_000_000;
 const DAY_MS = 86_400_000;
@@ -40,6 +41,15 @@ const facts: DecisionFacts = {
   nowMs: NOW_MS,
   nodeTimeMs: NOW_MS,
   defaultContact: 'isv@acme.example',
+};
+
+const answered: AnsweredRequest = {
+  licenseId: license.licenseId,
+  epoch: license.epoch,
+  imageDigest: image.imageDigest,
+  imageKeyId: image.imageKeyId,
+  expiresAtMs: NOW_MS + 1,
+  isRepeated: false,
 };
 
 const withLicense = (change: Partial<LicenseFacts>): DecisionFacts => ({
@@ -92,7 +102,7 @@ const ROWS: readonly { readonly code: string; readonly change: DecisionFacts }[]
   },
   { code: 'DENIED_ATTESTATION_REQUIRED', change: withLicense({ attestationTier: 'tpm' }) },
   { code: 'DENIED_CLOCK_SKEW', change: { ...facts, nodeTimeMs: NOW_MS + MAX_CLOCK_SKEW_MS + 1 } },
-  { code: 'DENIED_REPLAY', change: { ...facts, isReplay: true } },
+  { code: 'DENIED_REPLAY', change: { ...facts, answered: { ...answered, isRepeated: true } } },
   { code: 'DENIED_LEASE_CLONED', change: { ...facts, isLeaseCloned: true } },
 ];
 
@@ -124,6 +134,29 @@ const PAIRS = ROWS.flatMap((earlier, index) =>
 describe('decide', () => {
   it('allows when nothing is against it', () => {
     expect(decide(facts)).toEqual({ allowed: true, license });
+  });
+
+  it('allows the very same lease once more', () => {
+    expect(decide({ ...facts, answered })).toEqual({ allowed: true, license });
+  });
+
+  it.each([
+    ['was repeated already', { isRepeated: true }],
+    ['is about another image', { imageDigest: `sha256:${'b'.repeat(64)}` }],
+    ['is about another image key', { imageKeyId: 'ik_b' }],
+    ['is from another license', { licenseId: 'lic_b' }],
+    ['is older than a change of the license', { epoch: license.epoch - 1 }],
+    ['has ended', { expiresAtMs: NOW_MS }],
+  ])('takes a nonce for a replay whose lease %s', (_reason, change) => {
+    expect(decide({ ...facts, answered: { ...answered, ...change } })).toMatchObject({
+      allowed: false,
+      code: 'DENIED_REPLAY',
+    });
+  });
+
+  it('repeats the lease of the license that it was from, though a newer one would do too', () => {
+    const newer = { ...license, licenseId: 'lic_b', createdAtMs: NOW_MS };
+    expect(decide({ ...facts, licenses: [newer, license], answered })).toEqual({ allowed: true, license });
   });
 
   it.each(ROWS)('$code', ({ code, change }) => {

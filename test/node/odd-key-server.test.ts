@@ -87,6 +87,34 @@ describe('behind a line', () => {
   );
 });
 
+test('an answer that is lost is asked for again: the node gets the lease that it was given', async () => {
+  const line = await TcpProxy.start(server.nodeAddress);
+  closers.push(() => {
+    line.close();
+  });
+  const node = await startNode(line.address, 'deaf');
+  const { license, licenseKey } = await sold.sell();
+  await node.agent.activate(licenseKey);
+  await vi.waitFor(() => {
+    expect(node.agent.watch.state.connected).toBe(true);
+  }, WAIT);
+  // The session is open, so that the question goes through and only the answer is lost.
+  await node.lease(await registerImage(sold.client, sold.productCode));
+  line.change('deaf');
+  await expect(node.lease(sold.image)).rejects.toMatchObject({ code: 'DENIED_LEASE_EXPIRED' });
+  const given = await vi.waitFor(async () => {
+    const leases = await sold.client.leases({ license: license.id });
+    const found = leases.find(({ imageDigest }) => imageDigest === sold.image.imageDigest);
+    expect(found).toBeDefined();
+    return found!;
+  }, WAIT);
+  line.change('passing');
+  await vi.waitFor(async () => {
+    expect((await node.lease(sold.image)).claims.leaseId).toBe(given.id);
+  }, WAIT);
+  expect(await sold.client.leases({ license: license.id })).toHaveLength(2);
+});
+
 describe('with a good certificate and nonsense to say', () => {
   let scripted: ScriptedKeyServer;
   let node: AgentNode;

@@ -7,8 +7,10 @@ export interface LeaseTable extends Row {
   readonly node_id: string;
   readonly image_digest: string;
   readonly image_key_id: string;
-  /** Hex; null for a renewal. Unique per node, so a request is answered once. */
+  /** Hex; null for a renewal. Unique per node, so a request gets one lease. */
   readonly nonce: string | null;
+  /** When the node got it a second time, as it had lost the answer; null = once. */
+  repeated_at_ms: number | null;
   readonly previous_lease_id: string | null;
   readonly issued_at_ms: number;
   readonly renew_at_ms: number;
