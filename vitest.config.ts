@@ -6,6 +6,7 @@ import { LongestFirst } from './test/longest-first.ts';
 /** Real parts (registries, containerd, databases) need time to start; no test asserts on time. */
 const HOOK_TIMEOUT_MS = 180_000;
 const TEST_TIMEOUT_MS = 180_000;
+const POLL_TIMEOUT_MS = 60_000;
 
 const everything: TestProjectInlineConfiguration = {
   extends: true,
@@ -37,6 +38,8 @@ export default defineConfig({
   test: {
     testTimeout: TEST_TIMEOUT_MS,
     hookTimeout: HOOK_TIMEOUT_MS,
+    // Vitest's own second is not enough for a machine that is busy.
+    expect: { poll: { timeout: POLL_TIMEOUT_MS } },
     // Two cores, and tests that wait for disks, timers and other processes: the third fills the gaps.
     maxWorkers: 3,
     sequence: { sequencer: LongestFirst },

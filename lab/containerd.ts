@@ -25,8 +25,8 @@ import { machineArchitecture } from './image-builder.ts';
 
 const run = promisify(execFile);
 
-const START_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
 const POLL_MS = 50;
 
 export interface LabContainerdOptions {

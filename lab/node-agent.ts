@@ -11,8 +11,8 @@ import { type AgentConfigFile, type AgentPaths, agentPaths } from '../shim/agent
 import { AgentConnection } from '#src/wire/agent-connection.ts';
 import { unmountBelow } from './containerd.ts';
 
-const START_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 10_000;
+const START_TIMEOUT_MS = 60_000;
+const STOP_TIMEOUT_MS = 30_000;
 const POLL_MS = 50;
 const SOURCES = programCommand('shim/agent/main.js');
 

@@ -14,8 +14,11 @@ import { VersionClient } from '#src/wire/generated/containerd/version.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
 
-/** containerd answers from local state; longer means it hangs. Unpacking a layer has its own limit. */
-const CALL_TIMEOUT_MS = 10_000;
+/**
+ * containerd answers from local state; longer means it hangs. Changes wait for one another on a slow disk: with a thousand
+ * snapshots made at once more than ten seconds were seen. Unpacking a layer has its own limit.
+ */
+const CALL_TIMEOUT_MS = 30_000;
 
 /**
  * The agent is started before containerd, and outlives it. gRPC would wait up to two minutes before it looks at the socket

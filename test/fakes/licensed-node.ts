@@ -20,7 +20,7 @@ import type { TestKeyServer } from '../../lab/keyserver.ts';
 import { leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
-const CALL_TIMEOUT_MS = 20_000;
+const CALL_TIMEOUT_MS = 60_000;
 
 export interface NodeKey {
   readonly requestDer: Buffer;

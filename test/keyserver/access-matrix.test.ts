@@ -146,7 +146,7 @@ function codeOf(method: string, node: LicensedNode | null): Promise<string> {
           : (fromGrpcError(error, 'key server') as { code: string }).code,
       );
     };
-    const options = { deadline: Date.now() + 20_000 };
+    const options = { deadline: Date.now() + 60_000 };
     if (definition.responseStream) {
       const stream = client.makeServerStreamRequest(
         definition.path,

@@ -13,7 +13,7 @@ import { type LicensedNode, activateNode, connectNode } from '../fakes/licensed-
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
-const WAIT = { timeout: 20_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 
 const directory = temporaryDirectory();
 let server: TestKeyServer;
@@ -46,7 +46,7 @@ async function acknowledge(
 ): Promise<string> {
   const { client } = node;
   return callUnary(client.acknowledgeRevocations.bind(client), { revision, position }, new Metadata(), {
-    deadline: Date.now() + 20_000,
+    deadline: Date.now() + 60_000,
   }).then(
     () => 'OK',
     (error: unknown) => fromGrpcError(error, 'key server').code,
@@ -125,7 +125,7 @@ describe('an acknowledgement', () => {
             position: before ?? { sequence: 0, token: '', counter: 0 },
           },
           new Metadata(),
-          { deadline: Date.now() + 20_000 },
+          { deadline: Date.now() + 60_000 },
         );
       const first = { ...(await session('r1')), counter: 0 };
       const second = { ...(await session('r2', first)), counter: 0 };

@@ -76,7 +76,7 @@ async function call<Answer>(answer: Promise<Answer>): Promise<Answer> {
   }
 }
 
-const options = () => ({ deadline: Date.now() + 20_000 });
+const options = () => ({ deadline: Date.now() + 60_000 });
 
 function openSession(client: NodesClient) {
   const request = {

@@ -56,7 +56,7 @@ async function claimsOf(node: LicensedNode, image = sold.image): Promise<LeaseCl
 }
 
 async function untilState(id: string, state: LicenseState): Promise<void> {
-  await vi.waitUntil(async () => (await sold.client.license(id)).state === state, { timeout: 30_000 });
+  await vi.waitUntil(async () => (await sold.client.license(id)).state === state, { timeout: 60_000 });
 }
 
 describe('after its end a license with', () => {

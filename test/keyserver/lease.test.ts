@@ -151,7 +151,7 @@ describe('acquiring a lease', () => {
             () => 'allowed',
             (error: unknown) => error,
           ),
-        { timeout: 10_000 },
+        { timeout: 60_000 },
       )
       .toMatchObject({ code: 'DENIED_LICENSE_EXPIRED' });
     await expect(licensedNode({ startsAtMs: Date.now() + 60_000 })).rejects.toMatchObject({

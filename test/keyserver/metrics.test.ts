@@ -103,10 +103,10 @@ describe('the metrics', () => {
     expect(value('webhooks_failing')).toBe(0);
     const current = async () => parsePrometheusText(await read());
     await expect
-      .poll(async () => (await current()).get('latchkey_server_audit_checkpoint_events'), { timeout: 30_000 })
+      .poll(async () => (await current()).get('latchkey_server_audit_checkpoint_events'), { timeout: 60_000 })
       .toBe((await current()).get('latchkey_server_audit_events'));
     await expect
-      .poll(async () => (await current()).get('latchkey_server_audit_exports_failing'), { timeout: 30_000 })
+      .poll(async () => (await current()).get('latchkey_server_audit_exports_failing'), { timeout: 60_000 })
       .toBe(1);
     const signedAt = (await current()).get('latchkey_server_audit_checkpoint_timestamp_seconds') ?? 0;
     expect(Math.abs(signedAt - Date.now() / 1000)).toBeLessThan(3600);

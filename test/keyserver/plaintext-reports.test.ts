@@ -50,7 +50,7 @@ async function report(node: LicensedNode, changes: Partial<ReportPlaintextReques
     ...changes,
   };
   await callUnary(node.client.reportPlaintext.bind(node.client), request, new Metadata(), {
-    deadline: Date.now() + 20_000,
+    deadline: Date.now() + 60_000,
   }).catch((error: unknown) => {
     throw fromGrpcError(error, 'key server');
   });

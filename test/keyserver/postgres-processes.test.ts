@@ -122,7 +122,7 @@ describe.skipIf(skipReason !== null)('several key servers', () => {
       );
     }
     for (const client of clients) expect((await client.auditCheckpoint()).verifierKey).toBe(verifierKey);
-    await expect.poll(latest, { timeout: 30_000 }).toBe((await auditLog(clients[0]!)).length);
+    await expect.poll(latest, { timeout: 60_000 }).toBe((await auditLog(clients[0]!)).length);
     const kept = await readCheckpoints(checkpoints, verifier);
     await verifyAuditLog(againstCheckpoints(clients[1]!.auditEvents(), kept));
   });

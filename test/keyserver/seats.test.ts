@@ -109,7 +109,7 @@ describe('nodes at once', () => {
       nodes: [one, two],
     } = await licensedNodes(2, { maxConcurrent: 1, leaseDurationMs: 1000 });
     const { expiresAtMs } = decodeJwt<LeaseClaims>((await one!.acquire(sold.image)).lease);
-    await expect.poll(() => start(two!), { timeout: 30_000 }).toBe('allowed');
+    await expect.poll(() => start(two!), { timeout: 60_000 }).toBe('allowed');
     expect(Date.now()).toBeGreaterThanOrEqual(expiresAtMs);
     expect(await start(one!)).toBe('DENIED_CONCURRENCY_LIMIT');
   });

@@ -11,7 +11,7 @@ import { createNodeKey } from '../fakes/licensed-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
-const WAIT = { timeout: 20_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 
 const directory = temporaryDirectory();
 let server: TestKeyServer;

@@ -8,7 +8,7 @@ import { LabAgent } from '../../lab/node-agent.ts';
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
-const WAIT = { timeout: 20_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 const KILLS = 6;
 const why = process.getuid?.() === 0 ? '' : ' (skipped: needs root, to mount)';
 

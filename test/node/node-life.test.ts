@@ -14,7 +14,7 @@ import { AgentNode } from '../fakes/agent-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
-const WAIT = { timeout: 20_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 const OTHER_MACHINE = { ...readMachine(), machine: 'another machine', boot: 'its boot' };
 
 const directory = temporaryDirectory();

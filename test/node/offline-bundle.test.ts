@@ -11,7 +11,7 @@ import { DAY_MS, OfflineSite, bytesOf, codeOf } from '../fakes/offline-site.ts';
 import type { SoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
-const WAIT = { timeout: 20_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 
 const directory = temporaryDirectory();
 let site: OfflineSite;

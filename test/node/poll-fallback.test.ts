@@ -14,7 +14,7 @@ import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 import { startStreamCuttingProxy } from '../fakes/stream-cutting-proxy.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
-const WAIT = { timeout: 30_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 
 const directory = temporaryDirectory();
 let server: TestKeyServer;

@@ -7,7 +7,7 @@ import { AgentNode } from '../fakes/agent-node.ts';
 import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
-const WAIT = { timeout: 20_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 
 const directory = temporaryDirectory();
 const nodes: AgentNode[] = [];

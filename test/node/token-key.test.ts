@@ -13,7 +13,7 @@ import { AgentNode } from '../fakes/agent-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct, registerImage } from '../fakes/sold-product.ts';
 import { TOKEN_PIN, createEmptyToken, softTokenSkipReason } from '../fakes/soft-token.ts';
 
-const WAIT = { timeout: 30_000, interval: 50 };
+const WAIT = { timeout: 60_000, interval: 50 };
 const skipReason = softTokenSkipReason();
 const CONFIGURATION = 'SOFTHSM2_CONF';
 
