@@ -13,6 +13,7 @@ import { parseElementName } from '#src/keywrap/element-list.ts';
 import { createAdminImageKeyMint } from './admin-image-key-mint.ts';
 import { type AdminOptions, adminClientOf } from './admin-options.ts';
 import { createAdminRegistrar } from './admin-registrar.ts';
+import { requiredBy } from './carried-entitlements.ts';
 import type { CommandContext } from './context.ts';
 import { readDecryptionKeys } from './decryption-keys.ts';
 import {
@@ -27,14 +28,13 @@ import { formatFields, outputOf } from './output.ts';
 import { requirePinned } from './pinned-image.ts';
 import { createProgress } from './progress.ts';
 import { readRecipients } from './recipients.ts';
-import { requireProductFor } from './required-entitlements.ts';
+import { type EntitlementOptions, carriedNotes, requireProductFor } from './required-entitlements.ts';
 import { readSigningKey } from './signing-keys.ts';
 
-export interface ChangeOptions extends AdminOptions {
+export interface ChangeOptions extends AdminOptions, EntitlementOptions {
   readonly key: readonly string[];
   readonly recipient: readonly string[];
   readonly product?: string;
-  readonly requireEntitlement?: readonly string[];
   readonly signKey?: string;
   readonly allowHttp?: boolean;
 }
@@ -180,8 +180,12 @@ async function change(
   const destination = await openImage(context, destinationText, options.allowHttp);
   requireWritable(destination, destinationText);
   requireProductFor(options);
-  const { product, signKey, requireEntitlement } = options;
+  const { product, signKey } = options;
   const client = product === undefined ? undefined : await adminClientOf(context, command);
+  const registrar =
+    client && product !== undefined
+      ? createAdminRegistrar(client, product, requiredBy(options, graph))
+      : undefined;
   const output = outputOf(context, command);
   const progress = createProgress(context, output);
   const production = changeRecipients({
@@ -199,10 +203,7 @@ async function change(
     {
       destination: destination.store,
       tag: destination.tag,
-      registrar:
-        client && product !== undefined
-          ? createAdminRegistrar(client, product, requireEntitlement)
-          : undefined,
+      registrar,
       statementKey: signKey === undefined ? undefined : await readSigningKey(signKey),
       repository: repositoryName(destination.location),
       cacheDirectory: cacheDirectory(context),
@@ -225,6 +226,7 @@ async function change(
   const { root, imageKeyId, statement, imageDigests } = result;
   const notes = [
     ...changeNotes,
+    ...carriedNotes(options, run.sourceText, registrar?.entitlementCodes ?? []),
     ...(statement === undefined ? [NOBODY_VERIFIES] : []),
     ...leftInPlaceNotes(
       graph.source,
@@ -239,6 +241,7 @@ async function change(
     imageDigests,
     imageKeyId,
     product,
+    entitlementCodes: registrar?.entitlementCodes,
     statement,
     notes,
   };

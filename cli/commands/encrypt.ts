@@ -4,6 +4,7 @@ import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { AttestationChoice } from '#src/image/attestation-plan.ts';
 import type { ImageGraph } from '#src/image/image-graph.ts';
 import type { EncryptionPlan } from '#src/image/plan.ts';
+import type { AdminClient } from '../admin-client.ts';
 import { type AdminOptions, adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import {
@@ -23,16 +24,17 @@ import {
   readChosenPlatforms,
   withLayerOptions,
 } from '../layer-options.ts';
-import { parseEntitlements } from '../name-arguments.ts';
 import { type Output, outputOf } from '../output.ts';
 import { createProgress } from '../progress.ts';
 import { RECIPIENT_HELP } from '../recipient-help.ts';
 import {
-  REQUIRE_ENTITLEMENT,
-  REQUIRE_ENTITLEMENT_HELP,
+  type EntitlementOptions,
+  carriedNotes,
   requireProductFor,
+  withCarriedEntitlements,
 } from '../required-entitlements.ts';
 import {
+  type EarlierRelease,
   type ReuseOptions,
   previewReuse,
   readEarlierRelease,
@@ -40,9 +42,8 @@ import {
   withReuseOptions,
 } from '../reuse-options.ts';
 
-interface EncryptOptions extends AdminOptions, LayerOptions, ReuseOptions {
+interface EncryptOptions extends AdminOptions, LayerOptions, ReuseOptions, EntitlementOptions {
   readonly product?: string;
-  readonly requireEntitlement?: readonly string[];
   readonly recipient: readonly string[];
   readonly attestations?: AttestationChoice;
   readonly scrubHistory?: boolean;
@@ -53,12 +54,12 @@ interface EncryptOptions extends AdminOptions, LayerOptions, ReuseOptions {
 }
 
 export function registerEncrypt(program: Command, context: CommandContext): void {
-  withReuseOptions(withLayerOptions(withAdminOptions(program.command('encrypt'))))
+  const encryptCommand = withReuseOptions(withLayerOptions(withAdminOptions(program.command('encrypt'))));
+  withCarriedEntitlements(encryptCommand, 'the release of --reuse-from')
     .description('encrypt layers of an image and register its key')
     .argument('<source>', LOCATION_HELP)
     .argument('<destination>', 'where the encrypted image goes, written the same way')
     .option('--product <code>', 'register the image key with the key server under this product')
-    .option(REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP, parseEntitlements)
     .option('--recipient <scheme:key>', `also encrypt to ${RECIPIENT_HELP}`, append, [])
     .addOption(
       new Option('--attestations <choice>', 'what becomes of SBOMs and provenance in the image').choices([
@@ -109,7 +110,7 @@ async function encrypt(
   requireWritable(destination, destinationText);
   const { wrappers, ids: recipientIds } = await recipientsOf(context, options.recipient);
   const statementKey = await statementKeyOf(options);
-  const registrar = options.dryRun === true ? undefined : await registrarFor(context, command, options);
+  const client = await keyServerOf(context, command, options);
   const { graph, notes: attachedNotes } = await withAttestations(
     await readChosenPlatforms(source, options, signal),
     options,
@@ -118,6 +119,7 @@ async function encrypt(
   const { selection, notes: selectionNotes } = await layerSelection(context, options, graph);
   const isSalted = options.keepDiffIds !== true;
   const earlier = await readEarlierRelease(context, output, options);
+  const registrar = await registrarFor(client, options, earlier);
   const decided = planEncryption(graph, selection, {
     attestations: options.attestations,
     isHistoryScrubbed: options.scrubHistory,
@@ -162,6 +164,7 @@ async function encrypt(
     progress.finish();
     const isVerifiable = result.statement !== undefined;
     const doneNotes = [
+      ...carriedNotes(options, earlier?.name ?? '', registrar?.entitlementCodes ?? []),
       ...(isVerifiable ? [] : [NOBODY_VERIFIES]),
       ...leftInPlaceNotes(source.store, destination.store, graph.root.descriptor.digest, 'in plaintext'),
     ];
@@ -174,6 +177,7 @@ async function encrypt(
       attached: result.attached,
       statement: result.statement,
       product: options.product,
+      entitlementCodes: registrar?.entitlementCodes,
       resumed: result.isResumed,
       ...planJson(result.plan, [...notes, ...doneNotes]),
     };
@@ -225,14 +229,23 @@ async function statementKeyOf({ signKey }: EncryptOptions) {
   return (await import('../signing-keys.ts')).readSigningKey(signKey);
 }
 
+/** Early, so that a missing token costs nothing. */
+async function keyServerOf(context: CommandContext, command: Command, options: EncryptOptions) {
+  if (options.dryRun === true || options.product === undefined) return undefined;
+  return adminClientOf(context, command);
+}
+
 async function registrarFor(
-  context: CommandContext,
-  command: Command,
-  { product, requireEntitlement }: EncryptOptions,
+  client: AdminClient | undefined,
+  options: EncryptOptions,
+  earlier: EarlierRelease | undefined,
 ) {
-  if (product === undefined) return undefined;
-  const { createAdminRegistrar } = await import('../admin-registrar.ts');
-  return createAdminRegistrar(await adminClientOf(context, command), product, requireEntitlement);
+  if (client === undefined || options.product === undefined) return undefined;
+  const [{ createAdminRegistrar }, { requiredBy }] = await Promise.all([
+    import('../admin-registrar.ts'),
+    import('../carried-entitlements.ts'),
+  ]);
+  return createAdminRegistrar(client, options.product, requiredBy(options, earlier?.graph));
 }
 
 /** What stays readable in the result is so because the ISV wants it. */

@@ -5,11 +5,10 @@ import { withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage } from '../image-location.ts';
 import { append } from '../layer-options.ts';
-import { parseEntitlements } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { KEY_FORM, KEY_HELP, RECIPIENT_HELP } from '../recipient-help.ts';
 import type { ChangeOptions, RemoveOptions } from '../recipient-change.ts';
-import { REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP } from '../required-entitlements.ts';
+import { withCarriedEntitlements } from '../required-entitlements.ts';
 
 const DESTINATION_HELP = 'where the changed image goes; the same place is fine';
 
@@ -56,10 +55,9 @@ function whom({ imageKeyId, organizationId, keys, keyIds }: NamedRecipient): str
 }
 
 function registerAdd(recipients: Command, context: CommandContext): void {
-  withChangeOptions(withAdminOptions(recipients.command('add')))
+  withCarriedEntitlements(withChangeOptions(withAdminOptions(recipients.command('add'))), 'the source')
     .description('let more recipients open an image; no layer is changed or uploaded again')
     .option('--product <code>', 'let license holders of this product run it: registers the new image')
-    .option(REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP, parseEntitlements)
     .addHelpText(
       'after',
       `
@@ -76,11 +74,10 @@ Example:
 }
 
 function registerRemove(recipients: Command, context: CommandContext): void {
-  withChangeOptions(withAdminOptions(recipients.command('remove')))
+  withCarriedEntitlements(withChangeOptions(withAdminOptions(recipients.command('remove'))), 'the source')
     .description('give the layers new keys that a removed recipient does not get')
     .argument('<element...>', 'who goes, as `latchkey recipients list` shows it: jwe#2')
     .option('--product <code>', 'license holders of this product stay: registers the new image')
-    .option(REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP, parseEntitlements)
     .option('--keep-layer-keys', 'only drop the wrapped key: whoever has an older manifest can still decrypt')
     .addHelpText(
       'after',
@@ -108,10 +105,12 @@ Example:
 }
 
 function registerRewrap(recipients: Command, context: CommandContext): void {
-  withPublicationOptions(withAdminOptions(recipients.command('rewrap')))
+  withCarriedEntitlements(
+    withPublicationOptions(withAdminOptions(recipients.command('rewrap'))),
+    'the source',
+  )
     .description('give license holders a new image key, so that the old release can be withdrawn')
     .requiredOption('--product <code>', 'whose release it is')
-    .option(REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP, parseEntitlements)
     .addHelpText(
       'after',
       `

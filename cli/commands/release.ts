@@ -5,10 +5,10 @@ import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { LOCATION_HELP, openImage, repositoryName } from '../image-location.ts';
 import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
-import { idParser, parseEntitlements, parseName, parseProductCode } from '../name-arguments.ts';
+import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { requirePinned } from '../pinned-image.ts';
 import { formatFields, formatTable, outputOf } from '../output.ts';
-import { REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP } from '../required-entitlements.ts';
+import { withEntitlementOption } from '../required-entitlements.ts';
 import { formatInstant } from '../time-arguments.ts';
 
 const parseReleaseId = idParser('rel', 'latchkey release list');
@@ -59,11 +59,10 @@ interface RegisterOptions {
 }
 
 function registerRegister(release: Command, context: CommandContext): void {
-  withAdminOptions(release.command('register'))
+  withEntitlementOption(withAdminOptions(release.command('register')))
     .description('register an image that skopeo, buildah or podman has encrypted with our image key')
     .argument('<image>', LOCATION_HELP)
     .requiredOption('--image-key <file>', 'its image key, of `latchkey image-key create`; removed afterwards')
-    .option(REQUIRE_ENTITLEMENT, REQUIRE_ENTITLEMENT_HELP, parseEntitlements)
     .option('--keep', 'keep the file: it opens the image without a license')
     .option('--allow-http', 'plain HTTP also to registries on other hosts')
     .addHelpText(

@@ -14,6 +14,7 @@ import type { KeyServer } from './key-server.ts';
 import { allOf, isEqual } from './list-filter.ts';
 import { openPage } from './page.ts';
 import { requireProduct } from './products.ts';
+import { requiredEntitlements } from './required-entitlements.ts';
 import { openSealedImageKey } from './sealed-image-key.ts';
 import { keepReleaseStatement, signReleaseStatement } from './release-statement.ts';
 
@@ -26,15 +27,18 @@ import { keepReleaseStatement, signReleaseStatement } from './release-statement.
 export async function registerRelease(
   server: KeyServer,
   actor: Actor,
-  input: ReleaseInput,
+  request: ReleaseInput,
 ): Promise<{ release: SignedRelease; created: boolean }> {
-  const offered = signReleaseStatement(server, input);
+  const offered = signReleaseStatement(server, request);
   const imageKey =
-    input.sealedImageKey === undefined
+    request.sealedImageKey === undefined
       ? undefined
-      : await openSealedImageKey(server, input.imageKeyId, input.sealedImageKey);
+      : await openSealedImageKey(server, request.imageKeyId, request.sealedImageKey);
   return runChange(server, actor, async (change) => {
-    const product = await requireProduct(change.writer, change.organizationId, input.productCode);
+    const { writer, organizationId } = change;
+    const product = await requireProduct(writer, organizationId, request.productCode);
+    const entitlementCodes = await requiredEntitlements(writer, organizationId, product.id, request);
+    const input = { ...request, entitlementCodes };
     const known = await releaseOfKey(server, change.writer, input.imageKeyId);
     if (known !== undefined) {
       await refuseOtherContent(server, change.writer, known, input, imageKey);
@@ -52,7 +56,7 @@ export async function registerRelease(
         version: input.version,
         imageKeyId: input.imageKeyId,
         imageDigests: input.imageDigests,
-        entitlementCodes: input.entitlementCodes ?? [],
+        entitlementCodes,
       },
     });
     const release = await releaseOfKey(server, change.writer, input.imageKeyId);

@@ -20,11 +20,20 @@ export interface EncryptedBlob {
 }
 
 /**
- * All encrypted blobs, in the order of the manifests.
+ * All encrypted blobs of an image that has to have some.
  * @throws LatchkeyError INPUT_UNSUPPORTED when there is none
  */
 export function encryptedBlobs(graph: ImageGraph): EncryptedBlob[] {
-  const blobs = graph.nodes.flatMap((node): EncryptedBlob[] => {
+  const blobs = findEncryptedBlobs(graph);
+  if (blobs.length > 0) return blobs;
+  throw new LatchkeyError('INPUT_UNSUPPORTED', `${graph.source.location}: the image has no encrypted layer`, {
+    hint: 'it is plain; `latchkey encrypt` encrypts it',
+  });
+}
+
+/** All encrypted blobs, in the order of the manifests. */
+export function findEncryptedBlobs(graph: ImageGraph): EncryptedBlob[] {
+  return graph.nodes.flatMap((node): EncryptedBlob[] => {
     if (node.kind === 'index' || node.kind === 'opaque') return [];
     const where = node.kind === 'image' ? platformName(node) : node.blob.descriptor.digest;
     return node.manifest.layers.flatMap((descriptor, position) => {
@@ -32,10 +41,6 @@ export function encryptedBlobs(graph: ImageGraph): EncryptedBlob[] {
       const diffId = node.kind === 'image' ? node.diffIds[position] : undefined;
       return [{ position, descriptor, where, diffId }];
     });
-  });
-  if (blobs.length > 0) return blobs;
-  throw new LatchkeyError('INPUT_UNSUPPORTED', `${graph.source.location}: the image has no encrypted layer`, {
-    hint: 'it is plain; `latchkey encrypt` encrypts it',
   });
 }
 

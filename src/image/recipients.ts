@@ -21,6 +21,7 @@ import {
   type EncryptedBlob,
   distinctBlobs,
   encryptedBlobs,
+  findEncryptedBlobs,
   openBlobKey,
   withDescriptors,
 } from './encrypted-layers.ts';
@@ -250,7 +251,7 @@ export function remainingRecipients(
 
 /** Whether license holders are among the recipients: the new image then has to be registered. */
 export function hasLicensedElements(graph: ImageGraph): boolean {
-  return encryptedBlobs(graph).some(({ descriptor }) =>
+  return findEncryptedBlobs(graph).some(({ descriptor }) =>
     listElements(descriptor.annotations).some(({ licensed }) => licensed !== undefined),
   );
 }

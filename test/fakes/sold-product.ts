@@ -37,7 +37,7 @@ export interface RegisteredImage {
 export async function registerImage(
   client: AdminClient,
   productCode: string,
-  terms: Partial<Pick<ReleaseInput, 'version' | 'entitlementCodes'>> = {},
+  terms: Partial<Pick<ReleaseInput, 'version' | 'entitlementCodes' | 'derivedFrom'>> = {},
 ): Promise<RegisteredImage> {
   const { id: organizationId } = await client.organization();
   const imageKeyId = `ik-${randomBytes(8).toString('hex')}`;

@@ -7,6 +7,7 @@ import {
   type RegisteredImage,
   type SoldProduct,
   createSoldProduct,
+  randomDigest,
   registerImage,
   sealImageKey,
 } from '../fakes/sold-product.ts';
@@ -98,6 +99,23 @@ describe('entitlements', () => {
         code: 'STATE_CONFLICT',
       });
     }
+  });
+
+  it('are those of the image that a release is made from, if it is one of the same product', async () => {
+    const { client, productCode } = sold;
+    const derivedFrom = image.imageDigest;
+    const derived = await registerImage(client, productCode, { derivedFrom });
+    const entitlements = ['audit-trail', 'sso'];
+    expect(await startUnder({ entitlements: ['sso'] }, derived)).toBe('DENIED_ENTITLEMENT_MISSING');
+    expect(await startUnder({ entitlements }, derived)).toBe('started');
+    const free = await registerImage(client, productCode, { derivedFrom, entitlementCodes: [] });
+    expect(await startUnder({}, free)).toBe('started');
+    const { productCode: other } = await createSoldProduct(server);
+    const refused = { code: 'STATE_NOT_FOUND' };
+    await expect(registerImage(client, other, { derivedFrom })).rejects.toMatchObject(refused);
+    await expect(registerImage(client, productCode, { derivedFrom: randomDigest() })).rejects.toMatchObject(
+      refused,
+    );
   });
 
   it.each([['SSO'], ['a b'], [''], ['x'.repeat(64)]])('are plain codes, not %j', async (code) => {

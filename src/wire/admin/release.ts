@@ -17,6 +17,8 @@ export const releaseInputSchema = z.strictObject({
   statement: z.string().max(MAX_STATEMENT_ENVELOPE_BYTES).optional(),
   /** Features that a license must hold, all of them, to run it. */
   entitlementCodes: entitlementCodes.optional(),
+  /** The released image that this one is made from: what it required is required again, where nothing is said here. */
+  derivedFrom: digest.optional(),
 });
 
 export type ReleaseInput = z.input<typeof releaseInputSchema>;
