@@ -50,14 +50,14 @@ export async function* againstCheckpoints(
 ): AsyncGenerator<AuditEvent> {
   const waiting = [...checkpoints].sort((left, right) => left.size - right.size);
   const tree = new TileTree();
-  let agreed = 0;
+  let agreed: KeptCheckpoint | null = null;
   for await (const event of events) {
     // Whoever takes the events checks them first, so that a changed event is named before its checkpoint.
     yield event;
     tree.add(leafHash(auditTreeEntry(event)));
     for (let next = waiting[0]; next?.size === tree.size; next = waiting[0]) {
       if (Buffer.compare(tree.root(), next.root) !== 0) throw rewritten(next, agreed);
-      agreed = next.size;
+      agreed = next;
       waiting.shift();
     }
   }
@@ -70,8 +70,17 @@ export async function* againstCheckpoints(
   );
 }
 
-function rewritten(checkpoint: KeptCheckpoint, agreed: number): LatchkeyError {
-  const span = `events ${agreed + 1} to ${checkpoint.size}`;
+function rewritten(checkpoint: KeptCheckpoint, agreed: KeptCheckpoint | null): LatchkeyError {
+  if (agreed?.size === checkpoint.size) {
+    return new LatchkeyError(
+      'STATE_DAMAGED',
+      `${checkpoint.source} and ${agreed.source} are of two logs: both have ${checkpoint.size} events, and not the same`,
+      {
+        hint: 'the key server has shown different logs to different people; keep both, and a copy of the database',
+      },
+    );
+  }
+  const span = `events ${(agreed?.size ?? 0) + 1} to ${checkpoint.size}`;
   return new LatchkeyError(
     'STATE_DAMAGED',
     `the audit log does not verify: ${span} are not those of ${checkpoint.source}`,

@@ -1,15 +1,14 @@
 /** Writes the audit log to a file. */
 import { link, lstat, open, rm } from 'node:fs/promises';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
-import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 
 /**
- * Writes events to a new file, one JSON document a line. Never overwrites, for an export is evidence; and the
+ * Writes events, or lines of another kind, to a new file, one JSON document a line. Never overwrites, for an export is evidence; and the
  * file gets its name only when it is whole.
- * @returns the number of events
+ * @returns the number of lines
  * @throws LatchkeyError STATE_CONFLICT when the file exists; what the events raise
  */
-export async function writeAuditExport(path: string, events: AsyncIterable<AuditEvent>): Promise<number> {
+export async function writeAuditExport(path: string, events: AsyncIterable<object>): Promise<number> {
   // Before the work; `link` below is what keeps a file that appears meanwhile.
   if (await exists(path)) throw taken(path);
   const unfinished = `${path}.new`;

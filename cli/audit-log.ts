@@ -10,13 +10,34 @@ import {
   checkAuditEvent,
 } from '#src/crypto/audit-chain.ts';
 
+/** A line of an export, as JSON. */
+export interface NumberedLine {
+  readonly value: unknown;
+  /** `audit.jsonl, line 3,` for messages. */
+  readonly where: string;
+}
+
 /**
  * Reads an export: one event as JSON a line.
  * @throws LatchkeyError INPUT_MALFORMED naming the line, STATE_NOT_FOUND; system errors of the file
  */
 export async function* readAuditFile(path: string): AsyncGenerator<AuditEvent> {
+  for await (const { value, where } of readExportLines(path)) {
+    const parsed = auditEventSchema.safeParse(value);
+    if (!parsed.success) {
+      throw new LatchkeyError('INPUT_MALFORMED', `${where} is not an audit event`, { cause: parsed.error });
+    }
+    yield parsed.data;
+  }
+}
+
+/**
+ * Reads the lines of an export of either kind.
+ * @throws LatchkeyError INPUT_MALFORMED naming the line, STATE_NOT_FOUND; system errors of the file
+ */
+export async function* readExportLines(path: string): AsyncGenerator<NumberedLine> {
   try {
-    yield* readEvents(path);
+    yield* readLines(path);
   } catch (error) {
     if (!['ENOENT', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('STATE_NOT_FOUND', `there is no audit export ${path}`, {
@@ -26,20 +47,15 @@ export async function* readAuditFile(path: string): AsyncGenerator<AuditEvent> {
   }
 }
 
-async function* readEvents(path: string): AsyncGenerator<AuditEvent> {
+async function* readLines(path: string): AsyncGenerator<NumberedLine> {
   const file = await open(path);
   try {
     let line = 0;
     for await (const text of file.readLines({ encoding: 'utf8' })) {
       line += 1;
       if (text === '') continue;
-      const parsed = auditEventSchema.safeParse(parseJson(text, `${path}, line ${line},`));
-      if (!parsed.success) {
-        throw new LatchkeyError('INPUT_MALFORMED', `${path}, line ${line}, is not an audit event`, {
-          cause: parsed.error,
-        });
-      }
-      yield parsed.data;
+      const where = `${path}, line ${line},`;
+      yield { value: parseJson(text, where), where };
     }
   } finally {
     await file.close();
@@ -55,11 +71,7 @@ export async function verifyAuditLog(events: AsyncIterable<AuditEvent>): Promise
   let head = AUDIT_START;
   for await (const event of events) {
     const check = checkAuditEvent(head, event);
-    if (!check.ok) {
-      throw new LatchkeyError('STATE_DAMAGED', `the audit log does not verify: ${check.fault}`, {
-        hint: 'keep a copy of the database and find out who could write to it',
-      });
-    }
+    if (!check.ok) throw damagedLog(check.fault);
     head = check.head;
   }
   // An empty log would verify for ever; but every log begins with the making of the organization.
@@ -69,4 +81,11 @@ export async function verifyAuditLog(events: AsyncIterable<AuditEvent>): Promise
     });
   }
   return head;
+}
+
+/** The error for a log that somebody has changed. */
+export function damagedLog(fault: string): LatchkeyError {
+  return new LatchkeyError('STATE_DAMAGED', `the audit log does not verify: ${fault}`, {
+    hint: 'keep a copy of the database and find out who could write to it',
+  });
 }

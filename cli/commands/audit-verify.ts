@@ -2,12 +2,13 @@
 import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { parseVerifierKey } from '#src/crypto/signed-note.ts';
+import { type NoteVerifier, parseVerifierKey } from '#src/crypto/signed-note.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import { type KeptCheckpoint, againstCheckpoints, readCheckpoints } from '../audit-checkpoints.ts';
-import { readAuditFile, verifyAuditLog } from '../audit-log.ts';
+import { type NumberedLine, readAuditFile, readExportLines, verifyAuditLog } from '../audit-log.ts';
+import { type ProofHeader, proofHeaderSchema, verifyProofs } from '../audit-proofs.ts';
 import type { CommandContext } from '../context.ts';
-import { outputOf } from '../output.ts';
+import { type Output, escapeLine, outputOf } from '../output.ts';
 
 interface VerifyOptions {
   readonly checkpoints?: string;
@@ -36,9 +37,15 @@ export function registerAuditVerify(audit: Command, context: CommandContext): vo
         '  latchkey audit verify',
         '  latchkey audit verify audit.jsonl --checkpoints kept/ --key audit.key',
         '  latchkey audit verify audit.jsonl --receipts node-1.json --receipt-key receipts.key',
+        '  latchkey audit verify one.jsonl --key audit.key --checkpoints kept/   (an export with proofs)',
       ].join('\n'),
     )
     .action(async (path: string | undefined, options: VerifyOptions, command: Command) => {
+      const header = path === undefined ? null : await readProofHeader(path);
+      if (path !== undefined && header !== null) {
+        await verifyProvenExport(path, header, options, outputOf(context, command));
+        return;
+      }
       const checkpoints = await keptCheckpoints(options);
       // They bring a library for tokens along.
       const { againstReceipts, readReceiptKeys, readReceipts } = await import('../audit-receipts.ts');
@@ -70,17 +77,68 @@ export function registerAuditVerify(audit: Command, context: CommandContext): vo
     });
 }
 
+async function verifyProvenExport(
+  path: string,
+  header: ProofHeader,
+  options: VerifyOptions,
+  output: Output,
+): Promise<void> {
+  if (options.receipts !== undefined || options.receiptKey !== undefined) {
+    throw new LatchkeyError('USAGE_INVALID', 'receipts are compared with a whole log', {
+      hint: 'write it with `latchkey audit export FILE`, without --with-proofs',
+    });
+  }
+  if (options.key === undefined) {
+    throw new LatchkeyError('USAGE_INVALID', `${path} is an export with proofs, which takes --key`, {
+      hint: 'its checkpoint is worth what its signature is: give the key that you got with `latchkey audit key > FILE`',
+    });
+  }
+  const verifier = await readVerifier(options.key);
+  const kept = options.checkpoints === undefined ? [] : await readCheckpoints(options.checkpoints, verifier);
+  const { events, size, filter } = await verifyProofs(header, linesAfterHeader(path), verifier, kept);
+  const chosen = Object.entries(filter).map(([name, value]) => ` of ${name} ${escapeLine(value)}`);
+  output.result(
+    { verified: true, events, logEvents: size, filter, checkpoints: kept.length },
+    () =>
+      `the export verifies: ${events} of the ${size} events under its checkpoint${chosen.join('')}` +
+      (kept.length === 0 ? '' : `, and goes on from ${kept.length} checkpoint(s)`) +
+      // A proof says that an event is there, not that others are not.
+      (chosen.length === 0 ? '' : '; that there are no more of them shows a whole export alone'),
+  );
+}
+
+async function* linesAfterHeader(path: string): AsyncGenerator<NumberedLine> {
+  let isHeader = true;
+  for await (const line of readExportLines(path)) {
+    if (!isHeader) yield line;
+    isHeader = false;
+  }
+}
+
+/** The first line of an export with proofs; null for another one. */
+async function readProofHeader(path: string): Promise<ProofHeader | null> {
+  for await (const { value } of readExportLines(path)) {
+    const parsed = proofHeaderSchema.safeParse(value);
+    return parsed.success ? parsed.data : null;
+  }
+  return null;
+}
+
 async function keptCheckpoints(options: VerifyOptions): Promise<KeptCheckpoint[]> {
   const files = together(options, 'checkpoints', 'key');
   if (files === null) return [];
   const [checkpoints, key] = files;
-  const text = await readFile(key, 'utf8').catch((error: unknown) => {
-    throw new LatchkeyError('STATE_NOT_FOUND', `there is no key file ${key}`, {
+  return readCheckpoints(checkpoints, await readVerifier(key));
+}
+
+async function readVerifier(path: string): Promise<NoteVerifier> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new LatchkeyError('STATE_NOT_FOUND', `there is no key file ${path}`, {
       hint: 'write it with `latchkey audit key > FILE`',
       cause: error,
     });
   });
-  return readCheckpoints(checkpoints, parseVerifierKey(text));
+  return parseVerifierKey(text);
 }
 
 /** What to compare with and the key that verifies it; null when neither is given. */

@@ -5,12 +5,12 @@ import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { AUDIT_OUTCOMES, type AuditOutcome } from '#src/wire/admin/audit.ts';
 import type { AuditExport } from '#src/wire/admin/audit.ts';
 import { adminClientOf, concealmentClientOf, withAdminOptions } from '../admin-options.ts';
-import { writeAuditExport } from '../audit-export.ts';
 import type { CommandContext } from '../context.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { parseLimit } from '../list-options.ts';
 import { parseName } from '../name-arguments.ts';
 import { formatInstant, parseInstant } from '../time-arguments.ts';
+import { registerAuditExport } from './audit-export.ts';
 import { registerAuditVerify } from './audit-verify.ts';
 
 const DEFAULT_LISTED = 50;
@@ -60,15 +60,7 @@ export function registerAudit(program: Command, context: CommandContext): void {
       const events = found.slice(0, limit).reverse();
       outputOf(context, command).result(events, () => eventTable(events));
     });
-  withAdminOptions(audit.command('export'))
-    .description('write all events to a new file, one JSON document a line')
-    .argument('<file>')
-    .addHelpText('after', '\nExample:\n  latchkey audit export audit.jsonl')
-    .action(async (path: string, _options: unknown, command: Command) => {
-      const client = await adminClientOf(context, command);
-      const events = await writeAuditExport(path, client.auditEvents());
-      outputOf(context, command).result({ file: path, events }, () => `${events} events written to ${path}`);
-    });
+  registerAuditExport(audit, context);
   withAdminOptions(audit.command('checkpoint'))
     .description('print the newest signed checkpoint, to keep where admins of the key server cannot write')
     .addHelpText('after', '\nExample:\n  latchkey audit checkpoint > 2026-11-30.checkpoint')

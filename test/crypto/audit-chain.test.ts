@@ -1,34 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  AUDIT_START,
-  type AuditEvent,
-  type AuditHead,
-  auditHash,
-  checkAuditEvent,
-} from '#src/crypto/audit-chain.ts';
-
-function chain(length: number): AuditEvent[] {
-  const events: AuditEvent[] = [];
-  let head: AuditHead = AUDIT_START;
-  for (let sequence = 1; sequence <= length; sequence += 1) {
-    const body = {
-      sequence,
-      organizationId: 'org_a',
-      timeMs: 1000 + sequence,
-      actor: 'system',
-      action: 'license.revoke',
-      target: `lic_${sequence}`,
-      outcome: 'done',
-      code: null,
-      detail: { epoch: sequence },
-    };
-    const hash = auditHash(head.hash, body);
-    events.push({ ...body, previousHash: head.hash, hash });
-    head = { sequence, hash, timeMs: body.timeMs };
-  }
-  return events;
-}
+import { AUDIT_START, type AuditEvent, auditHash, checkAuditEvent } from '#src/crypto/audit-chain.ts';
+import { chain } from '../fakes/audit-chain.ts';
 
 function verify(events: readonly AuditEvent[]): string | null {
   let head = AUDIT_START;

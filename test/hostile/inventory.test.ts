@@ -25,6 +25,8 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/layout-reader.ts': 'test/hostile/mutated-image.test.ts',
   'src/store/tar-members.ts': 'test/store/hostile-archive.test.ts',
   'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
+  'cli/commands/audit-verify.ts': 'test/cli/audit-tampering.test.ts',
+  'cli/audit-proofs.ts': 'test/cli/audit-tampering.test.ts',
   'cli/audit-receipts.ts': 'test/keyserver/audit-receipts.test.ts',
   'cli/image-key-file.ts': 'test/cli/key-provider-request.test.ts',
   'cli/root-key-input.ts': 'test/keyserver/seal.test.ts',

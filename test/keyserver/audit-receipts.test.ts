@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type AuditEvent, auditHash } from '#src/crypto/audit-chain.ts';
+import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { signToken } from '#src/crypto/sign-token.ts';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
 import {
@@ -14,6 +14,7 @@ import {
 } from '../../cli/audit-receipts.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { changeServerDatabase } from '../../lab/server-database.ts';
+import { listed, rechained } from '../fakes/audit-chain.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
 import { activateNode } from '../fakes/licensed-node.ts';
 import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
@@ -68,22 +69,6 @@ afterAll(async () => {
   await server.dispose();
   await rm(directory, { recursive: true, force: true });
 });
-
-async function* listed(log: readonly AuditEvent[]): AsyncGenerator<AuditEvent> {
-  for (const event of log) yield await Promise.resolve(event);
-}
-
-/** Computes the chain anew, as somebody with the database would. */
-function rechained(log: readonly AuditEvent[]): AuditEvent[] {
-  let previousHash = log[0]?.previousHash ?? '';
-  return log.map((event, index) => {
-    const body = { ...event, sequence: index + 1 };
-    const hash = auditHash(previousHash, body);
-    const chained = { ...body, previousHash, hash };
-    previousHash = hash;
-    return chained;
-  });
-}
 
 const verdict = (log: AsyncIterable<AuditEvent>) =>
   verifyAuditLog(againstReceipts(log, receipts)).then(

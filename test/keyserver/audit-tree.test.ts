@@ -11,6 +11,7 @@ import { verifyAuditLog } from '../../cli/audit-log.ts';
 import { tileAddress } from '../../keyserver/http/routes/audit-tree.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { copyServerData, openServerStore, removeServerDatabase } from '../../lab/server-database.ts';
+import { adminCommand } from '../fakes/admin-command.ts';
 import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
 let directory: string;
@@ -100,6 +101,40 @@ describe('the tree over the audit log', () => {
     }
     expect((await fetch(new URL('/tlog/checkpoint', running.adminUrl))).status).toBe(401);
     expect(await verify(running)).toBe('verified');
+  });
+
+  it('proves a part of the log to whoever has kept a checkpoint', async () => {
+    const running = server!;
+    const client = adminClient(running);
+    const run = (...args: string[]) => adminCommand(running, 'audit', ...args);
+    const [keyFile, since, part] = ['audit.key', 'since.checkpoint', 'part.jsonl'].map((name) =>
+      join(directory, name),
+    ) as [string, string, string];
+    await writeFile(keyFile, await run('key'));
+    await writeFile(since, (await client.auditCheckpoint()).checkpoint);
+    const { id } = await client.createCustomer({ name: 'Proven' });
+    await client.changeCustomer(id, 'block');
+    expect(await run('export', part, '--with-proofs', '--target', id, '--since', since)).toBe(
+      `2 events written to ${part}, each with its proof\n`,
+    );
+    const { size } = openCheckpoint((await client.auditCheckpoint()).checkpoint, verifier, 'c');
+    const verified = await run('verify', part, '--key', keyFile, '--checkpoints', since);
+    expect(verified).toContain(`verifies: 2 of the ${size} events under its checkpoint of target ${id}`);
+    expect(verified).toContain('goes on from 1 checkpoint(s)');
+    // All that the key server has kept, and everything in it.
+    const whole = join(directory, 'whole.jsonl');
+    await run('export', whole, '--with-proofs', '--since', kept);
+    expect(await run('verify', whole, '--key', keyFile, '--checkpoints', kept)).toContain(
+      `${size} of the ${size} events`,
+    );
+    expect(await run('export', join(directory, 'no'), '--since', since)).toMatch(
+      /^latchkey: USAGE_INVALID: --since is for an export with proofs; .*--with-proofs\n$/u,
+    );
+    expect(await run('export', part, '--with-proofs')).toMatch(/^latchkey: STATE_CONFLICT: /u);
+    const nowhere = join(directory, 'nowhere');
+    expect(await run('export', join(directory, 'no'), '--with-proofs', '--since', nowhere)).toMatch(
+      /^latchkey: STATE_NOT_FOUND: there is no checkpoint /u,
+    );
     await stop();
   });
 
