@@ -25,6 +25,7 @@ import * as rootKeySlots from './migrations/0022-root-key-slots.ts';
 import * as auditExports from './migrations/0025-audit-exports.ts';
 import * as usedChallenges from './migrations/0031-used-challenges.ts';
 import * as leaseRepeats from './migrations/0032-lease-repeats.ts';
+import * as leaseChains from './migrations/0033-lease-chains.ts';
 import * as licenseLabels from './migrations/0036-license-labels.ts';
 import * as connectivityGraceTerm from './migrations/0037-connectivity-grace-term.ts';
 import * as auditFieldKey from './migrations/0026-audit-field-key.ts';
@@ -56,6 +57,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0025-audit-exports': auditExports,
   '0031-used-challenges': usedChallenges,
   '0032-lease-repeats': leaseRepeats,
+  '0033-lease-chains': leaseChains,
   '0036-license-labels': licenseLabels,
   '0037-connectivity-grace-term': connectivityGraceTerm,
   '0026-audit-field-key': auditFieldKey,

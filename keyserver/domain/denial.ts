@@ -4,6 +4,7 @@ import type { Denied } from '#src/licensing/decide.ts';
 
 /** What to do next, where the message does not say it. */
 const HINTS: Partial<Record<DeniedCode, string>> = {
+  DENIED_LEASE_CLONED: 'stop one of the two, then have the vendor readmit the node',
   DENIED_REPLAY: 'ask again with a new nonce',
   DENIED_NODE_RETIRED: "run 'latchkey node activate' to enrol it anew",
   DENIED_NODE_RESTORED:

@@ -17,8 +17,8 @@ import type { NodeIdentity } from './acquire-lease.ts';
 import { loadNode, loadOrganization } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
-import { nextRevision } from './revision.ts';
 import { loadSession } from './session-row.ts';
+import { suspectNode } from './suspect-node.ts';
 
 const TOKEN_BYTES = 16;
 /** Fingerprints are 64 hex digits, request ids 32. */
@@ -119,15 +119,7 @@ async function judgeAndRecord(
     case 'restored':
     case 'cloned': {
       const state = verdict === 'restored' ? 'RESTORED' : 'CLONED';
-      const nowMs = server.clock.nowMs();
-      await writer
-        .updateTable('node')
-        .set({ state, revision: await nextRevision(writer, organizationId, nowMs), updated_at_ms: nowMs })
-        .where('id', '=', node.nodeId)
-        .execute();
-      const refusal = nodeDenial({ ...node, state }, contact);
-      if (refusal === null) throw new TypeError(`a node that is ${state} was let in`);
-      const error = denialError(refusal);
+      const error = await suspectNode(server, writer, node, state, contact);
       await recordRefusal(server, writer, node.nodeId, opening, error.code);
       return error;
     }

@@ -2,6 +2,7 @@
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import { decide } from '#src/licensing/decide.ts';
+import { type ChainedLease, isLeaseCloned } from '#src/licensing/lease-chain.ts';
 import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { type AuditEntry, appendAuditEvents } from '../audit/append-event.ts';
@@ -18,9 +19,11 @@ import {
 } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
+import { loadRenewedRelatives } from './lease-chains.ts';
 import { type CutLease, cutLease, insertLeases, signLease } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
 import { loadSession } from './session-row.ts';
+import { suspectNode } from './suspect-node.ts';
 import { type GrantableLicense, loadNodeLicenses } from './license-facts.ts';
 
 const MAX_LEASE_ID = 128;
@@ -59,17 +62,21 @@ export async function renewLeases(
   if (leaseIds.some((leaseId) => leaseId === '' || leaseId.length > MAX_LEASE_ID)) {
     throw new LatchkeyError('INPUT_MALFORMED', 'a lease id is malformed');
   }
-  const { outcomes, revision } = await server.store.write(async (writer) => {
+  const { outcomes, revision, isNodeCloned } = await server.store.write(async (writer) => {
     const context = await loadRenewal(server, writer, identity, leaseIds, nodeTimeMs);
     const { node, organization } = context;
-    if (node?.state === 'ACTIVE') {
-      const session = await loadSession(writer, node.nodeId);
-      const stale = await takePosition(writer, node.nodeId, session, position);
-      if (stale !== undefined) throw stale;
-    }
-    const decided = leaseIds.map((leaseId) => ({ leaseId, outcome: decideRenewal(context, leaseId) }));
-    return { outcomes: await record(context, decided), revision: organization.revision };
+    const stale =
+      node?.state === 'ACTIVE'
+        ? await takePosition(writer, node.nodeId, await loadSession(writer, node.nodeId), position)
+        : undefined;
+    // Where the session finds out what a node is, it knows more than a lease does.
+    if (stale !== undefined && position !== undefined) throw stale;
+    const { decided, isNodeCloned } = await decideAll(context, leaseIds);
+    if (stale !== undefined && !isNodeCloned) throw stale;
+    const recorded = await record(context, decided);
+    return { outcomes: recorded, revision: organization.revision, isNodeCloned };
   });
+  if (isNodeCloned) server.changes.publish([identity.nodeId]);
   const renewals = await Promise.all(
     outcomes.map(async ({ leaseId, outcome }): Promise<Renewal> =>
       outcome instanceof LatchkeyError
@@ -89,6 +96,8 @@ interface RenewalContext {
   readonly licenses: readonly GrantableLicense[];
   /** Those of this node, by id. */
   readonly leases: ReadonlyMap<string, LeaseRow>;
+  /** Those of their chains that were renewed. */
+  readonly renewed: readonly ChainedLease[];
   /** By digest and key. */
   readonly images: ReadonlyMap<string, KnownImage>;
   readonly identity: NodeIdentity;
@@ -134,7 +143,15 @@ async function loadRenewal(
     const question = { nodeId, keyThumbprint, imageDigest, imageKeyId, nonce: NO_NONCE };
     images.set(name, (await loadStart(writer, organizationId, question)).image);
   }
-  return { server, writer, organization, node, licenses, leases, images, identity, nodeTimeMs, nowMs };
+  const renewed = await loadRenewedRelatives(writer, [...leases.values()].map(toChained));
+  return {
+    ...{ server, writer, organization, node, licenses, leases, renewed, images, identity },
+    ...{ nodeTimeMs, nowMs },
+  };
+}
+
+function toChained(lease: LeaseRow): ChainedLease {
+  return { leaseId: lease.id, previousLeaseId: lease.previous_lease_id };
 }
 
 function imageName(lease: LeaseRow): string {
@@ -163,10 +180,30 @@ async function record(
   });
 }
 
+/** One lease that exposes a copied node is enough: nothing is renewed then, until somebody has looked at the node. */
+async function decideAll(
+  context: RenewalContext,
+  leaseIds: readonly string[],
+): Promise<{ readonly decided: Decided[]; readonly isNodeCloned: boolean }> {
+  const decided = leaseIds.map((leaseId) => ({ leaseId, outcome: decideRenewal(context, leaseId) }));
+  const isExposing = ({ outcome }: Decided) =>
+    outcome instanceof LatchkeyError && outcome.code === 'DENIED_LEASE_CLONED';
+  const { server, writer, node, organization } = context;
+  if (node === null || !decided.some(isExposing)) return { decided, isNodeCloned: false };
+  const refusal = await suspectNode(server, writer, node, 'CLONED', organization.contact);
+  const refused = decided.map((one) =>
+    one.outcome instanceof LatchkeyError ? one : { ...one, outcome: refusal },
+  );
+  return { decided: refused, isNodeCloned: true };
+}
+
 function decideRenewal(context: RenewalContext, leaseId: string): CutLease | LatchkeyError {
   const { server, organization, node, licenses, nowMs } = context;
   const lease = context.leases.get(leaseId);
   const image = lease && context.images.get(imageName(lease));
+  const isCloned = lease !== undefined && isLeaseCloned(toChained(lease), context.renewed);
+  // A node that was looked at and readmitted begins anew.
+  const isOfBefore = lease !== undefined && node !== null && lease.revision < node.revision;
   const decision = decide({
     // A sealed key server answers no call; a refusal of the one lease would end it at the node.
     sealed: false,
@@ -176,6 +213,7 @@ function decideRenewal(context: RenewalContext, leaseId: string): CutLease | Lat
     image,
     nowMs,
     nodeTimeMs: context.nodeTimeMs,
+    isLeaseCloned: isCloned && !isOfBefore,
     defaultContact: organization.contact,
   });
   if (node === null || lease === undefined || !decision.allowed) {
@@ -186,7 +224,7 @@ function decideRenewal(context: RenewalContext, leaseId: string): CutLease | Lat
   const { license } = decision;
   // A lease out of a bundle stays as it is, for when the line is away again.
   const isCarried = lease.offline_bundle_id !== null;
-  if (license.epoch !== lease.epoch || lease.expires_at_ms <= nowMs || isCarried) {
+  if (license.epoch !== lease.epoch || lease.expires_at_ms <= nowMs || isCarried || isCloned) {
     return leaseInvalid(leaseId, license.contact, license.licenseId);
   }
   return cutLease(server, {
@@ -206,6 +244,9 @@ interface LeaseRow {
   readonly id: string;
   readonly node_id: string;
   readonly license_id: string;
+  readonly previous_lease_id: string | null;
+  /** Of the organization when it was cut. */
+  readonly revision: number;
   readonly epoch: number;
   readonly image_digest: string;
   readonly image_key_id: string;
@@ -218,7 +259,7 @@ const leaseRows = preparedSetQuery((writer, leaseIds) =>
   writer
     .selectFrom('lease')
     .select(['id', 'node_id', 'license_id', 'epoch', 'image_digest', 'image_key_id', 'expires_at_ms'])
-    .select('offline_bundle_id')
+    .select(['previous_lease_id', 'revision', 'offline_bundle_id'])
     .where('id', 'in', leaseIds),
 );
 

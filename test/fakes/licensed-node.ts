@@ -11,6 +11,7 @@ import { callUnary } from '#src/wire/unary.ts';
 import {
   type AcquireLeaseResponse,
   type ActivateResponse,
+  type ChainPosition,
   EnrollmentClient,
   NodesClient,
   type PreflightResponse,
@@ -123,11 +124,11 @@ export class LicensedNode {
     );
   }
 
-  async renew(leaseIds: string[]): Promise<RenewLeasesResponse> {
+  async renew(leaseIds: string[], position?: ChainPosition): Promise<RenewLeasesResponse> {
     return this.#call(
       callUnary(
         this.client.renewLeases.bind(this.client),
-        { leaseIds, nodeTimeMs: Date.now(), position: undefined },
+        { leaseIds, nodeTimeMs: Date.now(), position },
         new Metadata(),
         { deadline: Date.now() + CALL_TIMEOUT_MS },
       ),

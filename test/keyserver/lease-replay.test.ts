@@ -1,6 +1,9 @@
 /** Requests that come a second time, and leases that two hold: what is honest goes through, and nothing else. */
 import { randomBytes } from 'node:crypto';
+import { Metadata } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ChainPosition, OpenSessionRequest } from '#src/wire/generated/latchkey/node.ts';
+import { callUnary } from '#src/wire/unary.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct, registerImage } from '../fakes/sold-product.ts';
@@ -84,5 +87,98 @@ describe('the nonce of a start', () => {
     const given = await one.claimsOf((await one.acquire(request)).lease);
     const own = await other.claimsOf((await other.acquire(request)).lease);
     expect(own).not.toMatchObject({ leaseId: given.leaseId });
+  });
+});
+
+describe('a lease that another one has replaced', () => {
+  /** The lease that follows, or the code of the refusal. */
+  async function renew(node: LicensedNode, leaseId: string, position?: ChainPosition): Promise<string> {
+    const { outcome } = (await node.renew([leaseId], position)).results[0]!;
+    if (outcome?.$case === 'denial') return outcome.value.code;
+    return (await node.claimsOf(outcome!.value)).leaseId;
+  }
+
+  async function firstLease(node: LicensedNode): Promise<string> {
+    return (await node.claimsOf((await node.acquire(sold.image)).lease)).leaseId;
+  }
+
+  const stateOf = async (nodeId: string) => (await sold.client.node(nodeId)).state;
+
+  it('is renewed again for a node that has lost the answers', async () => {
+    const { node } = await licensedNode();
+    let held = await firstLease(node);
+    for (let round = 0; round < 3; round += 1) {
+      for (let lost = 0; lost < 2; lost += 1) await renew(node, held);
+      held = await renew(node, held);
+      expect(held).toMatch(/^lease_/);
+    }
+    expect(await stateOf(node.activation.nodeId)).toBe('ACTIVE');
+  });
+
+  it('exposes a copy once its successor was used: nothing more is renewed, the node is told, the log tells', async () => {
+    const { node } = await licensedNode();
+    const { nodeId } = node.activation;
+    const [old, other] = [await firstLease(node), await firstLease(node)];
+    const newest = await renew(node, await renew(node, old));
+    const { revision } = await sold.client.organization();
+    const stream = node.client.watchRevocations({ afterRevision: revision, position: undefined });
+    const ended = new Promise<unknown>((resolve) => stream.once('error', resolve));
+    await new Promise((resolve) => stream.once('data', resolve));
+
+    const { results } = await node.renew([other, old]);
+    expect(results.map(({ outcome }) => outcome?.value)).toMatchObject([
+      { code: 'DENIED_NODE_CLONED' },
+      { code: 'DENIED_LEASE_CLONED' },
+    ]);
+    expect(await ended).toMatchObject({ details: expect.stringContaining('DENIED_NODE_CLONED') as string });
+    expect(await stateOf(nodeId)).toBe('CLONED');
+    const [refused, exposed] = (await auditLog(sold.client)).slice(-2);
+    expect(refused).toMatchObject({ action: 'lease.renew', target: other, code: 'DENIED_NODE_CLONED' });
+    expect(exposed).toMatchObject({ action: 'lease.renew', target: old, code: 'DENIED_LEASE_CLONED' });
+    expect(await renew(node, newest)).toBe('DENIED_NODE_CLONED');
+    await expect(node.acquire(sold.image)).rejects.toMatchObject({ code: 'DENIED_NODE_CLONED' });
+
+    await sold.client.changeNode(nodeId, 'readmit');
+    // What was known of its leases has been looked at; the next start asks for a new one.
+    expect(await renew(node, old)).toBe('DENIED_LEASE_INVALID');
+    const fresh = await firstLease(node);
+    expect(await renew(node, fresh)).toMatch(/^lease_/);
+    expect(await stateOf(nodeId)).toBe('ACTIVE');
+  });
+
+  it('exposes a copy that was taken for a lost answer first, when both go on', async () => {
+    const { node } = await licensedNode();
+    const common = await firstLease(node);
+    const [mine, theirs] = [await renew(node, common), await renew(node, common)];
+    expect(await renew(node, mine)).toMatch(/^lease_/);
+    expect(await renew(node, theirs)).toBe('DENIED_LEASE_CLONED');
+    expect(await stateOf(node.activation.nodeId)).toBe('CLONED');
+  });
+
+  it('exposes a copy also beside a session, if it sends no position; one that does is judged by it', async () => {
+    const { node } = await licensedNode();
+    const old = await firstLease(node);
+    const { sequence, token } = await callUnary(
+      node.client.openSession.bind(node.client),
+      OpenSessionRequest.fromPartial({ requestId: 'r', machine: 'm', boot: 'b' }),
+      new Metadata(),
+      {},
+    );
+    const at = (counter: number): ChainPosition => ({ sequence, token, counter });
+    const newest = await renew(node, await renew(node, old, at(1)), at(2));
+    await expect(renew(node, newest)).rejects.toMatchObject({ code: 'STATE_SESSION_STALE' });
+    await expect(renew(node, old, at(2))).rejects.toMatchObject({ code: 'STATE_SESSION_STALE' });
+    expect(await stateOf(node.activation.nodeId)).toBe('ACTIVE');
+    expect(await renew(node, old)).toBe('DENIED_LEASE_CLONED');
+    expect(await stateOf(node.activation.nodeId)).toBe('CLONED');
+  });
+
+  it('says nothing of a node that starts again and asks for new leases', async () => {
+    const { node } = await licensedNode();
+    const before = await renew(node, await firstLease(node));
+    const after = await renew(node, await firstLease(node));
+    expect(await renew(node, after)).toMatch(/^lease_/);
+    expect(await renew(node, before)).toMatch(/^lease_/);
+    expect(await stateOf(node.activation.nodeId)).toBe('ACTIVE');
   });
 });
