@@ -1,110 +1,18 @@
 import { describe, expect, it } from 'vitest';
+import { ERROR_TABLE } from '#src/base/errors.ts';
 import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
-import { type DecisionFacts, type ImageFacts, type LicenseFacts, decide } from '#src/licensing/decide.ts';
-import type { AnsweredRequest } from '#src/licensing/replay.ts';
-
-const NOW_MS = 1_800_000_000_000;
-const DAY_MS = 86_400_000;
-
-const license: LicenseFacts = {
-  licenseId: 'lic_a',
-  epoch: 1,
-  productId: 'prod_a',
-  createdAtMs: NOW_MS - DAY_MS,
-  state: 'ACTIVE',
-  startsAtMs: null,
-  expiresAtMs: null,
-  customerBlocked: false,
-  contact: 'help@acme.example',
-  entitlements: ['sso'],
-  seats: { maxNodes: 3, usedSeats: 0, heldByThisNode: true },
-};
-
-const image: ImageFacts = {
-  imageDigest: `sha256:${'a'.repeat(64)}`,
-  imageKeyId: 'ik_a',
-  release: {
-    productId: 'prod_a',
-    state: 'PUBLISHED',
-    hasStatement: true,
-    version: '2.0.0',
-    requiredEntitlements: ['sso'],
-  },
-  imageKey: { productId: 'prod_a', usable: true, opensRelease: true },
-};
-
-const facts: DecisionFacts = {
-  sealed: false,
-  node: { nodeId: 'node_a', state: 'ACTIVE' },
-  licenses: [license],
+import { type DecisionFacts, decide } from '#src/licensing/decide.ts';
+import {
+  type DecisionRow,
+  JOIN_TOKEN_CODES,
+  NOW_MS,
+  ROWS,
+  answered,
+  facts,
   image,
-  nowMs: NOW_MS,
-  nodeTimeMs: NOW_MS,
-  defaultContact: 'isv@acme.example',
-};
-
-const answered: AnsweredRequest = {
-  licenseId: license.licenseId,
-  epoch: license.epoch,
-  imageDigest: image.imageDigest,
-  imageKeyId: image.imageKeyId,
-  expiresAtMs: NOW_MS + 1,
-  isRepeated: false,
-};
-
-const withLicense = (change: Partial<LicenseFacts>): DecisionFacts => ({
-  ...facts,
-  licenses: [{ ...license, ...change }],
-});
-const withImage = (change: Partial<ImageFacts>): DecisionFacts => ({
-  ...facts,
-  image: { ...image, ...change },
-});
-
-/** One row per reason, in the order in which the reasons are looked at. */
-const ROWS: readonly { readonly code: string; readonly change: DecisionFacts }[] = [
-  { code: 'DENIED_SEALED', change: { ...facts, sealed: true } },
-  { code: 'DENIED_NODE_UNKNOWN', change: { ...facts, node: null } },
-  { code: 'DENIED_NODE_BANNED', change: { ...facts, node: { nodeId: 'node_a', state: 'BANNED' } } },
-  { code: 'DENIED_LICENSE_NOT_FOUND', change: { ...facts, licenses: [] } },
-  { code: 'DENIED_CUSTOMER_BLOCKED', change: withLicense({ customerBlocked: true }) },
-  { code: 'DENIED_LICENSE_REVOKED', change: withLicense({ state: 'REVOKED' }) },
-  { code: 'DENIED_LICENSE_SUSPENDED', change: withLicense({ state: 'SUSPENDED' }) },
-  { code: 'DENIED_LICENSE_NOT_STARTED', change: withLicense({ startsAtMs: NOW_MS + 1 }) },
-  { code: 'DENIED_LICENSE_EXPIRED', change: withLicense({ expiresAtMs: NOW_MS }) },
-  { code: 'DENIED_IMAGE_UNKNOWN', change: withImage({ release: null }) },
-  {
-    code: 'DENIED_IMAGE_YANKED',
-    change: withImage({ release: { productId: 'prod_a', state: 'YANKED', hasStatement: true } }),
-  },
-  {
-    code: 'DENIED_STATEMENT_INVALID',
-    change: withImage({ release: { productId: 'prod_a', state: 'PUBLISHED', hasStatement: false } }),
-  },
-  { code: 'DENIED_KEY_UNAVAILABLE', change: withImage({ imageKey: null }) },
-  {
-    code: 'DENIED_PRODUCT_MISMATCH',
-    change: withImage({ imageKey: { productId: 'prod_a', usable: true, opensRelease: false } }),
-  },
-  { code: 'DENIED_VERSION_NOT_COVERED', change: withLicense({ versionConstraint: '^1' }) },
-  { code: 'DENIED_ENTITLEMENT_MISSING', change: withLicense({ entitlements: [] }) },
-  {
-    code: 'DENIED_INSTALLATION_LIMIT',
-    change: withLicense({ seats: { ...license.seats, installations: { max: 1, used: 1, held: false } } }),
-  },
-  {
-    code: 'DENIED_NODE_LIMIT',
-    change: withLicense({ seats: { maxNodes: 3, usedSeats: 3, heldByThisNode: false } }),
-  },
-  {
-    code: 'DENIED_CONCURRENCY_LIMIT',
-    change: withLicense({ seats: { ...license.seats, concurrent: { max: 5, used: 5, held: false } } }),
-  },
-  { code: 'DENIED_ATTESTATION_REQUIRED', change: withLicense({ attestationTier: 'tpm' }) },
-  { code: 'DENIED_CLOCK_SKEW', change: { ...facts, nodeTimeMs: NOW_MS + MAX_CLOCK_SKEW_MS + 1 } },
-  { code: 'DENIED_REPLAY', change: { ...facts, answered: { ...answered, isRepeated: true } } },
-  { code: 'DENIED_LEASE_CLONED', change: { ...facts, isLeaseCloned: true } },
-];
+  license,
+  withLicense,
+} from './decision-rows.ts';
 
 /** Both changes at once. */
 function together(left: DecisionFacts, right: DecisionFacts): DecisionFacts {
@@ -127,11 +35,52 @@ function together(left: DecisionFacts, right: DecisionFacts): DecisionFacts {
   return { ...both, licenses, image: changed(image, ...images) };
 }
 
+/** States of a node exclude each other. */
+const isOfNode = ({ code }: DecisionRow) => code.startsWith('DENIED_NODE_') && code !== 'DENIED_NODE_LIMIT';
+
 const PAIRS = ROWS.flatMap((earlier, index) =>
-  ROWS.slice(index + 1).map((later) => ({ earlier, later, code: earlier.code, other: later.code })),
+  ROWS.slice(index + 1)
+    .filter((later) => !(isOfNode(earlier) && isOfNode(later)))
+    .map((later) => ({ earlier, later, code: earlier.code, other: later.code })),
 );
 
+/** Decided elsewhere, and where. */
+const OTHER_CODES = {
+  DENIED_NODE_NOT_ACTIVATED: 'a node without a certificate finds it out itself',
+  DENIED_CLOCK_ROLLBACK: 'by the node, which knows what it has seen',
+  DENIED_SERVER_ROLLBACK: 'by node and key server, before anything else: facts of the past decide nothing',
+  DENIED_LEASE_EXPIRED: 'by the node, about a lease that it holds',
+  DENIED_LEASE_INVALID: 'by the node, and by the renewal of a lease',
+  DENIED_FOREIGN_UNPACK: 'by the node, about what is on its disk',
+  DENIED_IMAGE_ALTERED: 'by the node, about what is on its disk',
+} as const;
+
+/** The order as it was designed; ours has more reasons in between. */
+const DESIGNED = [
+  ...['SEALED', 'NODE_UNKNOWN', 'NODE_BANNED', 'LICENSE_NOT_FOUND', 'CUSTOMER_BLOCKED', 'LICENSE_REVOKED'],
+  ...['LICENSE_SUSPENDED', 'LICENSE_NOT_STARTED', 'LICENSE_EXPIRED', 'IMAGE_UNKNOWN', 'IMAGE_YANKED'],
+  ...['KEY_UNAVAILABLE', 'PRODUCT_MISMATCH', 'VERSION_NOT_COVERED', 'ENTITLEMENT_MISSING'],
+  ...['INSTALLATION_LIMIT', 'NODE_LIMIT', 'CONCURRENCY_LIMIT', 'ATTESTATION_REQUIRED', 'CLOCK_SKEW'],
+  ...['REPLAY', 'LEASE_CLONED'],
+].map((name) => `DENIED_${name}`);
+
 describe('decide', () => {
+  it('has a row for every reason that is not decided elsewhere, in the order that was designed', () => {
+    const codes: readonly string[] = ROWS.map(({ code }) => code);
+    const denials = Object.keys(ERROR_TABLE).filter((code) => code.startsWith('DENIED_'));
+    expect([...codes, ...JOIN_TOKEN_CODES, ...Object.keys(OTHER_CODES)].sort()).toEqual(denials.sort());
+    expect(codes.filter((code) => DESIGNED.includes(code))).toEqual(DESIGNED);
+  });
+
+  it.each(JOIN_TOKEN_CODES)('%s stands in the place of a license that is not found', (code) => {
+    const enrolment = { ...facts, image: undefined, licenses: [], noLicense: { code, message: 'm' } };
+    expect(decide({ ...enrolment, node: undefined })).toMatchObject({ code, licenseId: null });
+    expect(decide({ ...enrolment, node: { nodeId: 'node_a', state: 'BANNED' } })).toMatchObject({
+      code: 'DENIED_NODE_BANNED',
+    });
+    expect(decide({ ...enrolment, sealed: true })).toMatchObject({ code: 'DENIED_SEALED' });
+  });
+
   it('allows when nothing is against it', () => {
     expect(decide(facts)).toEqual({ allowed: true, license });
   });
@@ -186,6 +135,18 @@ describe('decide', () => {
 
   it.each([-MAX_CLOCK_SKEW_MS, MAX_CLOCK_SKEW_MS])('tolerates a skew of %d ms', (skewMs) => {
     expect(decide({ ...facts, nodeTimeMs: NOW_MS + skewMs }).allowed).toBe(true);
+  });
+
+  it.each([
+    ['tpm', undefined, false],
+    ['tpm', 'none', false],
+    ['tpm', 'tpm', true],
+    ['tpm', 'tee', true],
+    ['tee', 'tpm', false],
+    ['none', undefined, true],
+  ] as const)('a license that asks for %s has a node of %s: %s', (required, attestationTier, isAllowed) => {
+    const node = { nodeId: 'node_a', state: 'ACTIVE', ...(attestationTier && { attestationTier }) } as const;
+    expect(decide({ ...withLicense({ attestationTier: required }), node }).allowed).toBe(isAllowed);
   });
 
   it('begins with the start and ends with the end of the term', () => {
