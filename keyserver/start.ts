@@ -16,7 +16,7 @@ import { type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
 import type { KeyServer } from './domain/key-server.ts';
-import { NodeKeys } from './domain/node-keys.ts';
+import { ReleaseThread } from './custody/release-thread.ts';
 import {
   type CompleteOrganization,
   findOrganization,
@@ -84,7 +84,7 @@ export async function startKeyServer(
         await server.refusals.flush();
         await stopSweep();
         await Promise.all([server.auditExports.stop(), webhooks.stop()]);
-        await server.seal.seal();
+        await Promise.all([server.seal.seal(), server.releaseThread.close()]);
         await store.close();
       },
     };
@@ -151,7 +151,7 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     },
     leaseVerificationJwk: organization.lease_public_jwk,
     releaseVerificationJwk: organization.release_public_jwk,
-    nodeKeys: new NodeKeys(),
+    releaseThread: new ReleaseThread(),
     nodeCertificateLifetimeMs: options.nodeCertificateLifetimeMs,
     allowsPrivateWebhooks: options.allowsPrivateWebhooks,
     clock: systemClock,

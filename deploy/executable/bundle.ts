@@ -8,7 +8,11 @@ export const ROOT = join(import.meta.dirname, '..', '..');
 
 const MAIN = 'deploy/executable/main.ts';
 const MAIN_FILE = 'main.cjs';
-const WORKERS = ['src/image/hash-worker.ts', 'shim/agent/decrypt-worker.ts'];
+const WORKERS = [
+  'src/image/hash-worker.ts',
+  'shim/agent/decrypt-worker.ts',
+  'keyserver/custody/release-worker.ts',
+];
 /** Native, so it is loaded from beside the executable (src/base/installation.ts). */
 const NATIVE_PACKAGES = ['graphene-pk11'];
 

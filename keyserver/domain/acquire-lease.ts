@@ -4,7 +4,6 @@
  * revocation is acknowledged gets none.
  */
 import { LatchkeyError } from '#src/base/errors.ts';
-import { sealKey } from '#src/crypto/seal-key.ts';
 import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { licenseStateAt } from '#src/licensing/license-state.ts';
@@ -65,11 +64,10 @@ export async function acquireLease(
   if (!verdict.granted) throw verdict.error;
   const { node, image, claims, receipt, toldNodes } = verdict;
   if (toldNodes.length > 0) server.changes.publish(toldNodes);
-  const nodeKey = server.nodeKeys.read(node.publicJwk);
   const [lease, imageKeyJwe] = await Promise.all([
     signLease(server, claims, receipt),
     // One JWE to the node key, whatever the number of layers.
-    sealKey(nodeKey, openImageKey(server, image), 'latchkey-image-key-lease'),
+    server.releaseThread.seal(node.publicJwk, openImageKey(server, image), 'latchkey-image-key-lease'),
   ]);
   return {
     lease,

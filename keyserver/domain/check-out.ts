@@ -8,8 +8,6 @@
 import { createPublicKey } from 'node:crypto';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_OFFLINE_LEASES, MAX_OFFLINE_MS } from '#src/base/limits.ts';
-import { sealKey } from '#src/crypto/seal-key.ts';
-import { signToken } from '#src/crypto/sign-token.ts';
 import { certificateRenewAtMs } from '#src/licensing/certificate-rules.ts';
 import { allowedUntilMs } from '#src/licensing/expiry.ts';
 import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
@@ -172,7 +170,7 @@ async function toFile(server: KeyServer, prepared: readonly PreparedBundle[]): P
     bundles: await Promise.all(
       prepared.map(async (bundle) => ({
         nodeKeyThumbprint: bundle.node.keyThumbprint,
-        token: await signToken(
+        token: await server.releaseThread.sign(
           OFFLINE_BUNDLE_TOKEN_TYPE,
           await toClaims(server, bundle),
           server.keys.leaseKey,
@@ -222,5 +220,5 @@ function sealImageKey(
 ): Promise<string> {
   if (image === undefined) throw new TypeError('a release without an image was grouped');
   const key = server.keys.unwrapImageKey(image.imageKeyId, image.wrappedKey);
-  return sealKey(server.nodeKeys.read(node.publicJwk), key, 'latchkey-image-key-lease');
+  return server.releaseThread.seal(node.publicJwk, key, 'latchkey-image-key-lease');
 }

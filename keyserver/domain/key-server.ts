@@ -3,13 +3,13 @@ import type { Clock } from '#src/base/clock.ts';
 import type { AuditPublisher } from '../audit/audit-publisher.ts';
 import type { AuditExports } from '../audit/export/audit-exports.ts';
 import type { OrganizationKeys } from '../custody/organization-keys.ts';
+import type { ReleaseThread } from '../custody/release-thread.ts';
 import type { RefusalTally } from '../audit/refusal-tally.ts';
 import type { Store } from '../db/store.ts';
 import type { Drain } from '../drain.ts';
 import type { RateLimit } from '../rate-limit.ts';
 import type { ChangeFeed } from './change-feed.ts';
 import type { Seal } from './seal.ts';
-import type { NodeKeys } from './node-keys.ts';
 
 export interface KeyServer {
   readonly organizationId: string;
@@ -23,7 +23,7 @@ export interface KeyServer {
   readonly leaseVerificationJwk: string;
   /** JWK that verifies release statements. */
   readonly releaseVerificationJwk: string;
-  readonly nodeKeys: NodeKeys;
+  readonly releaseThread: ReleaseThread;
   readonly nodeCertificateLifetimeMs: number;
   /** Webhooks may go to addresses of the own network, and over http. */
   readonly allowsPrivateWebhooks: boolean;

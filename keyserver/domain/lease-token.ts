@@ -1,6 +1,5 @@
 /** Cuts leases: the row, the claims, and the signed token (compact JWS) that a node keeps. */
 import type { Insertable } from 'kysely';
-import { signToken } from '#src/crypto/sign-token.ts';
 import { allowedUntilMs, graceEndsAtMs } from '#src/licensing/expiry.ts';
 import { LEASE_TOKEN_TYPE, type LeaseClaims, type LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import { type LeaseTimes, connectivityGraceUntilMs, leaseTimes } from '#src/licensing/lease-rules.ts';
@@ -140,5 +139,5 @@ function graceOf(license: GrantableLicense): Pick<LeaseClaims, 'grace'> {
 /** Signs claims with the organization's lease key, and with them which event tells of them. */
 export function signLease(server: KeyServer, claims: LeaseClaims, receipt: LeaseReceipt): Promise<string> {
   const signed: LeaseClaims = { ...claims, receipt };
-  return signToken(LEASE_TOKEN_TYPE, signed, server.keys.leaseKey);
+  return server.releaseThread.sign(LEASE_TOKEN_TYPE, signed, server.keys.leaseKey);
 }

@@ -1,13 +1,10 @@
-/** Compact JWS over Ed25519 (RFC 7515, RFC 8037). Over node:crypto for the same reason as seal-key.ts. */
-import { type KeyObject, sign as signCallback } from 'node:crypto';
-import { promisify } from 'node:util';
+/** Compact JWS over Ed25519 (RFC 7515, RFC 8037). Over node:crypto and synchronous for the reasons of seal-key.ts. */
+import { type KeyObject, sign } from 'node:crypto';
 
-const sign = promisify<null, Uint8Array, KeyObject, Buffer>(signCallback);
-
-/** Signs a JSON payload beside the caller's thread; any JOSE library verifies it as `EdDSA`. */
-export async function signToken(type: string, payload: unknown, privateKey: KeyObject): Promise<string> {
+/** Signs a JSON payload; any JOSE library verifies it as `EdDSA`. */
+export function signToken(type: string, payload: unknown, privateKey: KeyObject): string {
   const signed = `${encode({ alg: 'EdDSA', typ: type })}.${encode(payload)}`;
-  const signature = await sign(null, Buffer.from(signed), privateKey);
+  const signature = sign(null, Buffer.from(signed), privateKey);
   return `${signed}.${signature.toString('base64url')}`;
 }
 

@@ -39,7 +39,7 @@ function withChangedPart(envelope: string, index: number): string {
 describe('opening by agreement', () => {
   test('opens what jose and the key server seal', async () => {
     expect(await open(await sealEnvelope(secret, publicKey, PURPOSE))).toEqual(secret);
-    expect(await open(await sealKey(publicKey, secret, PURPOSE))).toEqual(secret);
+    expect(await open(sealKey(publicKey, secret, PURPOSE))).toEqual(secret);
   });
 
   test('refuses another key, another purpose and changed bytes', async () => {

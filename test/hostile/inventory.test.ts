@@ -62,7 +62,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
     'keys of the own database, and of nodes that were checked when they were enrolled',
   'keyserver/domain/idempotent-answer.ts': 'answers that the key server itself has sealed in its database',
   'keyserver/domain/license-labels.ts': 'the own database',
-  'keyserver/domain/node-keys.ts': 'a key that was checked when its node was activated',
+  'keyserver/custody/node-keys.ts': 'a key that was checked when its node was activated',
   'keyserver/domain/organization.ts': 'the own database',
   'keyserver/http/api-document.ts': 'the own schemas',
   'keyserver/domain/webhook-endpoints.ts': 'the own database',

@@ -135,7 +135,7 @@ describe('leases as receipts of the audit log', () => {
       /\.[^.]+\./u,
       `.${Buffer.from(JSON.stringify({ ...claims, epoch: 9 })).toString('base64url')}.`,
     );
-    for (const forged of [await signToken('lease+jwt', claims, stranger), changed, 'not a token']) {
+    for (const forged of [signToken('lease+jwt', claims, stranger), changed, 'not a token']) {
       await writeFile(path, forged);
       await expect(readReceipts(path, keys)).rejects.toMatchObject({ code: 'STATE_DAMAGED' });
     }

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { NodeKeys } from '../../keyserver/domain/node-keys.ts';
+import { NodeKeys } from '../../keyserver/custody/node-keys.ts';
 
 describe('the keys of nodes', () => {
   it('are read once each', () => {
