@@ -26,8 +26,9 @@ const onPostgres: TestProjectInlineConfiguration = {
       // Of doors, keys and logs: sockets, TLS, tokens and shares, with a few rows behind them. Starts on PostgreSQL and
       // its audit tree for several servers are in tests of their own (postgres-processes).
       ...['start', 'audit-tree'],
-      ...['admin-limits', 'listener-limits', 'certificate-check', 'constant-work', 'refused-strangers'],
-      ...['foreign-ids', 'image-keys-refused', 'token-custody', 'log-secrets', 'audit-export'],
+      ...['admin-limits', 'listener-limits', 'connection-limits', 'certificate-check', 'constant-work'],
+      ...['refused-strangers', 'foreign-ids', 'image-keys-refused', 'token-custody', 'log-secrets'],
+      'audit-export',
     ].map((name) => `test/keyserver/${name}.test.ts`),
     globalSetup: ['test/keyserver/on-postgres/cluster.ts'],
     setupFiles: ['test/keyserver/on-postgres/databases.ts'],

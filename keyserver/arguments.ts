@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type ExportTarget, parseExportTargets } from './audit/export/export-target.ts';
+import { CONNECTION_LIMITS, type ConnectionLimits } from './connection-limits.ts';
 import { type RootKeyTokenUri, readTokenOption } from './custody/root-key-token.ts';
 import { hasPassword } from './database-url.ts';
 import { SECOND_MS } from '#src/base/units.ts';
@@ -36,6 +37,8 @@ export interface ServeOptions {
   /** Where checkpoints of the audit log are kept, away from the database. */
   readonly auditCheckpointDirectory: string | null;
   readonly rates: Rates;
+  /** Of the listeners for nodes; no option changes them. */
+  readonly connections: ConnectionLimits;
   /** Where copies of the audit log go. */
   readonly auditExports: readonly ExportTarget[];
   /** From the signal to stop on, until nobody is listened to any more. */
@@ -124,6 +127,7 @@ export function parseArguments(args: readonly string[], environment: NodeJS.Proc
     nodeCertificateLifetimeMs: parseLife(values['node-certificate-life']),
     auditCheckpointDirectory: values['audit-checkpoints'] ?? null,
     rates: parseRates(values['rate-limit']),
+    connections: CONNECTION_LIMITS,
     auditExports: parseExportTargets(values['audit-export']),
     allowsPrivateWebhooks: values['webhook-allow-private'],
     metricsListen,

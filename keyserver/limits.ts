@@ -95,10 +95,6 @@ export const MAX_PENDING_HANDSHAKES = 1000;
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10 * SECOND_MS;
 /** Calls at once over one connection; an agent has half as many under way at most, and its stream. */
 export const MAX_CALLS_PER_CONNECTION = 64;
-/** An enrollment connection without a call is closed after this ... */
-export const ENROLLMENT_IDLE_MS = 30 * SECOND_MS;
-/** ... and every one after this, whatever it is in the middle of. */
-export const ENROLLMENT_CONNECTION_AGE_MS = 5 * MINUTE_MS;
 /** A message from a node: a certificate request is the largest, about one kibibyte. */
 export const MAX_NODE_MESSAGE_BYTES = 64 * KIBIBYTE;
 /**

@@ -9,8 +9,6 @@ import {
 } from '@grpc/grpc-js';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import {
-  ENROLLMENT_CONNECTION_AGE_MS,
-  ENROLLMENT_IDLE_MS,
   MAX_CALLS_PER_CONNECTION,
   MAX_ENROLLMENT_CALLS,
   MAX_NODE_CALLS,
@@ -18,6 +16,7 @@ import {
   SHUTDOWN_GRACE_MS,
 } from '../limits.ts';
 import { parseListen } from '../arguments.ts';
+import type { ConnectionLimits } from '../connection-limits.ts';
 import { EnrollmentService, NodesService } from '#src/wire/generated/latchkey/node.ts';
 import type { ListenerCertificate } from '../custody/listener-certificate.ts';
 import type { KeyServer } from '../domain/key-server.ts';
@@ -33,14 +32,12 @@ import { OpenStreams } from './revocation-stream.ts';
 import { type TlsListener, type TlsListenerOptions, listenTls } from './tls-listener.ts';
 import { unlessSealed } from './unless-sealed.ts';
 
-/** Nodes that hang are noticed, and middle boxes see that a connection is in use. */
-const KEEPALIVE_MS = 30_000;
-
 export interface NodeListenerOptions {
   /** `host:port`; port 0 = any free one. */
   readonly enrollListen: string;
   readonly nodeListen: string;
   readonly rates: Pick<Rates, 'address' | 'node'>;
+  readonly connections: ConnectionLimits;
 }
 
 /** What the listeners show to nodes, and what they check nodes with. */
@@ -77,18 +74,18 @@ export async function startNodeListeners(
     const bound = boundedCalls(service, definition, { maxCalls, random: server.random }, log);
     return observedService(definition, unlessSealed(bound, server, log), metrics, server.clock);
   };
-  const enrollment = newServer({
-    // Strangers come and go; a node that enrols needs a connection for a second.
-    'grpc.max_connection_idle_ms': ENROLLMENT_IDLE_MS,
-    'grpc.max_connection_age_ms': ENROLLMENT_CONNECTION_AGE_MS,
-    'grpc.max_connection_age_grace_ms': SHUTDOWN_GRACE_MS,
+  const { connections } = options;
+  const enrollment = newServer(connections, {
+    'grpc.max_connection_idle_ms': connections.enrollmentIdleMs,
+    'grpc.max_connection_age_ms': connections.enrollmentAgeMs,
+    'grpc.max_connection_age_grace_ms': connections.ageGraceMs,
   });
   const enrolling = enrollmentService(server, options.rates.address, log);
   enrollment.addService(
     EnrollmentService,
     guarded(EnrollmentService, { ...enrolling }, MAX_ENROLLMENT_CALLS),
   );
-  const nodes = newServer({});
+  const nodes = newServer(connections, { 'grpc.max_connection_idle_ms': connections.nodeIdleMs });
   const serving = nodesService(server, options.rates.node, streams, log);
   nodes.addService(NodesService, guarded(NodesService, { ...serving }, MAX_NODE_CALLS));
   const listeners: TlsListener[] = [];
@@ -133,11 +130,12 @@ function stopping(): LatchkeyError {
   });
 }
 
-function newServer(options: ServerOptions): Server {
+function newServer(connections: ConnectionLimits, options: ServerOptions): Server {
   return new Server({
     'grpc.max_receive_message_length': MAX_NODE_MESSAGE_BYTES,
     'grpc.max_concurrent_streams': MAX_CALLS_PER_CONNECTION,
-    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_time_ms': connections.keepaliveMs,
+    'grpc.keepalive_timeout_ms': connections.keepaliveTimeoutMs,
     ...options,
   });
 }

@@ -3,36 +3,24 @@
  * a test; what they are made of can: the statements that the database runs and the operations of the crypto library.
  */
 import crypto, { sign, webcrypto } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { StatementSync } from 'node:sqlite';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { nodeProofStatement } from '#src/licensing/node-proof.ts';
 import { MINUTE_MS } from '#src/base/units.ts';
-import { VERSION } from '#src/base/installation.ts';
 import { LICENSE_KEY_BYTES, formatLicenseKey } from '#src/licensing/license-key.ts';
 import { JOIN_TOKEN_BYTES, formatJoinToken } from '#src/licensing/join-token.ts';
-import { parseArguments } from '../../keyserver/arguments.ts';
-import { createLogger } from '../../keyserver/logging.ts';
-import { type RunningKeyServer, startKeyServer } from '../../keyserver/start.ts';
 import { newToken } from '../../keyserver/domain/api-tokens.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
 import { authenticateAt, challengeAt } from '../../shim/agent/key-server.ts';
+import { startInProcess } from '../fakes/key-server-in-process.ts';
 import { type NodeKey, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 
-const LISTEN = ['admin-listen', 'node-listen', 'enroll-listen'].flatMap((name) => [
-  `--${name}`,
-  '127.0.0.1:0',
-]);
 /** Timers of the server work in between; what is not there every time is theirs. */
 const ROUNDS = 4;
 
-let directory: string;
 /** In this process, where its work can be counted. */
-let running: RunningKeyServer;
 let server: TestKeyServer;
 let sold: SoldProduct;
 let key: NodeKey;
@@ -50,19 +38,8 @@ function count<Name extends string>(owner: Record<Name, (...args: never[]) => un
 }
 
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'latchkey-constant-work-'));
   const limits = ['--rate-limit', 'address=1000/1000', '--rate-limit', 'license=1000/1000'];
-  const options = parseArguments(['--data', directory, ...LISTEN, ...limits]);
-  running = await startKeyServer(options, VERSION, createLogger('silent'));
-  const read = (name: string) => readFile(join(directory, name), 'utf8');
-  server = {
-    ...{ ...running, pid: process.pid, dataDirectory: directory, log: () => '', printed: () => '' },
-    authorityPem: await read('authority.pem'),
-    adminToken: (await read('admin.token')).trim(),
-    stop: () => Promise.resolve(0),
-    kill: () => Promise.resolve(),
-    dispose: () => Promise.resolve(),
-  };
+  server = await startInProcess(limits);
   sold = await createSoldProduct(server);
   key = await createNodeKey();
   for (const name of ['all', 'get', 'run', 'iterate'] as const) count(StatementSync.prototype, name);
@@ -76,8 +53,7 @@ beforeAll(async () => {
 afterAll(async () => {
   vi.restoreAllMocks();
   syncBuiltinESMExports();
-  await running.stop();
-  await rm(directory, { recursive: true, force: true });
+  await server.dispose();
 });
 
 /** What an attempt makes the process do every time, its own side included, and the code of the refusal. */
