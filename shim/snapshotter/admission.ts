@@ -23,6 +23,6 @@ export async function admitContainers(
   const isAdmitted = await gate.admitContainers(snapshot.key, top.chainId, wasAdmitted);
   const current = journal.find(snapshot.key);
   if (!isAdmitted || wasAdmitted || current === undefined) return;
+  // It survives the agent at once, and the machine with the next sync: a start need not wait for one more.
   journal.replace({ ...current, labels: { ...current.labels, [ADMITTED_LABEL]: 'true' } });
-  await journal.flush();
 }
