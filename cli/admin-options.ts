@@ -6,6 +6,7 @@ import { MAX_TOKEN_FILE_BYTES } from '#src/base/limits.ts';
 import { isLoopbackHost } from '#src/registry/endpoint.ts';
 import type { AdminClient } from './admin-client.ts';
 import type { AdminClientOptions } from './admin-request.ts';
+import type { BackupClient } from './backup-client.ts';
 import type { ConcealmentClient } from './concealment-client.ts';
 import type { SealClient } from './seal-client.ts';
 import type { WebhookClient } from './webhook-client.ts';
@@ -68,6 +69,13 @@ export async function webhookClientOf(context: CommandContext, command: Command)
   const options = await clientOptionsOf(context, command);
   const { WebhookClient } = await import('./webhook-client.ts');
   return new WebhookClient(options);
+}
+
+/** The client for a command that fetches a backup. It @throws like the one before. */
+export async function backupClientOf(context: CommandContext, command: Command): Promise<BackupClient> {
+  const options = await clientOptionsOf(context, command);
+  const { BackupClient } = await import('./backup-client.ts');
+  return new BackupClient(options);
 }
 
 async function clientOptionsOf(context: CommandContext, command: Command): Promise<AdminClientOptions> {

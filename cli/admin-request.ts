@@ -131,14 +131,14 @@ async function pause(durationMs: number, signal: AbortSignal | undefined): Promi
   await delay(durationMs, undefined, signal === undefined ? {} : { signal });
 }
 
-function unreachable(serverUrl: string, cause: unknown): LatchkeyError {
+export function unreachable(serverUrl: string, cause: unknown): LatchkeyError {
   return new LatchkeyError('NET_UNREACHABLE', `the key server at ${serverUrl} does not answer`, {
     hint: 'is it running? name another one with --server URL',
     cause,
   });
 }
 
-function parseAnswer(text: string, serverUrl: string): unknown {
+export function parseAnswer(text: string, serverUrl: string): unknown {
   if (text === '') return null;
   try {
     return JSON.parse(text) as unknown;
@@ -150,7 +150,7 @@ function parseAnswer(text: string, serverUrl: string): unknown {
   }
 }
 
-function fromProblem(answer: unknown, status: number, serverUrl: string): LatchkeyError {
+export function fromProblem(answer: unknown, status: number, serverUrl: string): LatchkeyError {
   const problem = problemSchema.safeParse(answer);
   if (problem.success && isErrorCode(problem.data.code)) {
     return new LatchkeyError(problem.data.code, problem.data.detail, { hint: problem.data.hint });

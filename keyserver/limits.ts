@@ -171,3 +171,13 @@ export const WEBHOOK_GIVE_UP_MS = 3 * 24 * HOUR_MS;
 export const MAX_WEBHOOK_ATTEMPTS = 100;
 /** How soon a new endpoint hears of events. */
 export const WEBHOOK_LOOK_INTERVAL_MS = SECOND_MS;
+/** Pages that are copied between two writes: some milliseconds that others wait. */
+export const SNAPSHOT_PAGES_AT_ONCE = 256;
+/** Whoever takes nothing of a backup for so long has gone; until then PostgreSQL keeps old rows for it. */
+export const MAX_SNAPSHOT_PAUSE_MS = MINUTE_MS;
+/** Rows that are read, or written, at once for a backup: some hundred kibibytes. */
+export const BACKUP_ROWS_AT_ONCE = 100;
+/** A backup is sealed in pieces of it; whoever opens it has one in memory. */
+export const BACKUP_CHUNK_BYTES = 64 * KIBIBYTE;
+/** What stands before the sealed part of a backup: the slots of the root key, of two kibibytes at most each. */
+export const MAX_BACKUP_HEADER_BYTES = 256 * KIBIBYTE;

@@ -8,6 +8,7 @@ import { type ServeOptions, parseArguments } from './arguments.ts';
 import { init } from './init.ts';
 import { createLogger } from './logging.ts';
 import { redact } from './redaction.ts';
+import { restore } from './restore.ts';
 import { rotate } from './rotate.ts';
 import { type RunningKeyServer, startKeyServer } from './start.ts';
 
@@ -21,6 +22,7 @@ export async function main(args: readonly string[]): Promise<void> {
   process.umask(0o077);
   if (args[0] === 'init') return answerOnce(() => init(args.slice(1), process.env));
   if (args[0] === 'rotate') return answerOnce(() => rotate(args.slice(1), process.env, process.stdin));
+  if (args[0] === 'restore') return answerOnce(() => restore(args.slice(1), process.env, process.stdin));
   try {
     const options = parseArguments(args, process.env);
     const logger = createLogger(options.logLevel);

@@ -3,16 +3,13 @@ import { parseArgs } from 'node:util';
 import { sql } from 'kysely';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { readBounded } from '#src/base/bounded-file.ts';
-import { parseJson } from '#src/base/json.ts';
-import { type RootKeyProof, rootKeyProofSchema } from '#src/wire/admin/seal.ts';
 import { DEFAULT_DATA_DIRECTORY, databaseOf } from './arguments.ts';
 import type { RootKeySlot } from './custody/root-key-slot.ts';
 import type { Store } from './db/store.ts';
 import { findOrganization, requireCompleteOrganization } from './domain/organization.ts';
 import { openProvenRootKey, rootKeySlots } from './domain/root-key-slots.ts';
 import { rotateKeys } from './domain/rotate-keys.ts';
-import { MAX_ADMIN_BODY_BYTES } from './limits.ts';
+import { readGivenProof } from './given-proof.ts';
 import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
 import { openDatabase } from './start.ts';
 
@@ -43,8 +40,7 @@ export async function rotate(
   input: AsyncIterable<Buffer>,
 ): Promise<RotateAnswer> {
   const { values } = parseArgs({ args: [...args], options: OPTIONS, strict: true });
-  const bytes = (await readBounded(input, MAX_ADMIN_BODY_BYTES)) ?? Buffer.alloc(0);
-  const proof = parseProof(bytes);
+  const proof = await readGivenProof(input);
   const database = databaseOf(values.database, environment);
   const store = await openDatabase({ dataDirectory: values.data, database }, NOBODY_OBSERVES);
   try {
@@ -68,15 +64,6 @@ export async function rotate(
   } finally {
     await store.close();
   }
-}
-
-function parseProof(bytes: Uint8Array): RootKeyProof {
-  const { data, error } = rootKeyProofSchema.safeParse(parseJson(bytes, 'what opens the root key'));
-  if (data !== undefined) return data;
-  throw new LatchkeyError('KEY_INVALID', 'neither a root key nor shares were given', {
-    hint: 'name the root key file with --root-key, or give shares',
-    cause: error,
-  });
 }
 
 /** A SQLite database is locked by the key server that uses it; of PostgreSQL, each listens for the others' changes. */

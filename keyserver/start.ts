@@ -12,7 +12,7 @@ import { AuditExports } from './audit/export/audit-exports.ts';
 import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
 import { RefusalTally } from './audit/refusal-tally.ts';
 import { SpaceReserve } from './db/space-reserve.ts';
-import { type Store, openPostgresStore, openStore } from './db/store.ts';
+import { type Preparation, type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
 import { ChangeFeed } from './domain/change-feed.ts';
 import type { KeyServer } from './domain/key-server.ts';
@@ -98,11 +98,14 @@ export async function startKeyServer(
 export async function openDatabase(
   options: Pick<ServeOptions, 'database' | 'dataDirectory'>,
   metrics: StoreObserver,
+  prepare?: Preparation,
 ): Promise<Store> {
   const { dataDirectory } = options;
-  if (options.database === null)
-    return openStore(join(dataDirectory, 'latchkey.db'), metrics, await SpaceReserve.open(dataDirectory));
-  return openPostgresStore(await readDatabaseUrl(options.database), metrics);
+  if (options.database === null) {
+    const reserve = await SpaceReserve.open(dataDirectory);
+    return openStore(join(dataDirectory, 'latchkey.db'), metrics, reserve, prepare);
+  }
+  return openPostgresStore(await readDatabaseUrl(options.database), metrics, prepare);
 }
 
 /** Without `server init`, a file holds the root key. */

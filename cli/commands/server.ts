@@ -13,7 +13,9 @@ import {
   withRootKeyOptions,
 } from '../root-key-input.ts';
 import { checkShareTerms, sharesOption, sharesText, thresholdOption } from '../share-terms.ts';
+import { registerServerBackup } from './server-backup.ts';
 import { registerServerInit } from './server-init.ts';
+import { registerServerRestore } from './server-restore.ts';
 import { registerServerRotate } from './server-rotate.ts';
 
 export function registerServer(program: Command, context: CommandContext): void {
@@ -87,6 +89,8 @@ export function registerServer(program: Command, context: CommandContext): void 
       outputOf(context, command).result({ removed: id }, () => `slot ${id} removed`);
     });
   registerServerRotate(server, context);
+  registerServerBackup(server, context);
+  registerServerRestore(server, context);
 }
 
 interface AddOptions extends RootKeyOptions {

@@ -64,31 +64,66 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0027-webhooks': webhooks,
 };
 
+/** The schema of this version, by its last change. */
+export function newestSchema(): string {
+  return Object.keys(MIGRATIONS).sort().at(-1) ?? '';
+}
+
 /** @throws LatchkeyError STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED, STATE_DAMAGED */
 export async function migrate(database: Kysely<Database>): Promise<void> {
   await refuseNewerSchema(database);
-  const migrator = new Migrator({
-    db: database,
-    provider: { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) },
-  });
-  const { error } = await migrator.migrateToLatest();
+  const { error } = await migratorOf(database).migrateToLatest();
   if (error !== undefined) throw toLatchkeyError(error);
 }
 
+/**
+ * Gives a database without a key server the schema of an earlier version, or of this one.
+ * @param schema its last change
+ * @throws LatchkeyError STATE_CONFLICT when there is a key server, or a later schema, STORAGE_*
+ */
+export async function migrateEmpty(database: Kysely<Database>, schema: string): Promise<void> {
+  await refuseNewerSchema(database);
+  const applied = await appliedSchemas(database);
+  if (applied.some((name) => name > schema)) throw notEmpty('the tables of a later version');
+  if (applied.length > 0) {
+    const organization = await database.selectFrom('organization').select('id').executeTakeFirst();
+    if (organization !== undefined) throw notEmpty('a key server');
+  } else if ((await database.introspection.getTables()).length > 0) throw notEmpty('tables');
+  const { error } = await migratorOf(database).migrateTo(schema);
+  if (error !== undefined) throw toLatchkeyError(error);
+}
+
+function notEmpty(what: string): LatchkeyError {
+  return new LatchkeyError('STATE_CONFLICT', `there is ${what} in this database already`, {
+    hint: 'name an empty one with --data or --database; nothing was changed',
+  });
+}
+
+function migratorOf(database: Kysely<Database>): Migrator {
+  return new Migrator({
+    db: database,
+    provider: { getMigrations: () => Promise.resolve({ ...MIGRATIONS }) },
+  });
+}
+
 async function refuseNewerSchema(database: Kysely<Database>): Promise<void> {
+  const unknown = (await appliedSchemas(database)).find((name) => !Object.hasOwn(MIGRATIONS, name));
+  if (unknown !== undefined) {
+    throw new LatchkeyError(
+      'STATE_NEWER_SCHEMA',
+      `the database was written by a newer Latchkey (it has schema change ${unknown})`,
+      { hint: 'install that version or a later one; nothing was changed' },
+    );
+  }
+}
+
+async function appliedSchemas(database: Kysely<Database>): Promise<string[]> {
   const tables = await database.introspection.getTables({ withInternalKyselyTables: true });
-  if (!tables.some((table) => table.name === DEFAULT_MIGRATION_TABLE)) return;
+  if (!tables.some((table) => table.name === DEFAULT_MIGRATION_TABLE)) return [];
   const applied = await database
     .$extendTables<{ [DEFAULT_MIGRATION_TABLE]: { name: string } }>()
     .selectFrom(DEFAULT_MIGRATION_TABLE)
     .select('name')
     .execute();
-  const unknown = applied.find(({ name }) => !Object.hasOwn(MIGRATIONS, name));
-  if (unknown !== undefined) {
-    throw new LatchkeyError(
-      'STATE_NEWER_SCHEMA',
-      `the database was written by a newer Latchkey (it has schema change ${unknown.name})`,
-      { hint: 'install that version or a later one; nothing was changed' },
-    );
-  }
+  return applied.map(({ name }) => name);
 }

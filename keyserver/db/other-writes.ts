@@ -7,6 +7,7 @@ export function withWrites(store: Store, write: Store['write']): Store {
     reserve: store.reserve,
     write,
     duty: (name) => store.duty(name),
+    snapshot: (work) => store.snapshot(work),
     announce: (nodeIds) => {
       store.announce(nodeIds);
     },

@@ -2,7 +2,14 @@
  * pg behind the small interface that kysely's PostgreSQL dialect asks for. Numbers come back as numbers, schemas
  * written for SQLite get the types that fit, and every failure comes back as the error that says it.
  */
-import { type DataTypeNode, PostgresDialect, type PostgresPoolClient, PostgresQueryCompiler } from 'kysely';
+import {
+  type DataTypeNode,
+  type Kysely,
+  PostgresDialect,
+  type PostgresPoolClient,
+  PostgresQueryCompiler,
+  sql,
+} from 'kysely';
 import { type CustomTypesConfig, type PoolClient, types } from 'pg';
 import {
   DATABASE_CONNECT_TIMEOUT_MS,
@@ -11,10 +18,12 @@ import {
   DATABASE_ANSWER_TIMEOUT_MS,
   MAX_DATABASE_CONNECTIONS,
   MAX_PREPARED_STATEMENTS,
+  MAX_SNAPSHOT_PAUSE_MS,
 } from '../limits.ts';
 import { hostUrls } from '../database-url.ts';
 import { fromPostgresError, unreplicated } from './postgres-error.ts';
 import { PostgresHosts } from './postgres-hosts.ts';
+import type { Database } from './schema.ts';
 
 /** SQLSTATE of warnings that have none of their own. */
 const WARNING = '01000';
@@ -63,6 +72,28 @@ export function postgresDialect(hosts: PostgresHosts): PostgresDialect {
   });
   dialect.createQueryCompiler = () => new PortableTypesCompiler();
   return dialect;
+}
+
+/** Lets everything be read as it is at one moment. */
+export function withPostgresSnapshot<Result>(
+  database: Kysely<Database>,
+  work: (reader: Kysely<Database>) => Promise<Result>,
+): Promise<Result> {
+  return database
+    .transaction()
+    .setIsolationLevel('repeatable read')
+    .setAccessMode('read only')
+    .execute(async (reader) => {
+      await allowPauses(reader);
+      return work(reader);
+    });
+}
+
+/** For a transaction whose statements wait for somebody, who may be slow. */
+export async function allowPauses(transaction: Kysely<Database>): Promise<void> {
+  await sql`set local idle_in_transaction_session_timeout = ${sql.lit(MAX_SNAPSHOT_PAUSE_MS)}`.execute(
+    transaction,
+  );
 }
 
 /** @param durable connections that keep what they have acknowledged */

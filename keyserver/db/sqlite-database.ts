@@ -8,12 +8,19 @@ import { SqliteAdapter, type SqliteDatabase, SqliteDialect, type SqliteStatement
 import { DATABASE_LOCK_TIMEOUT_MS, MAX_START_CHECK_BYTES } from '../limits.ts';
 import { databaseDamaged, fromSqliteError } from './sqlite-error.ts';
 
+export interface OpenSqlite {
+  readonly path: string;
+  readonly connection: DatabaseSync;
+  /** The same for kysely. */
+  readonly database: SqliteDatabase;
+}
+
 /**
  * Opens or creates a database and keeps it locked for this process; the kernel frees the lock when the
  * process ends, however it ends.
  * @throws LatchkeyError STATE_CONFLICT (another process has it), STATE_DAMAGED, STORAGE_FAILED
  */
-export function openSqlite(path: string): SqliteDatabase {
+export function openSqlite(path: string): OpenSqlite {
   try {
     const database = new DatabaseSync(path, {
       timeout: DATABASE_LOCK_TIMEOUT_MS,
@@ -27,10 +34,15 @@ export function openSqlite(path: string): SqliteDatabase {
     // Exclusive locking takes the lock at the first write, not at opening.
     database.exec('BEGIN IMMEDIATE; COMMIT');
     checkPages(database, path);
-    return new NodeSqlite(database, path);
+    return { path, connection: database, database: new NodeSqlite(database, path) };
   } catch (error) {
     throw fromSqliteError(error, path);
   }
+}
+
+/** Opens a database that nobody writes to. */
+export function readSqlite(path: string): SqliteDatabase {
+  return new NodeSqlite(new DatabaseSync(path, { readOnly: true }), path);
 }
 
 /** SQLite as kysely should see it. */

@@ -10,10 +10,11 @@ import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
 import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
 import { PostgresDuty } from './postgres-duty.ts';
-import { postgresDialect, postgresHosts } from './postgres-database.ts';
+import { postgresDialect, postgresHosts, withPostgresSnapshot } from './postgres-database.ts';
 import type { Database } from './schema.ts';
 import type { SpaceReserve } from './space-reserve.ts';
 import { openSqlite, sqliteDialect } from './sqlite-database.ts';
+import { removeLeftSnapshots, withSqliteSnapshot } from './sqlite-snapshot.ts';
 import { NOBODY_OBSERVES, type StoreObserver } from '../metrics/store-observer.ts';
 import { isDiskFull, isStorageFailure } from './storage-failure.ts';
 
@@ -32,6 +33,8 @@ export interface Store {
    * run again on space that was given back.
    */
   write<Result>(work: (writer: Writer) => Promise<Result>, urgency?: Urgency): Promise<Result>;
+  /** Lets everything be read as it is at one moment, however long that takes; what is written meanwhile is not seen. */
+  snapshot<Result>(work: (reader: Reader) => Promise<Result>): Promise<Result>;
   /** Tells the other processes on this database that something about these nodes has changed; call it after the commit. */
   announce(nodeIds: readonly string[]): void;
   /** Hears what this and other processes announce; one listener. */
@@ -42,20 +45,36 @@ export interface Store {
   close(): Promise<void>;
 }
 
+/** What is done with a database before it is used. */
+export type Preparation = (database: Reader) => Promise<void>;
+
 /**
  * Opens the database file of a key server.
  * @param reserve space that is kept beside it
+ * @param prepare brings its schema to where the caller wants it
  * @throws LatchkeyError STATE_CONFLICT, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
  */
 export async function openStore(
   path: string,
   observer = NOBODY_OBSERVES,
   reserve: SpaceReserve | null = null,
+  prepare: Preparation = migrate,
 ): Promise<Store> {
-  const dialect = sqliteDialect(openSqlite(path));
+  const sqlite = openSqlite(path);
+  const dialect = sqliteDialect(sqlite.database);
   const database = new Kysely<Database>({ dialect, log: answeredOf(observer) });
-  await migrateOrClose(database);
-  return new GroupCommitStore(database, null, () => SOLE_DUTY, observer, reserve);
+  await prepareOrClose(database, async () => {
+    await removeLeftSnapshots(path);
+    await prepare(database);
+  });
+  return new GroupCommitStore({
+    database,
+    others: null,
+    duty: () => SOLE_DUTY,
+    snapshot: (work) => withSqliteSnapshot(database, sqlite, work),
+    observer,
+    reserve,
+  });
 }
 
 /**
@@ -63,17 +82,22 @@ export async function openStore(
  * @param url - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with one host or several
  * @throws LatchkeyError NET_UNREACHABLE, CONFIG_INVALID, STATE_DAMAGED, STATE_NEWER_SCHEMA, STORAGE_FULL, STORAGE_FAILED
  */
-export async function openPostgresStore(url: string, observer = NOBODY_OBSERVES): Promise<Store> {
+export async function openPostgresStore(
+  url: string,
+  observer = NOBODY_OBSERVES,
+  prepare: Preparation = migrate,
+): Promise<Store> {
   const hosts = postgresHosts(url);
   const database = new Kysely<Database>({ dialect: postgresDialect(hosts), log: answeredOf(observer) });
-  await migrateOrClose(database);
-  return new GroupCommitStore(
+  await prepareOrClose(database, () => prepare(database));
+  return new GroupCommitStore({
     database,
-    new PostgresAnnouncements(hosts),
-    (name) => new PostgresDuty(hosts, name),
+    others: new PostgresAnnouncements(hosts),
+    duty: (name) => new PostgresDuty(hosts, name),
+    snapshot: (work) => withPostgresSnapshot(database, work),
     observer,
-    null,
-  );
+    reserve: null,
+  });
 }
 
 function answeredOf(observer: StoreObserver): (event: LogEvent) => void {
@@ -82,9 +106,9 @@ function answeredOf(observer: StoreObserver): (event: LogEvent) => void {
   };
 }
 
-async function migrateOrClose(database: Kysely<Database>): Promise<void> {
+async function prepareOrClose(database: Kysely<Database>, prepare: () => Promise<void>): Promise<void> {
   try {
-    await migrate(database);
+    await prepare();
   } catch (error) {
     await database.destroy();
     throw error;
@@ -99,29 +123,44 @@ interface WaitingWrite {
   reject(error: unknown): void;
 }
 
+interface StoreParts {
+  readonly database: Reader;
+  /** Null on a database that one process has for itself. */
+  readonly others: PostgresAnnouncements | null;
+  readonly duty: Store['duty'];
+  readonly snapshot: Store['snapshot'];
+  readonly observer: StoreObserver;
+  readonly reserve: SpaceReserve | null;
+}
+
 class GroupCommitStore implements Store {
   readonly read: Reader;
-  readonly duty: (name: string) => Duty;
+  readonly duty: Store['duty'];
   #waiting: WaitingWrite[] = [];
   #committing: Promise<void> | null = null;
-  /** Null on a database that one process has for itself. */
   readonly #others: PostgresAnnouncements | null;
-
   readonly reserve: SpaceReserve | null;
+  readonly #snapshot: Store['snapshot'];
+  readonly #snapshots = new Set<Promise<unknown>>();
   readonly #observer: StoreObserver;
 
-  constructor(
-    database: Reader,
-    others: PostgresAnnouncements | null,
-    duty: (name: string) => Duty,
-    observer: StoreObserver,
-    reserve: SpaceReserve | null,
-  ) {
+  constructor({ database, others, duty, snapshot, observer, reserve }: StoreParts) {
     this.read = database;
     this.reserve = reserve;
     this.#others = others;
     this.duty = duty;
+    this.#snapshot = snapshot;
     this.#observer = observer;
+  }
+
+  async snapshot<Result>(work: (reader: Reader) => Promise<Result>): Promise<Result> {
+    const reading = this.#snapshot(work);
+    this.#snapshots.add(reading);
+    try {
+      return await reading;
+    } finally {
+      this.#snapshots.delete(reading);
+    }
   }
 
   announce(nodeIds: readonly string[]): void {
@@ -162,6 +201,7 @@ class GroupCommitStore implements Store {
 
   async close(): Promise<void> {
     await this.#committing;
+    await Promise.allSettled(this.#snapshots);
     await this.#others?.stop();
     await this.read.destroy();
   }

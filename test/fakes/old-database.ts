@@ -88,7 +88,7 @@ export async function withDatabase<Result>(
   const url = await serverDatabaseUrl(dataDirectory);
   const dialect =
     url === null
-      ? sqliteDialect(openSqlite(join(dataDirectory, 'latchkey.db')))
+      ? sqliteDialect(openSqlite(join(dataDirectory, 'latchkey.db')).database)
       : postgresDialect(postgresHosts(url));
   const database = new Kysely<unknown>({ dialect });
   try {

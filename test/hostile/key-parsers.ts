@@ -32,6 +32,7 @@ import {
   parseWrapAnswer,
 } from '#src/keywrap/provider-protocol.ts';
 import { parseKeyArgument, parseRecipient } from '#src/keywrap/recipient.ts';
+import { formatBackupHeader, parseBackupHeader } from '../../keyserver/backup/backup-header.ts';
 import { type HostileParser, bytesParser, json, textParser } from './hostile-parser.ts';
 
 const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -49,6 +50,15 @@ const certified = selfSigned();
 const pkcs7 = await createPkcs7Wrapper(certified.certificates).wrap(SECRET);
 const pgp = await generateKey({ userIDs: [{ email: 'a@b.example' }], format: 'object' });
 const pgpMessage = await createPgpWrapper([pgp.publicKey]).wrap(SECRET);
+const backupHeader = formatBackupHeader({
+  ...{ organizationId: 'org_1', createdAtMs: 1, latchkey: '0.1.0', schema: '0001', salt: new Uint8Array(32) },
+  slots: [
+    {
+      ...{ id: 'slot_1', organization_id: 'org_1', kind: 'shamir', label: 'primary', created_at_ms: 1 },
+      ...{ key_check: 'a', wrapped_root_key: Uint8Array.of(1), parameters: '{}' },
+    },
+  ],
+});
 const envelope = await sealEnvelope(new Uint8Array(32), ec.publicKey, 'latchkey-image-key-lease');
 
 /** With an RSA key, as pkcs7 needs one. */
@@ -78,6 +88,7 @@ const auditVerifierKey = verifierKeyText('log', ed25519.publicKey);
 const auditCheckpoint = signCheckpoint('log', { size: 3, root: new Uint8Array(32) }, ed25519.privateKey);
 
 export const KEY_PARSERS: readonly HostileParser[] = [
+  bytesParser('keyserver/backup/backup-header.ts', 'parseBackupHeader', [backupHeader], parseBackupHeader),
   bytesParser(
     'src/crypto/key-file.ts',
     'parsePublicKey',

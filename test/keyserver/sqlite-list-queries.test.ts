@@ -29,7 +29,7 @@ describe('the database', () => {
     directory = own.dataDirectory;
     await own.stop();
     path = join(directory, 'latchkey.db');
-    const database = openSqlite(path);
+    const { database } = openSqlite(path);
     recorded = [];
     reader = new Kysely<Database>({
       dialect: new SqliteDialect({

@@ -69,6 +69,7 @@ export const WHO_MAY: Readonly<Record<string, string>> = {
   'POST /v1/api-tokens': 'admin',
   'GET /v1/api-tokens': 'admin auditor',
   'DELETE /v1/api-tokens/{id}': 'admin',
+  'POST /v1/sys/backup': 'admin backup',
   'POST /v1/sys/seal': 'admin',
   'POST /v1/sys/slots': 'admin',
   'POST /v1/sys/slots/{id}/remove': 'admin',

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { runLatchkey } from '../fakes/command-line.ts';
 import { AgentNode } from '../fakes/agent-node.ts';
 import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
@@ -71,6 +72,51 @@ describe('a key server that was restored from an older copy', () => {
     } finally {
       await running.dispose();
       await rm(backup, { recursive: true, force: true });
+    }
+  });
+
+  test('goes on with all nodes by itself when it was restored from a backup', async () => {
+    const own = await startKeyServer();
+    const data = await mkdtemp(join(tmpdir(), 'latchkey-restored-'));
+    let restored: TestKeyServer | undefined;
+    const latchkey = (...args: string[]) =>
+      runLatchkey(['server', ...args], {
+        directory: data,
+        env: { LATCHKEY_SERVER: own.adminUrl, LATCHKEY_TOKEN: own.adminToken },
+      });
+    try {
+      const product = await createSoldProduct(own);
+      const { license, licenseKey } = await product.sell();
+      const node = await start(own);
+      await node.agent.activate(licenseKey);
+      const before = await node.lease(product.image);
+      const file = join(directory(), 'keys.backup');
+      expect(await latchkey('backup', file)).toMatchObject({ status: 0 });
+      // The node hears of more than the backup knows, and acts upon it.
+      await product.client.changeLicense(license.id, 'suspend', 'unpaid');
+      await vi.waitFor(() => expect(before.denial).toBeDefined(), WAIT);
+      await own.stop();
+      const rootKey = join(own.dataDirectory, 'root.key');
+      expect(await latchkey('restore', file, '--data', data, '--root-key', rootKey)).toMatchObject({
+        status: 0,
+      });
+      restored = await startKeyServer({
+        dataDirectory: data,
+        args: [
+          ...['--root-key', rootKey],
+          ...['--node-listen', own.nodeAddress, '--enroll-listen', own.enrollAddress],
+        ],
+      });
+      // Without --after-restore. The suspension is gone, and the lease of before is not good again.
+      await vi.waitFor(async () => {
+        const after = await node.lease(product.image);
+        expect(after.denial).toBeUndefined();
+        expect(after.claims.epoch).toBeGreaterThan(before.claims.epoch);
+      }, WAIT);
+    } finally {
+      await restored?.stop();
+      await own.dispose();
+      await rm(data, { recursive: true, force: true });
     }
   });
 });

@@ -10,10 +10,13 @@ import {
 } from '#src/wire/admin/seal.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { addSharedSlot, removeSlot } from '../../domain/root-key-slots.ts';
+import { Backups } from '../../domain/backups.ts';
 import { type Unsealing, seal } from '../../domain/unseal.ts';
 import { UNSEAL_RATE } from '../../limits.ts';
 import { RateLimit, addressGroup } from '../../rate-limit.ts';
 import type { AdminApp } from '../admin-app.ts';
+
+const BACKUP_MEDIA_TYPE = 'application/octet-stream';
 
 /** For everybody who reaches the admin API. */
 export function unsealRoutes(app: AdminApp, server: KeyServer, unsealing: Unsealing): void {
@@ -47,6 +50,25 @@ export function unsealRoutes(app: AdminApp, server: KeyServer, unsealing: Unseal
 }
 
 export function sealRoutes(app: AdminApp, server: KeyServer, unsealing: Unsealing): void {
+  const backups = new Backups(server);
+  app.post(
+    '/v1/sys/backup',
+    {
+      config: { permission: 'custody.backup' },
+      schema: {
+        summary: 'Everything as it is now, in a file that only the root key opens',
+        produces: [BACKUP_MEDIA_TYPE],
+        response: { 200: z.unknown().describe('The file') },
+      },
+    },
+    async (request, reply) => {
+      const { file, done } = await backups.begin(request.actor);
+      done.catch((error: unknown) => {
+        request.log.error({ err: error }, 'a backup was not finished');
+      });
+      return reply.type(BACKUP_MEDIA_TYPE).send(file);
+    },
+  );
   app.post(
     '/v1/sys/seal',
     {

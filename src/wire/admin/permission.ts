@@ -32,6 +32,7 @@ export const PERMISSIONS = [
   'token.read',
   'token.write',
   'custody.read',
+  'custody.backup',
   'custody.seal',
   'custody.write',
 ] as const;
@@ -45,6 +46,7 @@ export const PERMISSION_SET_NAMES = [
   'customer-support',
   'auditor',
   'metering',
+  'backup',
 ] as const;
 
 export type PermissionSet = (typeof PERMISSION_SET_NAMES)[number];
@@ -95,4 +97,6 @@ export const PERMISSION_SETS: Readonly<Record<PermissionSet, readonly Permission
   auditor: READS,
   // For the vendor's programs that count what is used: they change nothing else.
   metering: ['usage.read', 'usage.report'],
+  // For the job that makes backups, which nobody can read without the root key.
+  backup: ['custody.backup'],
 };

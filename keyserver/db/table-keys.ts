@@ -1,0 +1,33 @@
+/** Every table with its primary key, each after those that it refers to: the order in which all of them can be copied. */
+import type { Database } from './schema.ts';
+
+export const TABLE_KEYS = {
+  organization: ['id'],
+  root_key_slot: ['id'],
+  product: ['id'],
+  image_key: ['id'],
+  release: ['id'],
+  release_image: ['organization_id', 'image_digest'],
+  customer: ['id'],
+  policy: ['id'],
+  license: ['id'],
+  license_tag: ['license_id', 'tag'],
+  node: ['id'],
+  license_node: ['license_id', 'node_id'],
+  node_session: ['node_id'],
+  join_token: ['id'],
+  meter: ['id'],
+  usage_report: ['id'],
+  offline_bundle: ['id'],
+  lease: ['id'],
+  plaintext_report: ['license_id', 'node_id'],
+  audit_event: ['sequence'],
+  audit_key: ['organization_id'],
+  audit_tile: ['level', 'tile_index'],
+  audit_export: ['name'],
+  webhook_endpoint: ['id'],
+  webhook_attempt: ['id'],
+  api_token: ['id'],
+  idempotent_answer: ['key_digest'],
+  used_challenge: ['nonce'],
+} as const satisfies Readonly<Record<keyof Database, readonly string[]>>;
