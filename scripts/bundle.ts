@@ -25,7 +25,7 @@ const PROGRAMS: readonly Program[] = [
   },
   {
     name: 'keyserver',
-    entryPoints: { keyserver: 'keyserver/main.ts' },
+    entryPoints: { keyserver: 'keyserver/main.ts', 'release-worker': 'keyserver/custody/release-worker.ts' },
     separatePackages: ['graphene-pk11', 'pg-native'],
   },
   {

@@ -2,17 +2,12 @@
 import { basename, join } from 'node:path';
 import { type Metafile, build } from 'esbuild';
 import { bundledWorker } from '#src/base/installation.ts';
-import { PROGRAMS, programAsset } from './programs.ts';
+import { PROGRAMS, WORKERS, programAsset } from './programs.ts';
 
 export const ROOT = join(import.meta.dirname, '..', '..');
 
 const MAIN = 'deploy/executable/main.ts';
 const MAIN_FILE = 'main.cjs';
-const WORKERS = [
-  'src/image/hash-worker.ts',
-  'shim/agent/decrypt-worker.ts',
-  'keyserver/custody/release-worker.ts',
-];
 /** Native, so it is loaded from beside the executable (src/base/installation.ts). */
 const NATIVE_PACKAGES = ['graphene-pk11'];
 

@@ -15,6 +15,13 @@ export const PROGRAMS: Readonly<Record<string, string>> = {
   'keyserver/main.js': 'keyserver/main.ts',
 };
 
+/** Sources of the threads that they start. */
+export const WORKERS: readonly string[] = [
+  'src/image/hash-worker.ts',
+  'shim/agent/decrypt-worker.ts',
+  'keyserver/custody/release-worker.ts',
+];
+
 /** Asset that has a program's code. */
 export function programAsset(script: string): string {
   return script.replaceAll('/', '-').replace(/\.js$/, '.cjs');

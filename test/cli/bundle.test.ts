@@ -1,9 +1,22 @@
 /** Each program in one file: which one its entry runs, and that it needs no source. */
-import { copyFile, cp, mkdir, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  cp,
+  glob,
+  mkdir,
+  readFile,
+  readdir,
+  rm,
+  symlink,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { bundledWorker } from '#src/base/installation.ts';
 import { LARGE_LAYER_BYTES } from '#src/base/limits.ts';
 import { openLayout } from '#src/store/layout.ts';
+import { WORKERS } from '../../deploy/executable/programs.ts';
 import { type CommandOutcome, runProgram } from '../fakes/command-line.ts';
 import { fakeImage, storeImage } from '../fakes/image.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
@@ -12,6 +25,23 @@ const ROOT = join(import.meta.dirname, '..', '..');
 
 const directory = temporaryDirectory();
 const at = (...names: string[]) => join(directory(), ...names);
+
+/** Sources of the threads that some program starts. */
+async function startedWorkers(): Promise<string[]> {
+  const sources = ['cli', 'keyserver', 'shim', 'src'].map((part) => glob(join(ROOT, part, '**', '*.ts')));
+  const found: string[] = [];
+  for (const files of sources) {
+    for await (const file of files) {
+      const text = await readFile(file, 'utf8');
+      found.push(
+        ...[...text.matchAll(/startWorker\('(?<script>[^']+)'/gu)].map(
+          ({ groups }) => groups?.['script'] ?? '',
+        ),
+      );
+    }
+  }
+  return found;
+}
 
 /** By the program's name in `dist/`: its entry. */
 const ENTRIES = {
@@ -84,6 +114,10 @@ describe.each(Object.keys(ENTRIES) as ProgramName[])('the entry of %s runs', (na
 test('the bundle needs no source, in a directory of any name', async () => {
   const made = await runProgram('npm', ['run', '--silent', 'bundle'], { directory: ROOT });
   expect(made).toEqual({ status: 0, stdout: '', stderr: '' });
+  const bundled = await readdir(join(ROOT, 'dist'));
+  const workers = await startedWorkers();
+  expect(workers.toSorted()).toEqual(WORKERS.toSorted());
+  for (const worker of workers) expect(bundled).toContain(bundledWorker(worker));
   await cp(join(ROOT, 'dist'), at('tree', 'dist'), { recursive: true });
   for (const name of Object.keys(ENTRIES)) await writeFile(at('tree', 'dist', `${name}.inputs.json`), '[]');
   await symlink(join(ROOT, 'node_modules'), at('tree', 'node_modules'));
