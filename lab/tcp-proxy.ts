@@ -1,6 +1,7 @@
 /** A line between two parts of the lab that a test can make slow, silent, or full of nonsense. */
 import { randomBytes } from 'node:crypto';
 import { type AddressInfo, type Server, type Socket, createConnection, createServer } from 'node:net';
+import { Transform } from 'node:stream';
 
 export type LineMood =
   | 'passing'
@@ -24,6 +25,7 @@ export class TcpProxy {
   readonly #sockets = new Set<Socket>();
   readonly #targets = new WeakSet<Socket>();
   #mood: LineMood = 'passing';
+  #cut: { readonly text: string; readonly moment: 'before' | 'answered' } | null = null;
   /** Connections so far. */
   connections = 0;
 
@@ -53,6 +55,14 @@ export class TcpProxy {
     }
   }
 
+  /**
+   * Cuts the line on which a text is sent next.
+   * @param moment before it is passed on, or once the other end has answered it
+   */
+  cutAt(text: string, moment: 'before' | 'answered'): void {
+    this.#cut = { text, moment };
+  }
+
   close(): void {
     this.#server.close();
     for (const socket of this.#sockets) socket.destroy();
@@ -69,9 +79,34 @@ export class TcpProxy {
     const target = createConnection(port, host);
     this.#keep(target);
     this.#targets.add(target);
-    socket.pipe(target);
+    socket.pipe(this.#watched(socket, target)).pipe(target);
     if (this.#mood === 'deaf') target.resume();
     else target.pipe(socket);
+  }
+
+  /** What passes from one to the other. */
+  #watched(socket: Socket, target: Socket): Transform {
+    const end = () => {
+      socket.destroy();
+      target.destroy();
+    };
+    return new Transform({
+      transform: (chunk: Buffer, _encoding, pass) => {
+        const cut = this.#cut;
+        if (cut === null || !chunk.includes(cut.text)) {
+          pass(null, chunk);
+          return;
+        }
+        this.#cut = null;
+        if (cut.moment === 'before') {
+          end();
+          return;
+        }
+        target.unpipe(socket);
+        target.once('data', end).resume();
+        pass(null, chunk);
+      },
+    });
   }
 
   #keep(socket: Socket): void {

@@ -21,7 +21,7 @@ import {
   MAX_SNAPSHOT_PAUSE_MS,
 } from '../limits.ts';
 import { hostUrls } from '../database-url.ts';
-import { fromPostgresError, unreplicated } from './postgres-error.ts';
+import { fromPostgresError, unknownOutcome, unreplicated } from './postgres-error.ts';
 import { PostgresHosts } from './postgres-hosts.ts';
 import type { Database } from './schema.ts';
 
@@ -102,9 +102,10 @@ async function connect(hosts: PostgresHosts, durable: WeakSet<PoolClient>): Prom
   try {
     client = await hosts.connect();
     if (durable.has(client)) return client;
-    // A server that was told to lose acknowledged commits in a crash is told otherwise here, and stays so.
+    // A server that was told to lose acknowledged commits is told otherwise here, and stays so: with `off` in a crash, with
+    // `local` in a failover. The other settings wait for the standbys that have to confirm, if there are any.
     await client.query(
-      "select set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), false)",
+      "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') in ('off', 'local')",
     );
     durable.add(client);
     return client;
@@ -162,7 +163,8 @@ class GuardedClient {
       if (sql === 'commit' && this.#warnings > warnings) throw unreplicated();
       return answer as unknown as QueryAnswer;
     } catch (error) {
-      const known = fromPostgresError(error);
+      const failure = fromPostgresError(error);
+      const known = sql === 'commit' && failure !== error ? unknownOutcome(failure) : failure;
       if (known !== error) this.#broken = true;
       // The server rolls back by itself what loses its connection; a failure here would hide the first one.
       if (sql === 'rollback') return { command: 'SELECT', rowCount: 0, rows: [] };

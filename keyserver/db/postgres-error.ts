@@ -62,6 +62,19 @@ export function unreplicated(): LatchkeyError {
   });
 }
 
+/** What is told of a commit whose answer was lost; other failures of it come back as they are. */
+export function unknownOutcome(failure: unknown): unknown {
+  if (!(failure instanceof LatchkeyError) || failure.code !== 'NET_UNREACHABLE') return failure;
+  return new LatchkeyError(
+    'NET_UNREACHABLE',
+    'the PostgreSQL database did not answer to the commit: whether it is done is unknown',
+    {
+      hint: 'try again: a repeat with the same Idempotency-Key is done once',
+      cause: failure,
+    },
+  );
+}
+
 function databaseUnreachable(cause: Error): LatchkeyError {
   return new LatchkeyError('NET_UNREACHABLE', 'the PostgreSQL database does not answer', {
     hint: 'try again; the key server connects again by itself',
