@@ -19,9 +19,11 @@ export function registerLicenseMeters(license: Command, context: CommandContext)
     .argument('<meter>', 'name', parseMeterName)
     .option('--max <amount>', 'how much was sold', parseAmount)
     .option('--unlimited', 'without a limit')
+    .option('--from-nodes', 'nodes of the license may report to it')
+    .option('--no-from-nodes', 'they may not')
     .addHelpText('after', '\nExample:\n  latchkey license meter lic_0191b2f0-... api-calls --max 100000')
     .action(async (id: string, meter: string, options: MeterOptions, command: Command) => {
-      const { max, unlimited } = options;
+      const { max, unlimited, fromNodes: isOpenToNodes } = options;
       if ((max === undefined) !== (unlimited === true)) {
         throw new LatchkeyError('USAGE_INVALID', 'a meter has a limit or none', {
           hint: 'give either --max AMOUNT or --unlimited',
@@ -29,7 +31,7 @@ export function registerLicenseMeters(license: Command, context: CommandContext)
       }
       const set = await (
         await adminClientOf(context, command)
-      ).metering.setMeter(id, meter, { max: max ?? null });
+      ).metering.setMeter(id, meter, { max: max ?? null, isOpenToNodes });
       outputOf(context, command).result(set, () => meterTable([set]));
     });
   withAdminOptions(license.command('meters'))
@@ -58,6 +60,7 @@ export function registerLicenseMeters(license: Command, context: CommandContext)
 interface MeterOptions {
   readonly max?: number;
   readonly unlimited?: boolean;
+  readonly fromNodes?: boolean;
 }
 
 /** Reads the name of a meter. */
@@ -77,12 +80,13 @@ export function parseAmount(text: string): number {
 
 function meterTable(meters: readonly Meter[]): string {
   return formatTable(
-    ['METER', 'USED', 'SOLD', 'REMAINING'],
-    meters.map(({ name, used, max, remaining, isExceeded }) => [
+    ['METER', 'USED', 'SOLD', 'REMAINING', 'FROM NODES'],
+    meters.map(({ name, used, max, remaining, isExceeded, isOpenToNodes }) => [
       name,
       String(used),
       max === null ? 'unlimited' : String(max),
       isExceeded ? 'exceeded' : remaining === null ? '-' : String(remaining),
+      isOpenToNodes ? 'yes' : '-',
     ]),
   );
 }

@@ -10,6 +10,7 @@ import { registerNodeDoctor } from './node-doctor.ts';
 import { DEFAULT_CONFIG_PATH, registerNodeInstall } from './node-install.ts';
 import { registerNodePreflight } from './node-preflight.ts';
 import { registerNodeOffline } from './node-offline.ts';
+import { registerNodeUsage } from './node-usage.ts';
 import { registerNodeUninstall } from './node-uninstall.ts';
 
 /** Adds the group and gives it, so that other verbs about nodes can join. */
@@ -22,6 +23,7 @@ export function registerNode(program: Command, context: CommandContext): Command
   registerNodeOffline(node, context);
   registerStatus(node, context);
   registerNodePreflight(node, context);
+  registerNodeUsage(node, context);
   registerDrop(node, context);
   registerNodeInstall(node, context);
   registerNodeUninstall(node, context);

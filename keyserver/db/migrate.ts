@@ -28,6 +28,7 @@ import * as leaseRepeats from './migrations/0032-lease-repeats.ts';
 import * as leaseChains from './migrations/0033-lease-chains.ts';
 import * as licenseLabels from './migrations/0036-license-labels.ts';
 import * as connectivityGraceTerm from './migrations/0037-connectivity-grace-term.ts';
+import * as nodeMeters from './migrations/0037-node-meters.ts';
 import * as auditFieldKey from './migrations/0026-audit-field-key.ts';
 import * as webhooks from './migrations/0027-webhooks.ts';
 import type { Database } from './schema.ts';
@@ -60,6 +61,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0033-lease-chains': leaseChains,
   '0036-license-labels': licenseLabels,
   '0037-connectivity-grace-term': connectivityGraceTerm,
+  '0037-node-meters': nodeMeters,
   '0026-audit-field-key': auditFieldKey,
   '0027-webhooks': webhooks,
 };

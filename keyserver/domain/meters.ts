@@ -17,7 +17,7 @@ import type { Page } from '#src/wire/admin/page.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { MeterTable, UsageReportTable } from '../db/tables/meter.ts';
 import type { Reader } from '../db/store.ts';
-import { runChange } from './change.ts';
+import { type Change, runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { getLicense } from './licenses.ts';
@@ -33,15 +33,25 @@ export async function setMeter(
   actor: Actor,
   licenseId: string,
   name: string,
-  { max }: MeterInput,
+  { max, isOpenToNodes }: MeterInput,
 ): Promise<Meter> {
   await getLicense(server, licenseId);
   return runChange(server, actor, async (change) => {
     const { writer, organizationId, nowMs } = change;
     const known = await findMeter(writer, licenseId, name);
-    if (known?.max_used === max) return toMeter(known);
-    const changed = { max_used: max, revision: await change.nextRevision(), updated_at_ms: nowMs };
-    await change.audit({ action: 'meter.set', target: licenseId, detail: { meter: name, max } });
+    const isOpen = isOpenToNodes === undefined ? (known?.is_open_to_nodes ?? 0) : isOpenToNodes ? 1 : 0;
+    if (known?.max_used === max && known.is_open_to_nodes === isOpen) return toMeter(known);
+    const changed = {
+      max_used: max,
+      is_open_to_nodes: isOpen,
+      revision: await change.nextRevision(),
+      updated_at_ms: nowMs,
+    } as const;
+    await change.audit({
+      action: 'meter.set',
+      target: licenseId,
+      detail: { meter: name, max, isOpenToNodes: isOpen === 1 },
+    });
     if (known !== undefined) {
       await writer.updateTable('meter').set(changed).where('id', '=', known.id).execute();
       return toMeter({ ...known, ...changed });
@@ -70,41 +80,49 @@ export function reportUsage(
   actor: Actor,
   licenseId: string,
   name: string,
+  input: UsageReportInput,
+): Promise<ReportedUsage> {
+  return runChange(server, actor, (change) => countUsage(change, licenseId, name, input));
+}
+
+/** The same, inside the transaction of the caller. */
+export async function countUsage(
+  change: Change,
+  licenseId: string,
+  name: string,
   { reportId, amount }: UsageReportInput,
 ): Promise<ReportedUsage> {
-  return runChange(server, actor, async (change) => {
-    const { writer, nowMs } = change;
-    const meter = await requireMeter(writer, server.organizationId, licenseId, name);
-    const known = await findReport(writer, licenseId, name, reportId);
-    if (known !== undefined) {
-      if (known.amount !== amount) throw otherAmount(known);
-      return { report: toReport(known), meter: toMeter(meter) };
-    }
-    const used = meter.used + amount;
-    if (used > MAX_METER_TOTAL) {
-      throw new LatchkeyError('LIMIT_EXCEEDED', `meter ${name} would count further than it can`, {
-        hint: 'count in a larger unit, on another meter',
-      });
-    }
-    const changed = { used, revision: await change.nextRevision(), updated_at_ms: nowMs };
-    await writer.updateTable('meter').set(changed).where('id', '=', meter.id).execute();
-    const row: UsageReportTable = {
-      id: newId('usage', nowMs),
-      license_id: licenseId,
-      meter: name,
-      report_id: reportId,
-      amount,
-      total: used,
-      reported_at_ms: nowMs,
-    };
-    await writer.insertInto('usage_report').values(row).execute();
-    await change.audit({
-      action: 'meter.report',
-      target: licenseId,
-      detail: { meter: name, reportId, amount, total: used },
+  const { writer, nowMs, organizationId } = change;
+  const meter = await requireMeter(writer, organizationId, licenseId, name);
+  const known = await findReport(writer, licenseId, name, reportId);
+  if (known !== undefined) {
+    if (known.amount !== amount) throw otherAmount(known);
+    return { report: toReport(known), meter: toMeter(meter) };
+  }
+  const used = meter.used + amount;
+  if (used > MAX_METER_TOTAL) {
+    throw new LatchkeyError('LIMIT_EXCEEDED', `meter ${name} would count further than it can`, {
+      hint: 'count in a larger unit, on another meter',
     });
-    return { report: toReport(row), meter: toMeter({ ...meter, ...changed }) };
+  }
+  const changed = { used, revision: await change.nextRevision(), updated_at_ms: nowMs };
+  await writer.updateTable('meter').set(changed).where('id', '=', meter.id).execute();
+  const row: UsageReportTable = {
+    id: newId('usage', nowMs),
+    license_id: licenseId,
+    meter: name,
+    report_id: reportId,
+    amount,
+    total: used,
+    reported_at_ms: nowMs,
+  };
+  await writer.insertInto('usage_report').values(row).execute();
+  await change.audit({
+    action: 'meter.report',
+    target: licenseId,
+    detail: { meter: name, reportId, amount, total: used },
   });
+  return { report: toReport(row), meter: toMeter({ ...meter, ...changed }) };
 }
 
 /** @throws LatchkeyError STATE_NOT_FOUND */
@@ -212,6 +230,7 @@ function toMeter(row: Selectable<MeterTable>): Meter {
     max,
     remaining: max === null ? null : Math.max(0, max - used),
     isExceeded: max !== null && used > max,
+    isOpenToNodes: row.is_open_to_nodes === 1,
   };
 }
 

@@ -17,6 +17,8 @@ import type {
   RenewalResult,
   ReportPlaintextRequest,
   ReportPlaintextResponse,
+  ReportUsageRequest,
+  ReportUsageResponse,
   RotateCertificateRequest,
   RotateCertificateResponse,
 } from '#src/wire/generated/latchkey/node.ts';
@@ -24,6 +26,7 @@ import { acknowledgeRevision } from '../domain/acknowledgements.ts';
 import { acquireLease } from '../domain/acquire-lease.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { licenseChangesSince } from '../domain/license-changes.ts';
+import { reportUsageOfNode } from '../domain/node-usage.ts';
 import { openSession } from '../domain/node-sessions.ts';
 import { preflightOfNode } from '../domain/preflight.ts';
 import { reportPlaintext } from '../domain/plaintext-reports.ts';
@@ -110,6 +113,10 @@ export function nodesService(server: KeyServer, rate: Rate, streams: OpenStreams
       },
       log,
     ),
+    reportUsage: unaryHandler<ReportUsageRequest, ReportUsageResponse>(async (request, call) => {
+      const counted = await reportUsageOfNode(server, await identify(call), request);
+      return { ...counted, serverTimeMs: server.clock.nowMs() };
+    }, log),
     rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
       async (request, call) => {
         const identity = await identify(call);

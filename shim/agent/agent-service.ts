@@ -38,6 +38,10 @@ export function agentService(parts: AgentServiceParts): AgentServer {
       const { dropped, kept } = await agent.plaintext.dropUnused();
       return { droppedLayers: dropped, keptLayers: kept };
     }),
+    reportUsage: unaryHandler(async (usage) => {
+      const { licenseId, total } = await agent.leases.keyServer().reportUsage(usage);
+      return { licenseId, total };
+    }),
     preflight: unaryHandler(async ({ imageDigest }) => {
       const { licenseId, productCode, version } = await agent.leases.preflight(imageDigest);
       return { nodeId: agent.identity?.nodeId ?? '', licenseId, productCode, version };

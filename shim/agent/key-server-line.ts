@@ -17,6 +17,8 @@ import type {
   RenewLeasesRequest,
   RenewLeasesResponse,
   ReportPlaintextRequest,
+  ReportUsageRequest,
+  ReportUsageResponse,
   RotateCertificateRequest,
   RotateCertificateResponse,
   WatchRevocationsResponse,
@@ -94,6 +96,10 @@ export class KeyServerLine implements KeyServer {
     return this.#standing((position) =>
       this.#ask((channel) => channel.listChanges({ afterRevision, position })),
     );
+  }
+
+  reportUsage(usage: Omit<ReportUsageRequest, 'position'>): Promise<ReportUsageResponse> {
+    return this.#standing((position) => this.#ask((channel) => channel.reportUsage({ ...usage, position })));
   }
 
   acknowledgeRevocations(revision: number): Promise<unknown> {

@@ -22,6 +22,8 @@ import {
   type RenewLeasesRequest,
   type RenewLeasesResponse,
   type ReportPlaintextRequest,
+  type ReportUsageRequest,
+  type ReportUsageResponse,
   type RotateCertificateRequest,
   type RotateCertificateResponse,
   type WatchRevocationsRequest,
@@ -56,6 +58,8 @@ export interface KeyServer {
   reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
   /** What a start would be told now. */
   preflight(request: PreflightRequest): Promise<PreflightResponse>;
+  /** Resolves when the key server has counted it. */
+  reportUsage(request: Omit<ReportUsageRequest, 'position'>): Promise<ReportUsageResponse>;
   /** Resolves when the key server knows that every change up to the revision is acted upon. */
   acknowledgeRevocations(revision: number): Promise<unknown>;
   /** A failed stream as our error. */
@@ -73,6 +77,7 @@ export interface KeyServerChannel {
   rotateCertificate(request: RotateCertificateRequest): Promise<RotateCertificateResponse>;
   reportPlaintext(request: ReportPlaintextRequest): Promise<unknown>;
   preflight(request: PreflightRequest): Promise<PreflightResponse>;
+  reportUsage(request: ReportUsageRequest): Promise<ReportUsageResponse>;
   acknowledgeRevocations(request: AcknowledgeRevocationsRequest): Promise<unknown>;
   explain(error: unknown): LatchkeyError;
   close(): void;
@@ -108,6 +113,7 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
     acquireLease: (request) => call(client.acquireLease.bind(client), request),
     reportPlaintext: (request) => call(client.reportPlaintext.bind(client), request),
     preflight: (request) => call(client.preflight.bind(client), request),
+    reportUsage: (request) => call(client.reportUsage.bind(client), request),
     acknowledgeRevocations: (request) => call(client.acknowledgeRevocations.bind(client), request),
     renewLeases: (request) => call(client.renewLeases.bind(client), request),
     rotateCertificate: (request) => call(client.rotateCertificate.bind(client), request),

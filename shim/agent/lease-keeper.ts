@@ -94,11 +94,16 @@ export class LeaseKeeper {
    * @throws LatchkeyError DENIED_* as the start would be told; NET_*
    */
   async preflight(imageDigest: string): Promise<PreflightResponse> {
-    if (this.#authority === undefined) throw this.#withoutAuthority;
-    const refusal = this.#authority.refusal();
+    const keyServer = this.keyServer();
+    const refusal = this.#authority?.refusal();
     if (refusal !== undefined) throw refusal;
-    const nodeTimeMs = this.#clock.nowMs();
-    return this.#authority.keyServer.preflight({ imageDigest, imageKeyId: '', nodeTimeMs });
+    return keyServer.preflight({ imageDigest, imageKeyId: '', nodeTimeMs: this.#clock.nowMs() });
+  }
+
+  /** The line that leases are asked for on. @throws LatchkeyError why there is none */
+  keyServer(): LeaseAuthority['keyServer'] {
+    if (this.#authority === undefined) throw this.#withoutAuthority;
+    return this.#authority.keyServer;
   }
 
   all(): HeldLease[] {

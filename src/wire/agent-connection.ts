@@ -5,6 +5,8 @@ import {
   AgentClient,
   type AgentActivateResponse,
   type AgentPreflightResponse,
+  type AgentReportUsageRequest,
+  type AgentReportUsageResponse,
   type DropPlaintextResponse,
   type ImportOfflineResponse,
   type RequestOfflineResponse,
@@ -47,6 +49,10 @@ export class AgentConnection {
 
   preflight(imageDigest: string): Promise<AgentPreflightResponse> {
     return this.#call(this.#client.preflight.bind(this.#client), { imageDigest });
+  }
+
+  reportUsage(usage: AgentReportUsageRequest): Promise<AgentReportUsageResponse> {
+    return this.#call(this.#client.reportUsage.bind(this.#client), usage);
   }
 
   close(): void {

@@ -119,6 +119,7 @@ export class LeaseIssuer {
         return Promise.resolve({ ...answer, revision: 1, serverTimeMs: this.clock.wallMs });
       },
       acknowledgeRevocations: () => Promise.resolve(),
+      reportUsage: () => Promise.reject(new TypeError('usage has its own test')),
       renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
       watchRevocations: () => Promise.reject(new TypeError('the watch has its own test')),
       listChanges: () => Promise.reject(new TypeError('the watch has its own test')),

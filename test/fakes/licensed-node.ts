@@ -16,6 +16,8 @@ import {
   NodesClient,
   type PreflightResponse,
   type RenewLeasesResponse,
+  type ReportUsageRequest,
+  type ReportUsageResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
 import { leaseVerificationKey, verifyLease } from '../../shim/agent/lease.ts';
@@ -132,6 +134,15 @@ export class LicensedNode {
         new Metadata(),
         { deadline: Date.now() + CALL_TIMEOUT_MS },
       ),
+    );
+  }
+
+  async reportUsage(usage: Partial<ReportUsageRequest>): Promise<ReportUsageResponse> {
+    const request = { licenseId: '', meter: '', reportId: '', amount: 0, position: undefined, ...usage };
+    return this.#call(
+      callUnary(this.client.reportUsage.bind(this.client), request, new Metadata(), {
+        deadline: Date.now() + CALL_TIMEOUT_MS,
+      }),
     );
   }
 

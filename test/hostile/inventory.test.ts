@@ -24,6 +24,7 @@ const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'src/store/docker-archive.ts': 'test/store/hostile-archive.test.ts',
   'src/store/layout-reader.ts': 'test/hostile/mutated-image.test.ts',
   'src/store/tar-members.ts': 'test/store/hostile-archive.test.ts',
+  'keyserver/domain/node-usage.ts': 'test/keyserver/node-usage.test.ts',
   'cli/audit-log.ts': 'test/keyserver/audit.test.ts',
   'cli/commands/audit-verify.ts': 'test/cli/audit-tampering.test.ts',
   'cli/audit-proofs.ts': 'test/cli/audit-tampering.test.ts',

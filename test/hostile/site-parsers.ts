@@ -20,6 +20,7 @@ import { fromGrpcError, toGrpcStatus } from '#src/wire/status.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseAmount, parseMeterName } from '../../cli/commands/license-meters.ts';
 import { parseMetadata, parseNewMetadata, parseTag, parseTags } from '../../cli/label-arguments.ts';
+import { parseReportId } from '../../cli/commands/node-usage.ts';
 import { parseLimit } from '../../cli/list-options.ts';
 import { parseGrace, parseRenewal, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
 import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
@@ -140,6 +141,7 @@ export const SITE_PARSERS: readonly HostileParser[] = [
   textParser('cli/commands/license-meters.ts', 'parseAmount', ['100'], parseAmount, argument),
   textParser('cli/list-options.ts', 'parseLimit', ['20'], parseLimit, argument),
   textParser('cli/time-arguments.ts', 'parseSeatCount', ['3'], parseSeatCount, argument),
+  textParser('cli/commands/node-usage.ts', 'parseReportId', ['2026-11-30T10'], parseReportId, argument),
   textParser('cli/label-arguments.ts', 'parseTag', ['region:eu'], parseTag, argument),
   textParser('cli/label-arguments.ts', 'parseTags', ['region:eu'], (text) => parseTags(text), argument),
   textParser(

@@ -117,6 +117,7 @@ const REQUESTS: Readonly<Record<string, (node: LicensedNode | null) => object>> 
   reportPlaintext: () => ({ licenseId: 'license_unknown', denialCode: 'DENIED_LICENSE_REVOKED' }),
   preflight: () => ({ imageDigest: sold.image.imageDigest, nodeTimeMs: Date.now() }),
   acknowledgeRevocations: () => ({ revision: 1 }),
+  reportUsage: () => ({ meter: 'api-calls', reportId: 'r', amount: 1 }),
   rotateCertificate: (node) => ({ certificateRequestDer: node?.key.requestDer ?? Buffer.alloc(1) }),
 };
 /** A banned node says what it still holds and that it has heard, and should. */

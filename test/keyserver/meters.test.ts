@@ -141,11 +141,14 @@ it('shows in the commands', async () => {
   const env = { LATCHKEY_SERVER: server.adminUrl, LATCHKEY_TOKEN: server.adminToken };
   const license = async (...args: string[]) =>
     runLatchkey(['license', ...args], { directory: server.dataDirectory, env });
-  expect((await license('meters', licenseId)).stdout).toMatch(/^api-calls +6 +5 +exceeded$/mu);
+  expect((await license('meters', licenseId)).stdout).toMatch(/^api-calls +6 +5 +exceeded +-$/mu);
   expect((await license('show', licenseId)).stdout).toMatch(/^used +api-calls: 6 of 5$/mu);
   expect((await license('usage', licenseId)).stdout).toMatch(/api-calls +6 +6 +r1$/mu);
   expect((await license('meter', licenseId, 'api-calls', '--max', '9')).stdout).toMatch(
-    /^api-calls +6 +9 +3$/mu,
+    /^api-calls +6 +9 +3 +-$/mu,
+  );
+  expect((await license('meter', licenseId, 'api-calls', '--max', '9', '--from-nodes')).stdout).toMatch(
+    /^api-calls +6 +9 +3 +yes$/mu,
   );
   expect(await license('meter', licenseId, 'api-calls')).toMatchObject({ status: 2, stdout: '' });
 });

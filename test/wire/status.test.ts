@@ -31,6 +31,7 @@ beforeEach(async () => {
     ),
     status: () => undefined,
     preflight: () => undefined,
+    reportUsage: () => undefined,
     requestOffline: () => undefined,
     importOffline: () => undefined,
     dropPlaintext: (_call, callback) => {

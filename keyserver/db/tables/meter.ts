@@ -8,6 +8,8 @@ export interface MeterTable extends Row {
   used: number;
   /** Null = without a limit. */
   max_used: number | null;
+  /** 1 = nodes of the license may report to it. */
+  is_open_to_nodes: 0 | 1;
 }
 
 /** Kept as long as its meter: a report that comes again is known. */
@@ -15,7 +17,7 @@ export interface UsageReportTable {
   readonly id: string;
   readonly license_id: string;
   readonly meter: string;
-  /** Chosen by whoever reports. */
+  /** Chosen by whoever reports; of a node with its id and a colon before it. */
   readonly report_id: string;
   readonly amount: number;
   /** Of the meter, with this report. */

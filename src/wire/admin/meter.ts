@@ -16,6 +16,10 @@ const amount = z.int().min(1).max(MAX_USAGE_AMOUNT);
 
 export const meterInputSchema = z.strictObject({
   max: amount.nullable().describe('How much was sold; null = without a limit'),
+  isOpenToNodes: z
+    .boolean()
+    .optional()
+    .describe('Whether nodes of the license may report to it; left out: as it was, at first not'),
 });
 
 export type MeterInput = z.infer<typeof meterInputSchema>;
@@ -29,6 +33,7 @@ export const meterSchema = z.object({
   max: z.int().nullable(),
   remaining: z.int().nullable(),
   isExceeded: z.boolean(),
+  isOpenToNodes: z.boolean(),
 });
 
 export type Meter = z.infer<typeof meterSchema>;

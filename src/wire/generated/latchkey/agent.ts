@@ -166,6 +166,21 @@ export interface AgentPreflightResponse {
   version: string;
 }
 
+export interface AgentReportUsageRequest {
+  /** Empty = the one license of the node that has the meter. */
+  licenseId: string;
+  meter: string;
+  /** The same report again counts once. */
+  reportId: string;
+  amount: number;
+}
+
+export interface AgentReportUsageResponse {
+  licenseId: string;
+  /** Of the meter, with this report. */
+  total: number;
+}
+
 export interface RequestOfflineRequest {
   /** Digests of manifests; none = all that the license covers. */
   imageDigests: string[];
@@ -1705,6 +1720,164 @@ export const AgentPreflightResponse: MessageFns<AgentPreflightResponse> = {
   },
 };
 
+function createBaseAgentReportUsageRequest(): AgentReportUsageRequest {
+  return { licenseId: "", meter: "", reportId: "", amount: 0 };
+}
+
+export const AgentReportUsageRequest: MessageFns<AgentReportUsageRequest> = {
+  encode(message: AgentReportUsageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licenseId !== "") {
+      writer.uint32(10).string(message.licenseId);
+    }
+    if (message.meter !== "") {
+      writer.uint32(18).string(message.meter);
+    }
+    if (message.reportId !== "") {
+      writer.uint32(26).string(message.reportId);
+    }
+    if (message.amount !== 0) {
+      writer.uint32(32).int64(message.amount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AgentReportUsageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAgentReportUsageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.meter = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reportId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.amount = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AgentReportUsageRequest>): AgentReportUsageRequest {
+    return AgentReportUsageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AgentReportUsageRequest>): AgentReportUsageRequest {
+    const message = createBaseAgentReportUsageRequest();
+    message.licenseId = object.licenseId ?? "";
+    message.meter = object.meter ?? "";
+    message.reportId = object.reportId ?? "";
+    message.amount = object.amount ?? 0;
+    return message;
+  },
+};
+
+function createBaseAgentReportUsageResponse(): AgentReportUsageResponse {
+  return { licenseId: "", total: 0 };
+}
+
+export const AgentReportUsageResponse: MessageFns<AgentReportUsageResponse> = {
+  encode(message: AgentReportUsageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licenseId !== "") {
+      writer.uint32(10).string(message.licenseId);
+    }
+    if (message.total !== 0) {
+      writer.uint32(16).int64(message.total);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AgentReportUsageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAgentReportUsageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.total = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AgentReportUsageResponse>): AgentReportUsageResponse {
+    return AgentReportUsageResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AgentReportUsageResponse>): AgentReportUsageResponse {
+    const message = createBaseAgentReportUsageResponse();
+    message.licenseId = object.licenseId ?? "";
+    message.total = object.total ?? 0;
+    return message;
+  },
+};
+
 function createBaseRequestOfflineRequest(): RequestOfflineRequest {
   return { imageDigests: [] };
 }
@@ -2109,6 +2282,18 @@ export const AgentService = {
       Buffer.from(AgentPreflightResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AgentPreflightResponse => AgentPreflightResponse.decode(value),
   },
+  /** Tells the key server what was used under a license; resolves when it has counted that. */
+  reportUsage: {
+    path: "/latchkey.agent.v1.Agent/ReportUsage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AgentReportUsageRequest): Buffer =>
+      Buffer.from(AgentReportUsageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AgentReportUsageRequest => AgentReportUsageRequest.decode(value),
+    responseSerialize: (value: AgentReportUsageResponse): Buffer =>
+      Buffer.from(AgentReportUsageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AgentReportUsageResponse => AgentReportUsageResponse.decode(value),
+  },
 } as const;
 
 export interface AgentServer extends UntypedServiceImplementation {
@@ -2122,6 +2307,8 @@ export interface AgentServer extends UntypedServiceImplementation {
   dropPlaintext: handleUnaryCall<DropPlaintextRequest, DropPlaintextResponse>;
   /** Asks the key server whether this node may start an image, before the image is here. */
   preflight: handleUnaryCall<AgentPreflightRequest, AgentPreflightResponse>;
+  /** Tells the key server what was used under a license; resolves when it has counted that. */
+  reportUsage: handleUnaryCall<AgentReportUsageRequest, AgentReportUsageResponse>;
 }
 
 export interface AgentClient extends Client {
@@ -2218,6 +2405,22 @@ export interface AgentClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AgentPreflightResponse) => void,
+  ): ClientUnaryCall;
+  /** Tells the key server what was used under a license; resolves when it has counted that. */
+  reportUsage(
+    request: AgentReportUsageRequest,
+    callback: (error: ServiceError | null, response: AgentReportUsageResponse) => void,
+  ): ClientUnaryCall;
+  reportUsage(
+    request: AgentReportUsageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AgentReportUsageResponse) => void,
+  ): ClientUnaryCall;
+  reportUsage(
+    request: AgentReportUsageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AgentReportUsageResponse) => void,
   ): ClientUnaryCall;
 }
 

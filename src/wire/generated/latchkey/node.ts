@@ -265,6 +265,25 @@ export interface AcknowledgeRevocationsRequest {
 export interface AcknowledgeRevocationsResponse {
 }
 
+export interface ReportUsageRequest {
+  /** Empty = the one license of the node that has the meter. */
+  licenseId: string;
+  meter: string;
+  /** Of this node; the same report again counts once. */
+  reportId: string;
+  /** What was used since the report before. */
+  amount: number;
+  position: ChainPosition | undefined;
+}
+
+export interface ReportUsageResponse {
+  licenseId: string;
+  /** Of the meter, with this report. */
+  total: number;
+  serverTimeMs: number;
+  revision: number;
+}
+
 function createBaseActivateRequest(): ActivateRequest {
   return {
     licenseKey: "",
@@ -2801,6 +2820,202 @@ export const AcknowledgeRevocationsResponse: MessageFns<AcknowledgeRevocationsRe
   },
 };
 
+function createBaseReportUsageRequest(): ReportUsageRequest {
+  return { licenseId: "", meter: "", reportId: "", amount: 0, position: undefined };
+}
+
+export const ReportUsageRequest: MessageFns<ReportUsageRequest> = {
+  encode(message: ReportUsageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licenseId !== "") {
+      writer.uint32(10).string(message.licenseId);
+    }
+    if (message.meter !== "") {
+      writer.uint32(18).string(message.meter);
+    }
+    if (message.reportId !== "") {
+      writer.uint32(26).string(message.reportId);
+    }
+    if (message.amount !== 0) {
+      writer.uint32(32).int64(message.amount);
+    }
+    if (message.position !== undefined) {
+      ChainPosition.encode(message.position, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportUsageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportUsageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.meter = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reportId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.amount = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.position = ChainPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReportUsageRequest>): ReportUsageRequest {
+    return ReportUsageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReportUsageRequest>): ReportUsageRequest {
+    const message = createBaseReportUsageRequest();
+    message.licenseId = object.licenseId ?? "";
+    message.meter = object.meter ?? "";
+    message.reportId = object.reportId ?? "";
+    message.amount = object.amount ?? 0;
+    message.position = (object.position !== undefined && object.position !== null)
+      ? ChainPosition.fromPartial(object.position)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseReportUsageResponse(): ReportUsageResponse {
+  return { licenseId: "", total: 0, serverTimeMs: 0, revision: 0 };
+}
+
+export const ReportUsageResponse: MessageFns<ReportUsageResponse> = {
+  encode(message: ReportUsageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.licenseId !== "") {
+      writer.uint32(10).string(message.licenseId);
+    }
+    if (message.total !== 0) {
+      writer.uint32(16).int64(message.total);
+    }
+    if (message.serverTimeMs !== 0) {
+      writer.uint32(24).int64(message.serverTimeMs);
+    }
+    if (message.revision !== 0) {
+      writer.uint32(32).int64(message.revision);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReportUsageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReportUsageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.licenseId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.total = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.serverTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ReportUsageResponse>): ReportUsageResponse {
+    return ReportUsageResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReportUsageResponse>): ReportUsageResponse {
+    const message = createBaseReportUsageResponse();
+    message.licenseId = object.licenseId ?? "";
+    message.total = object.total ?? 0;
+    message.serverTimeMs = object.serverTimeMs ?? 0;
+    message.revision = object.revision ?? 0;
+    return message;
+  },
+};
+
 export type EnrollmentService = typeof EnrollmentService;
 export const EnrollmentService = {
   /** Trades a license key or a join token, used this once, for a node certificate. */
@@ -3016,6 +3231,16 @@ export const NodesService = {
     responseDeserialize: (value: Buffer): AcknowledgeRevocationsResponse =>
       AcknowledgeRevocationsResponse.decode(value),
   },
+  /** Counts what was used on a meter of one of the node's licenses, if the vendor lets nodes report to it. */
+  reportUsage: {
+    path: "/latchkey.node.v1.Nodes/ReportUsage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReportUsageRequest): Buffer => Buffer.from(ReportUsageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReportUsageRequest => ReportUsageRequest.decode(value),
+    responseSerialize: (value: ReportUsageResponse): Buffer => Buffer.from(ReportUsageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReportUsageResponse => ReportUsageResponse.decode(value),
+  },
 } as const;
 
 export interface NodesServer extends UntypedServiceImplementation {
@@ -3037,6 +3262,8 @@ export interface NodesServer extends UntypedServiceImplementation {
   preflight: handleUnaryCall<PreflightRequest, PreflightResponse>;
   /** The node does as every change up to a revision says. Repeated until it is answered; banned nodes may. */
   acknowledgeRevocations: handleUnaryCall<AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse>;
+  /** Counts what was used on a meter of one of the node's licenses, if the vendor lets nodes report to it. */
+  reportUsage: handleUnaryCall<ReportUsageRequest, ReportUsageResponse>;
 }
 
 export interface NodesClient extends Client {
@@ -3177,6 +3404,22 @@ export interface NodesClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: AcknowledgeRevocationsResponse) => void,
+  ): ClientUnaryCall;
+  /** Counts what was used on a meter of one of the node's licenses, if the vendor lets nodes report to it. */
+  reportUsage(
+    request: ReportUsageRequest,
+    callback: (error: ServiceError | null, response: ReportUsageResponse) => void,
+  ): ClientUnaryCall;
+  reportUsage(
+    request: ReportUsageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReportUsageResponse) => void,
+  ): ClientUnaryCall;
+  reportUsage(
+    request: ReportUsageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReportUsageResponse) => void,
   ): ClientUnaryCall;
 }
 
