@@ -1,6 +1,7 @@
 /** Writes the audit log, in the same transaction as what it tells of. */
 import { AUDIT_START, type AuditEventBody, type AuditHead, auditHash } from '#src/crypto/audit-chain.ts';
 import { canonicalJson } from '#src/base/json.ts';
+import { TransactionValue } from '../db/open-transaction.ts';
 import { preparedInsertAll, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { AuditEventTable } from '../db/tables/audit.ts';
@@ -30,6 +31,9 @@ const lastEvent = preparedQuery((reader) =>
     .limit(1),
 );
 
+/** The log is appended to by one transaction at a time. */
+const knownHead = new TransactionValue<AuditHead>();
+
 const insertEvents = preparedInsertAll('audit_event');
 
 /** What an event is known by. */
@@ -57,8 +61,7 @@ export async function appendAuditEvents(
   nowMs: number,
   entries: readonly AuditEntry[],
 ): Promise<AppendedEvent[]> {
-  const [last] = await lastEvent(writer, {});
-  let head: AuditHead = last === undefined ? AUDIT_START : { ...last, timeMs: last.time_ms };
+  let head = knownHead.get(writer) ?? (await loadHead(writer));
   const rows: AuditEventTable[] = [];
   for (const entry of entries) {
     const body: AuditEventBody = {
@@ -73,7 +76,8 @@ export async function appendAuditEvents(
       code: entry.code ?? null,
       detail: entry.detail ?? {},
     };
-    const hash = auditHash(head.hash, body);
+    const detail = canonicalJson(body.detail);
+    const hash = auditHash(head.hash, body, detail);
     rows.push({
       sequence: body.sequence,
       organization_id: organizationId,
@@ -83,12 +87,18 @@ export async function appendAuditEvents(
       target: body.target,
       outcome: body.outcome,
       code: body.code,
-      detail: canonicalJson(body.detail),
+      detail,
       previous_hash: head.hash,
       hash,
     });
     head = { sequence: body.sequence, hash, timeMs: body.timeMs };
   }
   await insertEvents(writer, rows);
+  knownHead.set(writer, head);
   return rows.map(({ sequence, hash }) => ({ sequence, hash }));
+}
+
+async function loadHead(writer: Writer): Promise<AuditHead> {
+  const [last] = await lastEvent(writer, {});
+  return last === undefined ? AUDIT_START : { ...last, timeMs: last.time_ms };
 }

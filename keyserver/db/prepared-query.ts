@@ -3,6 +3,7 @@
  * it (measured), so it is done once; from run to run only the values differ.
  */
 import type { Compilable, CompiledQuery, DialectAdapter, InsertResult, Insertable } from 'kysely';
+import { execute } from './open-transaction.ts';
 import type { Database } from './schema.ts';
 import type { Reader, Writer } from './store.ts';
 
@@ -34,7 +35,7 @@ export function preparedQuery<Values extends object, Row>(
     const parameters = query.parameters.map((value) =>
       value instanceof Placeholder ? values[value.name as keyof Values] : value,
     );
-    const { rows } = await reader.executeQuery<Row>({ ...query, parameters });
+    const { rows } = await execute<Row>(reader, { ...query, parameters });
     return rows;
   };
 }
@@ -82,7 +83,7 @@ export function preparedInsertAll<Table extends keyof Database>(
         return writer.insertInto(table).values(Array.from({ length: size }, () => row));
       });
       const parameters = rows.slice(from, from + size).flatMap((row) => columns.map((column) => row[column]));
-      await writer.executeQuery({ ...query, parameters });
+      await execute(writer, { ...query, parameters });
     }
   };
 }

@@ -8,6 +8,7 @@ import { CompiledQuery, Kysely, type LogEvent, type Transaction } from 'kysely';
 import { MAX_COMMIT_GROUP } from '../limits.ts';
 import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
+import { execute, forgetValues, inOpenTransaction } from './open-transaction.ts';
 import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
 import { PostgresDuty } from './postgres-duty.ts';
 import { postgresDialect, postgresHosts, withPostgresSnapshot } from './postgres-database.ts';
@@ -236,17 +237,19 @@ class GroupCommitStore implements Store {
       const transaction = this.read.transaction().setIsolationLevel('read committed');
       await transaction.execute(async (writer) => {
         if (this.#others !== null) await writer.executeQuery(LOCK_WRITERS);
-        for (const write of group) {
-          // The failure of one that is alone is the failure of the transaction.
-          const failure =
-            group.length === 1 ? await runAlone(writer, write) : await runInSavepoint(writer, write);
-          if (failure === null) {
-            done.push(write);
-          } else {
-            refused.add(write);
-            write.reject(failure.error);
+        await inOpenTransaction(writer, async () => {
+          for (const write of group) {
+            // The failure of one that is alone is the failure of the transaction.
+            const failure =
+              group.length === 1 ? await runAlone(writer, write) : await runInSavepoint(writer, write);
+            if (failure === null) {
+              done.push(write);
+            } else {
+              refused.add(write);
+              write.reject(failure.error);
+            }
           }
-        }
+        });
       });
     } catch (error) {
       this.#settleLost(
@@ -275,24 +278,23 @@ class GroupCommitStore implements Store {
 const LOCK_WRITERS = CompiledQuery.raw('select pg_advisory_xact_lock(7809651199139603833)');
 const SAVEPOINT = CompiledQuery.raw('savepoint request');
 const ROLLBACK_TO_SAVEPOINT = CompiledQuery.raw('rollback to savepoint request');
-const RELEASE_SAVEPOINT = CompiledQuery.raw('release savepoint request');
 
 async function runAlone(writer: Writer, write: WaitingWrite): Promise<null> {
   await write.run(writer);
   return null;
 }
 
+/** Savepoints lie one in another, at most as many as a group has writes; the commit releases them. */
 async function runInSavepoint(writer: Writer, write: WaitingWrite): Promise<{ error: unknown } | null> {
-  await writer.executeQuery(SAVEPOINT);
+  await execute(writer, SAVEPOINT);
   try {
     await write.run(writer);
   } catch (error) {
     // After a storage failure the database may have ended the transaction; going on would commit piecemeal.
     if (isStorageFailure(error)) throw error;
-    await writer.executeQuery(ROLLBACK_TO_SAVEPOINT);
-    await writer.executeQuery(RELEASE_SAVEPOINT);
+    await execute(writer, ROLLBACK_TO_SAVEPOINT);
+    forgetValues(writer);
     return { error };
   }
-  await writer.executeQuery(RELEASE_SAVEPOINT);
   return null;
 }

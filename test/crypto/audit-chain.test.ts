@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { canonicalJson } from '#src/base/json.ts';
 import { AUDIT_START, type AuditEvent, auditHash, checkAuditEvent } from '#src/crypto/audit-chain.ts';
 import { chain } from '../fakes/audit-chain.ts';
 
@@ -14,6 +16,23 @@ function verify(events: readonly AuditEvent[]): string | null {
 }
 
 describe('the audit chain', () => {
+  it('hashes the canonical JSON of each event, whatever stands in it', () => {
+    const texts = { actor: fc.string(), action: fc.string(), target: fc.string(), outcome: fc.string() };
+    const bodies = fc.record({
+      ...{ ...texts, organizationId: fc.string(), code: fc.option(fc.string()) },
+      ...{ sequence: fc.maxSafeInteger(), timeMs: fc.maxSafeInteger() },
+      detail: fc.dictionary(fc.string(), fc.oneof(fc.string(), fc.maxSafeInteger(), fc.boolean())),
+    });
+    fc.assert(
+      fc.property(bodies, fc.uint8Array({ minLength: 32, maxLength: 32 }), (body, previous) => {
+        const expected = createHash('sha256').update(previous).update(canonicalJson(body)).digest('hex');
+        const previousHash = Buffer.from(previous).toString('hex');
+        expect(auditHash(previousHash, body)).toBe(expected);
+        expect(auditHash(previousHash, body, canonicalJson(body.detail))).toBe(expected);
+      }),
+    );
+  });
+
   it('verifies as it was written', () => {
     expect(verify(chain(20))).toBeNull();
   });

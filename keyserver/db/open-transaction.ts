@@ -1,0 +1,54 @@
+/**
+ * A write transaction while it is open: its connection, and what has been found out in it. Kysely asks for the connection
+ * anew for each query, which costs more than most queries of a start on SQLite (measured); what is prepared goes to it
+ * directly.
+ */
+import type { CompiledQuery, DatabaseConnection, QueryResult } from 'kysely';
+import type { Reader, Writer } from './store.ts';
+
+interface OpenTransaction {
+  readonly connection: DatabaseConnection;
+  /** Another one after a part of the transaction was taken back. */
+  state: object;
+}
+
+const open = new WeakMap<Reader, OpenTransaction>();
+
+/** Runs the work of a transaction that has begun. */
+export async function inOpenTransaction(writer: Writer, work: () => Promise<void>): Promise<void> {
+  await writer.getExecutor().provideConnection((connection) => {
+    open.set(writer, { connection, state: {} });
+    return Promise.resolve();
+  });
+  try {
+    await work();
+  } finally {
+    open.delete(writer);
+  }
+}
+
+/** Call it once a part of the transaction was taken back: what was found out in it may be wrong now. */
+export function forgetValues(writer: Writer): void {
+  const transaction = open.get(writer);
+  if (transaction !== undefined) transaction.state = {};
+}
+
+/** Runs a query, on the shortest way there is. */
+export function execute<Row>(reader: Reader, query: CompiledQuery<Row>): Promise<QueryResult<Row>> {
+  return open.get(reader)?.connection.executeQuery<Row>(query) ?? reader.executeQuery<Row>(query);
+}
+
+/** What nobody but the transaction itself changes while it is open, so that it need not be read twice. */
+export class TransactionValue<Value> {
+  readonly #values = new WeakMap<object, Value>();
+
+  get(writer: Writer): Value | undefined {
+    const transaction = open.get(writer);
+    return transaction && this.#values.get(transaction.state);
+  }
+
+  set(writer: Writer, value: Value): void {
+    const transaction = open.get(writer);
+    if (transaction !== undefined) this.#values.set(transaction.state, value);
+  }
+}

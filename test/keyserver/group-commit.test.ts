@@ -1,0 +1,93 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AUDIT_START, checkAuditEvent } from '#src/crypto/audit-chain.ts';
+import { type AuditEntry, appendAuditEvent, appendAuditEvents } from '../../keyserver/audit/append-event.ts';
+import { toEventHead } from '../../keyserver/audit/event-head.ts';
+import type { Store, Writer } from '../../keyserver/db/store.ts';
+import { openNewStore, removeServerDatabase } from '../../lab/server-database.ts';
+
+let directory: string;
+let store: Store;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'latchkey-group-'));
+  store = await openNewStore(directory);
+});
+
+afterAll(async () => {
+  await store.close();
+  await removeServerDatabase(directory);
+  await rm(directory, { recursive: true });
+});
+
+function entry(target: string): AuditEntry {
+  return { actor: 'system', action: 'test', target, outcome: 'done', detail: { target } };
+}
+
+async function append(writer: Writer, target: string): Promise<number> {
+  return (await appendAuditEvent(writer, 'org_a', 1, entry(target))).sequence;
+}
+
+/** The targets of all events, which have to chain. */
+async function chainedTargets(): Promise<string[]> {
+  const rows = await store.read.selectFrom('audit_event').selectAll().orderBy('sequence').execute();
+  let head = AUDIT_START;
+  for (const row of rows) {
+    const detail = JSON.parse(row.detail) as { target: string };
+    const check = checkAuditEvent(head, { ...toEventHead(row), detail });
+    if (!check.ok) throw new Error(check.fault);
+    head = check.head;
+  }
+  return rows.map(({ target }) => target);
+}
+
+describe('writes that are committed together', () => {
+  it('leave nothing of those that fail, whatever these have written, and the log chains', async () => {
+    const outcomes = await Promise.allSettled([
+      store.write((writer) => append(writer, 'a')),
+      store.write(async (writer) => {
+        await append(writer, 'lost 1');
+        throw new Error('after its event');
+      }),
+      store.write(async (writer) => {
+        await appendAuditEvents(writer, 'org_a', 1, ['b', 'c'].map(entry));
+        return append(writer, 'd');
+      }),
+      store.write(async (writer) => {
+        await append(writer, 'lost 2');
+        await append(writer, 'lost 3');
+        throw new Error('after two events');
+      }),
+      store.write(() => Promise.reject(new Error('before any event'))),
+      store.write((writer) => append(writer, 'e')),
+    ]);
+    expect(outcomes.map((outcome) => (outcome.status === 'fulfilled' ? outcome.value : 'failed'))).toEqual([
+      ...[1, 'failed', 4, 'failed', 'failed', 5],
+    ]);
+    expect(await chainedTargets()).toEqual(['a', 'b', 'c', 'd', 'e']);
+  });
+
+  it('go on from what the last commit has left, also after one that failed as a whole', async () => {
+    await expect(
+      store.write(async (writer) => {
+        await append(writer, 'lost');
+        throw new Error('alone');
+      }),
+    ).rejects.toThrow('alone');
+    expect(await store.write((writer) => append(writer, 'f'))).toBe(6);
+    expect(await chainedTargets()).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+  });
+
+  it('end with their transaction: a writer that is kept writes nothing', async () => {
+    let kept: Writer | undefined;
+    await store.write((writer) => {
+      kept = writer;
+      return Promise.resolve();
+    });
+    if (kept === undefined) throw new Error('no write has run');
+    await expect(append(kept, 'late')).rejects.toThrow(/committed/);
+    expect(await chainedTargets()).toHaveLength(6);
+  });
+});
