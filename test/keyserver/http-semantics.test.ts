@@ -210,7 +210,8 @@ describe('an answer', () => {
         const answers = Object.entries(responses).filter(([status]) => status.startsWith('2'));
         expect(answers.length, `${method} ${path}`).toBeGreaterThan(0);
         for (const [status, { content }] of answers) {
-          if (status === '204') continue;
+          // A file has no fields.
+          if (status === '204' || content?.['application/octet-stream'] !== undefined) continue;
           const answer = objectSchema.parse(content?.['application/json']?.schema);
           expect(answer.additionalProperties, `${method} ${path}`).toBe(false);
         }
