@@ -181,3 +181,9 @@ export const BACKUP_ROWS_AT_ONCE = 100;
 export const BACKUP_CHUNK_BYTES = 64 * KIBIBYTE;
 /** What stands before the sealed part of a backup: the slots of the root key, of two kibibytes at most each. */
 export const MAX_BACKUP_HEADER_BYTES = 256 * KIBIBYTE;
+/** How long the doctor waits for the key server that it looks at, on the same machine. */
+export const DOCTOR_ANSWER_TIMEOUT_MS = 5 * SECOND_MS;
+/** Leases are counted for the metrics this often at most: 100,000 take a third of a second (measured). */
+export const LEASE_COUNT_AGE_MS = MINUTE_MS;
+/** Licenses whose leases are counted in one step: some milliseconds that others wait. */
+export const LICENSES_COUNTED_AT_ONCE = 100;

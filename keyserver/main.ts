@@ -5,6 +5,7 @@ import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ERROR_TABLE, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { VERSION } from '#src/base/installation.ts';
 import { type ServeOptions, parseArguments } from './arguments.ts';
+import { doctor } from './doctor.ts';
 import { init } from './init.ts';
 import { createLogger } from './logging.ts';
 import { redact } from './redaction.ts';
@@ -22,6 +23,7 @@ export async function main(args: readonly string[]): Promise<void> {
   process.umask(0o077);
   if (args[0] === 'init') return answerOnce(() => init(args.slice(1), process.env));
   if (args[0] === 'rotate') return answerOnce(() => rotate(args.slice(1), process.env, process.stdin));
+  if (args[0] === 'doctor') return answerOnce(() => doctor(args.slice(1), process.env));
   if (args[0] === 'restore') return answerOnce(() => restore(args.slice(1), process.env, process.stdin));
   try {
     const options = parseArguments(args, process.env);

@@ -29,7 +29,7 @@ import { type Endpoints, Listening } from './listening.ts';
 import { keyOpener } from './open-keys.ts';
 import { replaceOwnerFile } from './owner-file.ts';
 import { RateLimit } from './rate-limit.ts';
-import { unattendedOpening, unsealUnattended } from './unattended-unsealing.ts';
+import { unattendedOpening, unsealUnattended, warnOfCustody } from './unattended-unsealing.ts';
 import { type Beginning, initialize } from './initialize.ts';
 import { startDiskWatch } from './disk-watch.ts';
 import { Drain } from './drain.ts';
@@ -135,6 +135,7 @@ async function openKeyServer(store: Store, options: ServeOptions, logger: Logger
     }),
   );
   await unsealUnattended(seal, await unattendedOpening(store, options, logger));
+  await warnOfCustody(store, logger);
   const organization = await requireCompleteOrganization(store);
   const changes = new ChangeFeed((nodeIds) => {
     store.announce(nodeIds);

@@ -51,6 +51,18 @@ export async function unsealUnattended(seal: Seal, opening: RootKeyOpening | nul
   }
 }
 
+/** One line for whoever runs a key server whose root key is in a file, or that nothing else opens. */
+export async function warnOfCustody(store: Store, logger: Logger): Promise<void> {
+  const { id } = await requireOrganization(store);
+  const slots = await rootKeySlots(store.read, id);
+  const isBehindFile = slots.some(({ kind }) => kind === 'file');
+  const faults = [
+    ...(isBehindFile ? ['the root key is in a file, which is for development'] : []),
+    ...(slots.length < 2 ? ['nothing but one slot opens the root key'] : []),
+  ];
+  if (faults.length > 0) logger.warn({ mend: 'latchkey server doctor' }, faults.join('; '));
+}
+
 /** Null when the token fails and people can stand in for it. */
 async function openingByToken(
   uri: RootKeyTokenUri,

@@ -1,9 +1,8 @@
 /** `latchkey node doctor`: what is wrong with this machine, and how to mend it. */
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { LatchkeyError } from '#src/base/errors.ts';
 import type { CommandContext } from '../context.ts';
-import { escapeLine, outputOf } from '../output.ts';
+import { type Finding, showFindings } from '../doctor-findings.ts';
 import { runJsonProgram } from '../run-program.ts';
 import { DEFAULT_CONFIG_PATH } from './node-install.ts';
 
@@ -13,15 +12,6 @@ interface DoctorOptions {
   readonly containerdConfig?: string;
   readonly rootKey?: string;
 }
-
-interface Finding {
-  readonly id: string;
-  readonly severity: keyof typeof LABELS;
-  readonly detail: string;
-  readonly mend?: string;
-}
-
-const LABELS = { ok: 'ok  ', info: 'info', warning: 'WARN', bad: 'BAD ' } as const;
 
 export function registerNodeDoctor(node: Command, context: CommandContext): void {
   node
@@ -41,21 +31,6 @@ export function registerNodeDoctor(node: Command, context: CommandContext): void
       const { findings } = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
         findings: Finding[];
       };
-      outputOf(context, command).result({ findings }, () => findings.map(describe).join('\n'));
-      const bad = findings.filter(({ severity }) => severity === 'bad');
-      if (bad.length > 0) {
-        throw new LatchkeyError(
-          'CONFIG_INVALID',
-          `${bad.length} of ${findings.length} checks found something`,
-          {
-            hint: `first: ${bad[0]?.mend ?? bad[0]?.detail ?? ''}`,
-          },
-        );
-      }
+      showFindings(context, command, findings);
     });
-}
-
-function describe({ id, severity, detail, mend }: Finding): string {
-  const advice = mend === undefined ? '' : `\n      ${escapeLine(mend)}`;
-  return `${LABELS[severity]}  ${id}: ${escapeLine(detail)}${advice}`;
 }

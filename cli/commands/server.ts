@@ -14,6 +14,7 @@ import {
 } from '../root-key-input.ts';
 import { checkShareTerms, sharesOption, sharesText, thresholdOption } from '../share-terms.ts';
 import { registerServerBackup } from './server-backup.ts';
+import { registerServerDoctor } from './server-doctor.ts';
 import { registerServerInit } from './server-init.ts';
 import { registerServerRestore } from './server-restore.ts';
 import { registerServerRotate } from './server-rotate.ts';
@@ -89,6 +90,7 @@ export function registerServer(program: Command, context: CommandContext): void 
       outputOf(context, command).result({ removed: id }, () => `slot ${id} removed`);
     });
   registerServerRotate(server, context);
+  registerServerDoctor(server, context);
   registerServerBackup(server, context);
   registerServerRestore(server, context);
 }

@@ -22,6 +22,8 @@ export interface KeyServerState {
   /** 0 = none yet. */
   readonly auditCheckpointMs: number;
   readonly isSealed: boolean;
+  /** One for each image of a node that may be started now; of up to a minute ago. */
+  readonly leases: number;
   /** Events that the copy of the audit log that is the furthest behind has not got. */
   readonly auditExportBehindEvents: number;
   /** Copies whose last try has failed. */
@@ -146,6 +148,11 @@ function stateFamilies(state: KeyServerState): MetricFamily[] {
       samples: [{ labels: { version: state.version }, value: 1 }],
     },
     gauge('watchers', 'Nodes that are connected and hear of revocations at once.', state.watchers),
+    gauge(
+      'leases',
+      'Leases that count now, one for each image of a node; counted once a minute.',
+      state.leases,
+    ),
     gauge('sealed', '1 while the key server opens no keys.', state.isSealed ? 1 : 0),
     gauge('audit_events', 'Events in the audit log.', state.auditEvents),
     gauge(

@@ -1,6 +1,7 @@
 /** Serves the metrics to Prometheus, with what only the database knows. */
 import { serveMetrics } from '#src/base/metrics-endpoint.ts';
 import type { KeyServer } from '../domain/key-server.ts';
+import { LeaseCount } from './lease-count.ts';
 import type { KeyServerMetrics, KeyServerState } from './key-server-metrics.ts';
 
 /** What the listeners know. */
@@ -23,6 +24,7 @@ export async function startMetricsListener(
   metrics: KeyServerMetrics,
   state: () => ListenerState,
 ): Promise<MetricsListener> {
+  const leases = new LeaseCount(server.store.read, server.clock);
   const listener = await serveMetrics(address, '--metrics-listen', async () => {
     const { store, seal } = server;
     const last = await store.read
@@ -42,6 +44,7 @@ export async function startMetricsListener(
     return metrics.text({
       ...state(),
       isSealed: seal.isSealed,
+      leases: await leases.current(),
       auditEvents: last?.sequence ?? 0,
       auditCheckpointEvents: published?.size ?? 0,
       auditCheckpointMs: published?.signedAtMs ?? 0,

@@ -49,6 +49,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'cli/commands/server-init.ts': 'the answer of a program of ours',
   'cli/commands/server-restore.ts': 'the answer of a program of ours',
   'cli/commands/server-rotate.ts': 'the answer of a program of ours',
+  'keyserver/doctor/facts.ts': 'the own data directory, and the own key server on the same machine',
   'keyserver/given-proof.ts': 'what the command line of ours has checked',
   'keyserver/backup/table-lines.ts': 'what a key server has sealed under the root key',
   'cli/run-program.ts': 'the answer of a program of ours',

@@ -3,9 +3,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '#src/base/clock.ts';
+import { HOUR_MS } from '#src/base/units.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
+import { LeaseCount } from '../../keyserver/metrics/lease-count.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { databaseKind } from '../../lab/server-database.ts';
+import { databaseKind, openServerStore } from '../../lab/server-database.ts';
 import { challengeAt } from '../../shim/agent/key-server.ts';
 import { LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { metricValue, parsePrometheusText } from '../fakes/prometheus-text.ts';
@@ -76,6 +79,7 @@ describe('the metrics', () => {
     expect(value('rate_limited_total')).toBe(3);
     expect(value('watchers')).toBe(1);
     expect(value('sealed')).toBe(0);
+    expect(value('leases')).toBe(0);
   });
 
   it('count admin requests by route and status', () => {
@@ -136,4 +140,31 @@ it('a metrics address that cannot be used keeps the server from starting', async
       /^latchkey: CONFIG_INVALID: [^\n]+; [^\n]*--metrics-listen[^\n]+\n$/mu,
     ) as string,
   });
+});
+
+it('count the leases that count: without those that were renewed, voided or ended', async () => {
+  await server.stop();
+  server = await startKeyServer({ dataDirectory: server.dataDirectory });
+  sold = await createSoldProduct(server);
+  const { licenseKey } = await sold.sell();
+  const many = await Promise.all(['a', 'b', 'c'].map((name) => activateNode(server, licenseKey, { name })));
+  const other = await createSoldProduct(server);
+  const voided = await other.sell();
+  many.push(await activateNode(server, voided.licenseKey));
+  for (const one of many.slice(0, 3)) {
+    const { leaseId } = decodeJwt<LeaseClaims>((await one.acquire(sold.image)).lease);
+    await one.renew([leaseId]);
+  }
+  await many[3]?.acquire(other.image);
+  await other.client.changeLicense(voided.license.id, 'suspend');
+  for (const one of many) one.close();
+  await server.stop();
+  const store = await openServerStore(server.dataDirectory);
+  let passedMs = 0;
+  const clock = { ...systemClock, nowMs: () => Date.now() + passedMs, monotonicMs: () => passedMs };
+  const count = new LeaseCount(store.read, clock);
+  expect(await count.current()).toBe(3);
+  passedMs = 30 * 24 * HOUR_MS;
+  expect(await count.current()).toBe(0);
+  await store.close();
 });
