@@ -50,7 +50,7 @@ async function startActivated(name = 'a', options: Parameters<typeof start>[1] =
   return { node, nodeId: identity.nodeId, ...created };
 }
 
-/** Files come and go in the state of agents that run, or that have only just stopped. */
+/** Files come and go in the state of agents that run, or that have only just stopped; the copy is nobody else's. */
 async function copyState(from: string, to: string): Promise<void> {
   await vi.waitFor(async () => {
     await rm(join(directory(), to), { recursive: true, force: true });
@@ -132,8 +132,9 @@ describe('a restored identity', () => {
   test('is one without its state too, so that deleting that gains nothing', async () => {
     const { node, nodeId } = await startActivated();
     node.stop();
-    await rm(stateFile());
-    const forgetful = await start('a');
+    await copyState('a', 'b');
+    await rm(stateFile('b'));
+    const forgetful = await start('b');
     await expect(forgetful.lease(sold.image)).rejects.toMatchObject({ code: 'DENIED_NODE_RESTORED' });
     await sold.client.changeNode(nodeId, 'readmit');
     expect((await forgetful.lease(sold.image)).denial).toBeUndefined();
@@ -142,11 +143,12 @@ describe('a restored identity', () => {
   test('is one whose state was changed by hand', async () => {
     const { node } = await startActivated();
     node.stop();
+    await copyState('a', 'b');
     await writeFile(
-      stateFile(),
+      stateFile('b'),
       JSON.stringify({ state: '{"revision":0,"place":{"sequence":9,"token":"x"}}', mac: '' }),
     );
-    await expect((await start('a')).lease(sold.image)).rejects.toMatchObject({
+    await expect((await start('b')).lease(sold.image)).rejects.toMatchObject({
       code: 'DENIED_NODE_RESTORED',
     });
   });
