@@ -10,7 +10,7 @@ import { type SoldProduct, createSoldProduct } from './sold-product.ts';
 
 export const DAY_MS = 86_400_000;
 /** Nobody listens there. */
-const NOWHERE = '127.0.0.1:1';
+export const NOWHERE = '127.0.0.1:1';
 
 export interface OfflineNodeOptions {
   readonly isOnline?: boolean;

@@ -8,8 +8,10 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { withSession } from '#src/keywrap/pkcs11-session.ts';
 import { parsePkcs11Uri } from '#src/keywrap/pkcs11-uri.ts';
+import { parseOfflineRequestFile } from '#src/licensing/offline-request.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { AgentNode } from '../fakes/agent-node.ts';
+import { DAY_MS, NOWHERE, bytesOf, codeOf } from '../fakes/offline-site.ts';
 import { type SoldProduct, auditLog, createSoldProduct, registerImage } from '../fakes/sold-product.ts';
 import { TOKEN_PIN, createEmptyToken, softTokenSkipReason } from '../fakes/soft-token.ts';
 
@@ -197,6 +199,34 @@ describe.skipIf(skipReason !== '')(`a node key on a token${skipReason}`, () => {
     await expect(foreign.lease(sold.image)).rejects.toMatchObject({
       message: expect.stringContaining('this node was activated with another key') as string,
     });
+  });
+
+  test('makes an offline bundle of use on the machine with the token alone', async () => {
+    const away = { ...server, nodeAddress: NOWHERE, enrollAddress: NOWHERE };
+    const name = randomBytes(4).toString('hex');
+    const node = await startNode(name, away);
+    const { license } = await sold.sell();
+    const asked = Buffer.from(JSON.stringify(await node.agent.offline.requestOffline([])));
+    const { requests } = parseOfflineRequestFile(asked, 'request');
+    const { file } = await sold.client.checkOut(license.id, { requests, lifeMs: DAY_MS });
+    await node.agent.offline.importOffline(bytesOf(file));
+    expect((await node.lease(sold.image)).imageKey).toEqual(Buffer.from(sold.image.imageKey));
+    stop(node);
+
+    // Everything that is on the disk, without the token.
+    await takeTokenAway();
+    const without = await startNode(name, away);
+    await expect(without.lease(sold.image)).rejects.toMatchObject({
+      message: expect.stringContaining('there is no token "acme"') as string,
+    });
+    await bringTokenBack();
+    await vi.waitFor(async () => {
+      expect(await without.lease(sold.image)).toMatchObject({ isCarried: true });
+    }, WAIT);
+    stop(without);
+
+    const other = await startNode(`${name}-other`, away);
+    expect(await codeOf(other.agent.offline.importOffline(bytesOf(file)))).toBe('DENIED_LEASE_INVALID');
   });
 
   test('of a node that was banned while its agent was away gets no certificate', async () => {
