@@ -1,14 +1,19 @@
 /** Tags and metadata of licenses, on the real server. */
 import { decodeJwt } from 'jose';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MAX_METADATA_BYTES, MAX_METADATA_ENTRIES, MAX_TAGS } from '#src/base/limits.ts';
 import type { LicenseRequest, LicenseUpdate } from '#src/wire/admin/license.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { AgentNode } from '../fakes/agent-node.ts';
 import { adminCommand } from '../fakes/admin-command.ts';
 import { activateNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { offlineRequest } from '../fakes/offline-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
+const WAIT = { timeout: 60_000, interval: 50 };
+
+const directory = temporaryDirectory();
 let server: TestKeyServer;
 let sold: SoldProduct;
 
@@ -113,6 +118,23 @@ describe('a change of them', () => {
     const withTerms = await sold.client.updateLicense(license.id, { tags: ['c'], maxNodes: 9 });
     expect(withTerms.epoch).toBe(epoch + 1);
     node.close();
+  });
+
+  it('reaches the agents of its nodes as a change that takes nothing from them', async () => {
+    const { license, licenseKey } = await sold.sell();
+    const node = await AgentNode.start({ directory: directory(), keyServer: server });
+    try {
+      await node.agent.activate(licenseKey);
+      const lease = await node.lease(sold.image);
+      const { revision } = await sold.client.updateLicense(license.id, { tags: ['a'] });
+      await vi.waitFor(async () => {
+        const [known] = await sold.client.licenseNodes(license.id);
+        expect(known).toMatchObject({ hasAcknowledged: true, acknowledgedRevision: revision });
+      }, WAIT);
+      expect(await node.lease(sold.image)).toBe(lease);
+    } finally {
+      node.stop();
+    }
   });
 
   it('is refused when somebody else was faster', async () => {
