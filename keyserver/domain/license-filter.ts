@@ -1,11 +1,10 @@
-/** Which licenses a list asks for. */
+/** Which licenses a list asks for; their tag apart, which the list is read by. */
 import { type Expression, type SqlBool, sql } from 'kysely';
 import type { LicenseState } from '#src/licensing/license-state.ts';
 import type { LicenseQuery } from '#src/wire/admin/license.ts';
 import type { Reader } from '../db/store.ts';
 import type { Access } from './access.ts';
 import { requireCustomer } from './customers.ts';
-import { hasTag } from './license-labels.ts';
 import { allOf, isBetween, isEqual } from './list-filter.ts';
 import { requireProduct } from './products.ts';
 
@@ -32,7 +31,6 @@ export async function licenseFilter(
     query.node === undefined
       ? null
       : sql<SqlBool>`license.id in (select license_id from license_node where node_id = ${query.node})`,
-    hasTag(query.tag),
     isBetween('license.expires_at_ms', query.expiresFromMs, query.expiresUntilMs),
   );
 }

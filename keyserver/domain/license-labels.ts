@@ -1,5 +1,5 @@
 /** Tags and metadata of licenses as rows and columns. */
-import { type Expression, type SqlBool, sql } from 'kysely';
+import { sql } from 'kysely';
 import type { Metadata } from '#src/licensing/license-labels.ts';
 import type { Reader, Writer } from '../db/store.ts';
 import { fromCodeColumn, toCodeColumn } from './code-list.ts';
@@ -15,13 +15,6 @@ export function tagsOfLicense(reader: Reader) {
 
 export function normalTags(column: string | null): string | null {
   return toCodeColumn(fromCodeColumn(column));
-}
-
-/** Undefined asks nothing. */
-export function hasTag(tag: string | undefined): Expression<SqlBool> | null {
-  return tag === undefined
-    ? null
-    : sql<SqlBool>`license.id in (select license_id from license_tag where tag = ${tag})`;
 }
 
 /** Writes the tags of a license in place of those that it has. */

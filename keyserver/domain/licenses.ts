@@ -111,13 +111,21 @@ export async function listLicenses(
   const { organizationId, clock, store } = server;
   const page = openPage(server.cursorKey, { name: 'licenses', prefix: 'lic' }, query);
   const nowMs = clock.nowMs();
-  const rows = await licenseRows(server, store.read)
-    .where(page.isOn('license.id'))
+  const filtered = licenseRows(server, store.read)
     .where(await licenseFilter(store.read, organizationId, query, access, nowMs))
     .where(isWithin(access, { product: 'license.product_id', customer: 'license.customer_id' }))
-    .orderBy('license.id', page.order)
-    .limit(page.rows)
-    .execute();
+    .limit(page.rows);
+  const { tag } = query;
+  const ordered =
+    tag === undefined
+      ? filtered.where(page.isOn('license.id')).orderBy('license.id', page.order)
+      : // In the order of the tag's own index, so that a page costs a page, however many have the tag.
+        filtered
+          .innerJoin('license_tag', 'license_tag.license_id', 'license.id')
+          .where('license_tag.tag', '=', tag)
+          .where(page.isOn('license_tag.license_id'))
+          .orderBy('license_tag.license_id', page.order);
+  const rows = await ordered.execute();
   return page.cut(rows.map((row) => toLicense(row, nowMs)));
 }
 
