@@ -31,6 +31,7 @@ import * as connectivityGraceTerm from './migrations/0037-connectivity-grace-ter
 import * as nodeMeters from './migrations/0037-node-meters.ts';
 import * as auditFieldKey from './migrations/0026-audit-field-key.ts';
 import * as webhooks from './migrations/0027-webhooks.ts';
+import * as leaseByNode from './migrations/0038-lease-by-node.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -62,6 +63,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0036-license-labels': licenseLabels,
   '0037-connectivity-grace-term': connectivityGraceTerm,
   '0037-node-meters': nodeMeters,
+  '0038-lease-by-node': leaseByNode,
   '0026-audit-field-key': auditFieldKey,
   '0027-webhooks': webhooks,
 };

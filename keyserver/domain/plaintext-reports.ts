@@ -1,9 +1,11 @@
 /** What nodes say about a license they refuse starts under: that they do, what still runs, and when nothing is left. */
+import type { ExpressionBuilder } from 'kysely';
 import { LatchkeyError, isDeniedCode, isErrorCode } from '#src/base/errors.ts';
 import { licenseDenial, nodeDenial } from '#src/licensing/decide.ts';
 import type { LicenseNode } from '#src/wire/admin/node.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
+import type { Database } from '../db/schema.ts';
 import type { PlaintextReportTable } from '../db/tables/node.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
@@ -113,21 +115,22 @@ export async function listLicenseNodes(
     .select((select) =>
       select
         .selectFrom('lease')
-        .select((inner) => inner.fn.max('lease.issued_at_ms').as('issued_at_ms'))
+        .select('lease.issued_at_ms')
         .whereRef('lease.node_id', '=', 'node.id')
+        // Ids are in the order of time.
+        .orderBy('lease.id', 'desc')
+        .limit(1)
         .as('last_lease_at_ms'),
     )
     .select((select) =>
       // Of any epoch: a node that has heard nothing goes on with the lease it has.
       select
         .selectFrom('lease')
-        .select((inner) =>
-          inner.fn
-            .max(inner.fn.coalesce('lease.usable_until_ms', 'lease.expires_at_ms'))
-            .as('usable_until_ms'),
-        )
+        .select((inner) => usableUntil(inner).as('usable_until_ms'))
         .whereRef('lease.node_id', '=', 'node.id')
         .where('lease.license_id', '=', licenseId)
+        .orderBy((inner) => usableUntil(inner), 'desc')
+        .limit(1)
         .as('last_lease_ends_at_ms'),
     )
     .select([
@@ -173,6 +176,11 @@ export async function listLicenseNodes(
       };
     }),
   );
+}
+
+/** Until when a node may use a lease, with its connectivity grace. */
+function usableUntil(builder: ExpressionBuilder<Database, 'lease'>) {
+  return builder.fn.coalesce('lease.usable_until_ms', 'lease.expires_at_ms');
 }
 
 async function isRefusedNow({ store, clock }: KeyServer, licenseId: string): Promise<boolean> {

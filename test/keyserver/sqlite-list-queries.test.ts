@@ -8,6 +8,7 @@ import { LICENSE_STATES, licenseStateAt } from '#src/licensing/license-state.ts'
 import { auditQuerySchema } from '#src/wire/admin/audit.ts';
 import { leaseQuerySchema } from '#src/wire/admin/lease.ts';
 import { licenseQuerySchema } from '#src/wire/admin/license.ts';
+import { pageQuerySchema } from '#src/wire/admin/page.ts';
 import { listAuditEvents } from '../../keyserver/audit/list-events.ts';
 import type { Database } from '../../keyserver/db/schema.ts';
 import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
@@ -17,21 +18,33 @@ import type { KeyServer } from '../../keyserver/domain/key-server.ts';
 import { isInState } from '../../keyserver/domain/license-filter.ts';
 import { listLicenses } from '../../keyserver/domain/licenses.ts';
 import { listLeases } from '../../keyserver/domain/leases.ts';
+import { listLicenseNodes } from '../../keyserver/domain/plaintext-reports.ts';
 import { startKeyServer } from '../../lab/keyserver.ts';
+import { createSoldProduct } from '../fakes/sold-product.ts';
 
 describe('the database', () => {
   let directory: string;
   let path: string;
-  let recorded: string[];
-  let reader: Kysely<Database>;
+  let organizationId: string;
+  let licenseId: string;
   beforeAll(async () => {
     const own = await startKeyServer();
+    const sold = await createSoldProduct(own);
+    organizationId = (await sold.client.organization()).id;
+    licenseId = (await sold.sell()).license.id;
     directory = own.dataDirectory;
     await own.stop();
     path = join(directory, 'latchkey.db');
+  });
+  afterAll(async () => {
+    await rm(directory, { recursive: true, force: true });
+  });
+
+  /** How SQLite would find the rows of every query that is made. */
+  async function plansOf(work: (server: KeyServer) => Promise<unknown>): Promise<string[]> {
     const { database } = openSqlite(path);
-    recorded = [];
-    reader = new Kysely<Database>({
+    const recorded: string[] = [];
+    const reader = new Kysely<Database>({
       dialect: new SqliteDialect({
         database: {
           prepare: (text) => {
@@ -44,71 +57,89 @@ describe('the database', () => {
         },
       }),
     });
-  });
-  afterAll(async () => {
-    await rm(directory, { recursive: true, force: true });
-  });
-
-  /** How SQLite would find the rows of every query that was made. */
-  function plans(): string[] {
-    const database = new DatabaseSync(path, { readOnly: true });
+    const server = {
+      organizationId,
+      keys: { lookupKey: Buffer.alloc(32) },
+      store: { read: reader },
+      clock: { nowMs: () => 1 },
+    };
+    await work(server as unknown as KeyServer);
+    await reader.destroy();
+    const asked = new DatabaseSync(path, { readOnly: true });
     try {
       return recorded.flatMap((text) =>
-        database
+        asked
           .prepare(`explain query plan ${text}`)
           .all(...Array.from({ length: text.split('?').length - 1 }, () => null))
           .map(({ detail }) => String(detail)),
       );
     } finally {
-      database.close();
+      asked.close();
     }
   }
 
+  const LEASE_FILTERS = [
+    ...[{}, { license: 'l' }, { node: 'n' }, { license: 'l', node: 'n' }],
+    { createdFromMs: 1 },
+  ];
+  const ORDERS = ['asc', 'desc'] as const;
+  const scans = (plans: readonly string[]) => plans.filter((plan) => /^SCAN \w/.test(plan));
+  const sorts = (plans: readonly string[]) => plans.filter((plan) => plan.includes('FOR ORDER BY'));
+
   it('finds leases, audit events and licenses with a tag by an index, whatever the filter', async () => {
-    const keyServer = {
-      organizationId: 'org',
-      keys: { lookupKey: Buffer.alloc(32) },
-      store: { read: reader },
-      clock: { nowMs: () => 1 },
-    } as unknown as KeyServer;
-    for (const order of ['asc', 'desc'] as const) {
-      for (const filter of [
-        {},
-        { license: 'l' },
-        { node: 'n' },
-        { license: 'l', node: 'n' },
-        { createdFromMs: 1 },
-      ]) {
-        await listLeases(keyServer, leaseQuerySchema.parse({ ...filter, order }), WHOLE_ORGANIZATION);
+    const found = await plansOf(async (server) => {
+      for (const order of ORDERS) {
+        for (const filter of LEASE_FILTERS) {
+          await listLeases(server, leaseQuerySchema.parse({ ...filter, order }), WHOLE_ORGANIZATION);
+        }
+        await listLicenses(server, licenseQuerySchema.parse({ tag: 't', order }), WHOLE_ORGANIZATION);
+        for (const filter of [
+          ...[{}, { target: 't' }, { actor: 'a' }, { action: 'a' }, { outcome: 'denied' }],
+          ...[{ outcome: 'done' }, { after: 5 }, { fromMs: 1, untilMs: 2 }],
+        ]) {
+          await listAuditEvents(server.store.read, auditQuerySchema.parse({ ...filter, order }));
+        }
       }
-      const tagged = licenseQuerySchema.parse({ tag: 't', order });
-      await listLicenses(keyServer, tagged, WHOLE_ORGANIZATION);
-      for (const filter of [
-        ...[{}, { target: 't' }, { actor: 'a' }, { action: 'a' }, { outcome: 'denied' }, { outcome: 'done' }],
-        ...[{ after: 5 }, { fromMs: 1, untilMs: 2 }],
-      ]) {
-        await listAuditEvents(reader, auditQuerySchema.parse({ ...filter, order }));
-      }
-    }
-    await reader.destroy();
-    const found = plans();
-    expect(found.filter((plan) => /^SCAN (?:lease|audit_event|license|license_tag)\b/.test(plan))).toEqual(
-      [],
-    );
-    // A node has few leases, which are sorted; each index costs on every start.
-    expect(found.filter((plan) => plan.includes('FOR ORDER BY')).length).toBe(2);
+    });
+    expect(scans(found)).toEqual([]);
+    expect(sorts(found)).toEqual([]);
     for (const index of [
-      'lease_by_license_in_order',
-      'lease_by_node_and_license',
-      'license_tag_by_tag',
-      'audit_event_by_target',
-      'audit_event_by_actor',
+      ...['lease_by_license_in_order', 'lease_by_node_in_order', 'license_tag_by_tag'],
+      ...['audit_event_by_target', 'audit_event_by_actor', 'audit_event_by_action'],
+      ...['audit_event_denied', 'audit_event_done'],
     ]) {
       expect(found.join('\n')).toContain(index);
     }
-    for (const index of ['audit_event_by_action', 'audit_event_denied', 'audit_event_done']) {
-      expect(found.join('\n')).toContain(index);
+  });
+
+  it.each(['product', 'customer'] as const)('finds the leases of one %s by its licenses', async (owner) => {
+    const access = { ...WHOLE_ORGANIZATION, [`${owner}Id`]: 'x' };
+    for (const order of ORDERS) {
+      for (const filter of LEASE_FILTERS) {
+        const query = leaseQuerySchema.parse({ ...filter, order });
+        const found = await plansOf((server) => listLeases(server, query, access));
+        expect(scans(found)).toEqual([]);
+        expect(found).toContain(`SEARCH owned USING COVERING INDEX license_by_${owner} (${owner}_id=?)`);
+        const isOfOneNode = 'node' in filter;
+        // Without a filter SQLite stops in each license at the last row that is wanted, and sorts those.
+        const isSorted = !isOfOneNode && !('license' in filter);
+        const index = isOfOneNode
+          ? 'lease_by_node_in_order (node_id'
+          : 'lease_by_license_in_order (license_id';
+        expect(found[0]).toContain(`SEARCH lease USING INDEX ${index}=? AND id>? AND id<?)`);
+        expect(sorts(found)).toHaveLength(isSorted ? 1 : 0);
+      }
     }
+  });
+
+  it('finds the last lease of each node of a license without reading all that it had', async () => {
+    const found = await plansOf((server) => listLicenseNodes(server, licenseId, pageQuerySchema.parse({})));
+    expect(scans(found)).toEqual([]);
+    expect(sorts(found)).toEqual([]);
+    expect(found).toContain('SEARCH lease USING INDEX lease_by_node_in_order (node_id=?)');
+    expect(found).toContain(
+      'SEARCH lease USING COVERING INDEX lease_by_node_and_end (node_id=? AND license_id=?)',
+    );
   });
 
   it('says of every license the state that the license says itself', async () => {
