@@ -13,7 +13,7 @@ import { againstCheckpoints, readCheckpoints } from '../../cli/audit-checkpoints
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { FORGETFUL, type TestPostgres, postgresSkipReason, startPostgres } from '../../lab/postgres.ts';
 import { authenticateAt, challengeAt } from '../../shim/agent/key-server.ts';
-import { activateNode, createNodeKey } from '../fakes/licensed-node.ts';
+import { LicensedNode, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
 const SERVERS = 3;
@@ -106,6 +106,23 @@ describe.skipIf(skipReason !== null)('several key servers', () => {
     for (const answer of answers) {
       if (answer.status === 'rejected') expect(answer.reason).toMatchObject({ code: 'STATE_CONFLICT' });
     }
+  });
+
+  it('know the nonces that the others have answered', async () => {
+    const node = await activateNode(servers[0]!, (await sold.sell()).licenseKey);
+    const everywhere = servers.map((server) => new LicensedNode(server, node.key, node.activation));
+    const request = { ...sold.image, nonce: randomBytes(16) };
+    const answers = await Promise.allSettled(everywhere.map((connection) => connection.acquire(request)));
+    for (const connection of [node, ...everywhere]) connection.close();
+    const leases = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value.lease] : []));
+    const claims = await Promise.all(leases.map((lease) => node.claimsOf(lease)));
+    // Of three, one has got it, one has got it again, and one was too many.
+    expect(claims).toHaveLength(2);
+    expect(claims[1]?.leaseId).toBe(claims[0]?.leaseId);
+    const [refused] = answers.flatMap((answer) =>
+      answer.status === 'rejected' ? [answer.reason as unknown] : [],
+    );
+    expect(refused).toMatchObject({ code: 'DENIED_REPLAY' });
   });
 
   it('keep their checkpoints in one directory, which ends with the newest', async () => {

@@ -14,6 +14,7 @@ import { AgentNode } from '../fakes/agent-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
+const MINUTE_MS = 60_000;
 const WAIT = { timeout: 60_000, interval: 50 };
 const OTHER_MACHINE = { ...readMachine(), machine: 'another machine', boot: 'its boot' };
 
@@ -94,6 +95,36 @@ describe('a copied identity', () => {
       await vi.waitFor(async () => expect((await node.lease(sold.image)).denial).toBeUndefined(), WAIT);
     },
   );
+
+  test('that goes around the session is found by an old lease, and the true node is told', async () => {
+    // As far ahead as a clock may be, so that leases are renewed all the time without being near their end.
+    const clock: Clock = { ...systemClock, nowMs: () => Date.now() + 4.7 * MINUTE_MS };
+    const node = await start('a', { clock });
+    const { licenseKey } = await sold.sell({ leaseDurationMs: 12 * MINUTE_MS });
+    const { identity } = await node.agent.activate(licenseKey);
+    const { leaseId: old } = (await node.lease(sold.image)).claims;
+    const current = () => node.agent.leases.all()[0]?.claims.leaseId;
+    for (let renewals = 0, known: string | undefined = old; renewals < 2; renewals += 1) {
+      await vi.waitFor(() => expect([undefined, known]).not.toContain(current()), WAIT);
+      known = current();
+    }
+    expect(await stateOf(identity.nodeId)).toBe('ACTIVE');
+    const store = new IdentityStore(join(node.directory, 'state', 'identity'));
+    const privateKeyPem = await store.privateKeyPem();
+    const channel = connectKeyServer(server.nodeAddress, { ...identity, privateKeyPem });
+    try {
+      const request = { leaseIds: [old], nodeTimeMs: Date.now(), position: undefined };
+      expect((await channel.renewLeases(request)).results).toMatchObject([
+        { outcome: { $case: 'denial', value: { code: 'DENIED_LEASE_CLONED' } } },
+      ]);
+    } finally {
+      channel.close();
+    }
+    expect(await stateOf(identity.nodeId)).toBe('CLONED');
+    await vi.waitFor(async () => {
+      await expect(node.lease(sold.image)).rejects.toMatchObject({ code: 'DENIED_NODE_CLONED' });
+    }, WAIT);
+  });
 
   test('of a node that is switched off goes on in its place; only the first to come back is refused', async () => {
     const { node, nodeId } = await startActivated();
