@@ -44,14 +44,30 @@ const RESULT_TYPES: CustomTypesConfig = {
       : (types.getTypeParser(oid, format ?? 'text') as unknown)) as CustomTypesConfig['getTypeParser'],
 };
 
+/** How long PostgreSQL may take. */
+export interface PostgresPatience {
+  /** Of one statement; 0 = as long as it takes. */
+  readonly statementMs: number;
+  /** Until an answer is there; a little longer, for PostgreSQL may be gone. */
+  readonly answerMs: number;
+}
+
+const SERVING: PostgresPatience = {
+  statementMs: DATABASE_STATEMENT_TIMEOUT_MS,
+  answerMs: DATABASE_ANSWER_TIMEOUT_MS,
+};
+
+/** An index on all leases of some years is made in minutes, and one that was given up begins anew at the next start. */
+export const UPGRADING: PostgresPatience = { statementMs: 0, answerMs: 0 };
+
 /** What connects to the database of a URL; one that loses its connection makes the next one anew. */
-export function postgresHosts(url: string): PostgresHosts {
+export function postgresHosts(url: string, patience = SERVING): PostgresHosts {
   return new PostgresHosts(hostUrls(url), {
     application_name: 'latchkey',
     max: MAX_DATABASE_CONNECTIONS,
     connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
-    statement_timeout: DATABASE_STATEMENT_TIMEOUT_MS,
-    query_timeout: DATABASE_ANSWER_TIMEOUT_MS,
+    statement_timeout: patience.statementMs,
+    query_timeout: patience.answerMs,
     // A server that hangs must not keep the lock of all writers.
     idle_in_transaction_session_timeout: DATABASE_IDLE_TRANSACTION_TIMEOUT_MS,
     keepAlive: true,

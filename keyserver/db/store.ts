@@ -12,6 +12,7 @@ import { execute, forgetValues, inOpenTransaction } from './open-transaction.ts'
 import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
 import { PostgresDuty } from './postgres-duty.ts';
 import { postgresDialect, postgresHosts, withPostgresSnapshot } from './postgres-database.ts';
+import { preparePostgres } from './postgres-preparation.ts';
 import type { Database } from './schema.ts';
 import type { SpaceReserve } from './space-reserve.ts';
 import { openSqlite, sqliteDialect } from './sqlite-database.ts';
@@ -64,10 +65,13 @@ export async function openStore(
   const sqlite = openSqlite(path);
   const dialect = sqliteDialect(sqlite.database);
   const database = new Kysely<Database>({ dialect, log: answeredOf(observer) });
-  await prepareOrClose(database, async () => {
+  try {
     await removeLeftSnapshots(path);
     await prepare(database);
-  });
+  } catch (error) {
+    await database.destroy();
+    throw error;
+  }
   return new GroupCommitStore({
     database,
     others: null,
@@ -88,9 +92,9 @@ export async function openPostgresStore(
   observer = NOBODY_OBSERVES,
   prepare: Preparation = migrate,
 ): Promise<Store> {
+  await preparePostgres(url, prepare);
   const hosts = postgresHosts(url);
   const database = new Kysely<Database>({ dialect: postgresDialect(hosts), log: answeredOf(observer) });
-  await prepareOrClose(database, () => prepare(database));
   return new GroupCommitStore({
     database,
     others: new PostgresAnnouncements(hosts),
@@ -105,15 +109,6 @@ function answeredOf(observer: StoreObserver): (event: LogEvent) => void {
   return ({ queryDurationMillis }) => {
     observer.answered(queryDurationMillis);
   };
-}
-
-async function prepareOrClose(database: Kysely<Database>, prepare: () => Promise<void>): Promise<void> {
-  try {
-    await prepare();
-  } catch (error) {
-    await database.destroy();
-    throw error;
-  }
 }
 
 interface WaitingWrite {

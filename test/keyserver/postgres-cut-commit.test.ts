@@ -1,8 +1,11 @@
 /** The line to PostgreSQL is cut within a commit: nobody can know whether it is done, and a repeat settles it. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { sql } from 'kysely';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
+import { type Reader, openPostgresStore } from '../../keyserver/db/store.ts';
+import { NOBODY_OBSERVES } from '../../keyserver/metrics/store-observer.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { FORGETFUL, type TestPostgres, postgresSkipReason, startPostgres } from '../../lab/postgres.ts';
 import { TcpProxy } from '../../lab/tcp-proxy.ts';
@@ -49,6 +52,18 @@ async function createCustomer(key: string): Promise<{ status: number; body: Reco
 const named = async (name: string) => (await sold.client.customers()).filter((each) => each.name === name);
 const eventsOf = (events: readonly AuditEvent[], id: string | undefined) =>
   events.filter(({ target }) => target === id).map(({ action }) => action);
+
+it.skipIf(skipReason !== null)('a change of the schema may take longer than what serves', async () => {
+  const timeout = async (database: Reader) =>
+    (await sql<{ statement_timeout: string }>`show statement_timeout`.execute(database)).rows[0]
+      ?.statement_timeout;
+  let changing: string | undefined;
+  const store = await openPostgresStore(postgres.url, NOBODY_OBSERVES, async (database) => {
+    changing = await timeout(database);
+  });
+  expect([changing, await timeout(store.read)]).toEqual(['0', '5s']);
+  await store.close();
+});
 
 // PostgreSQL has the commit, or has never heard of it.
 describe.skipIf(skipReason !== null).each([
