@@ -23,6 +23,25 @@ export function withRootKeyOptions(command: Command): Command {
     .option('--share-file <file...>', 'files with one share each (default: shares are typed, one a line)');
 }
 
+export interface TokenOptions extends RootKeyOptions {
+  readonly rootKeyToken?: string;
+}
+
+/** Declares them for a program that can reach a token. */
+export function withTokenOptions(command: Command): Command {
+  return withRootKeyOptions(command).option(
+    '--root-key-token <uri>',
+    'the RSA key on a PKCS#11 token, with pin-source=, where one opens the root key',
+  );
+}
+
+/** What a program of ours is given on its standard input; nothing when the token is to open the root key. */
+export async function readProofInput(context: CommandContext, options: TokenOptions): Promise<string> {
+  const isByToken =
+    options.rootKeyToken !== undefined && options.rootKey === undefined && options.shareFile === undefined;
+  return isByToken ? '' : JSON.stringify(await readProof(context, options));
+}
+
 /** The shares, one after the other as they are given. */
 export async function* givenShares(
   context: CommandContext,

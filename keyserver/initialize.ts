@@ -3,18 +3,16 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { systemClock } from '#src/base/clock.ts';
 import type { ShareTerms } from '#src/crypto/key-share.ts';
-import { createTokenDecryption, readTokenPublicKey } from '#src/keywrap/pkcs11-token.ts';
 import { createRootKeyFile, keyCustody, readRootKeyFile } from './custody/root-key-file.ts';
-import { type RootKeySlot, openRootKey } from './custody/root-key-slot.ts';
-import { type RootKeyTokenUri, locateToken } from './custody/root-key-token.ts';
-import { type NewSharedSlot, type SlotOwner, createSharedSlot } from './custody/shared-slot.ts';
-import { createTokenSlot, openingOfToken } from './custody/token-slot.ts';
+import type { RootKeyTokenUri } from './custody/root-key-token.ts';
+import { type NewSharedSlot, createSharedSlot } from './custody/shared-slot.ts';
 import { WRAPPING_KEY_BYTES } from './custody/wrapped-key.ts';
 import type { Store } from './db/store.ts';
 import { newToken } from './domain/api-tokens.ts';
 import { newId } from './domain/ids.ts';
 import { createOrganization } from './domain/organization.ts';
 import { newFileSlot } from './domain/root-key-slots.ts';
+import { makeTokenSlot } from './made-token-slot.ts';
 import { replaceOwnerFile } from './owner-file.ts';
 
 export interface Beginning {
@@ -52,7 +50,7 @@ export async function initialize(store: Store, beginning: Beginning): Promise<In
   }
   const owner = { organizationId, slotId: newId('slot', nowMs), label: 'primary', nowMs };
   const tokens = rootKeyToken === null ? [] : [await makeTokenSlot(owner, rootKey, rootKeyToken)];
-  const files = rootKeyFile === null ? [] : [newFileSlot(organizationId, rootKey, nowMs)];
+  const files = rootKeyFile === null ? [] : [newFileSlot(owner, rootKey)];
   const adminToken = newToken();
   const { row, isNew } = await createOrganization(store, keyCustody(rootKey), {
     id: organizationId,
@@ -64,18 +62,6 @@ export async function initialize(store: Store, beginning: Beginning): Promise<In
     keepAdminToken: () => replaceOwnerFile(join(beginning.dataDirectory, 'admin.token'), `${adminToken}\n`),
   });
   return { organizationId: row.id, isNew, sharedSlots: isNew ? shared : [] };
-}
-
-/** Makes the slot, and opens it once: a token that can only encrypt is found out before anything hangs on it. */
-async function makeTokenSlot(
-  owner: SlotOwner,
-  rootKey: Uint8Array,
-  uri: RootKeyTokenUri,
-): Promise<RootKeySlot> {
-  const location = await locateToken(uri);
-  const slot = createTokenSlot(owner, rootKey, await readTokenPublicKey(location));
-  openRootKey(owner.organizationId, [slot], await openingOfToken([slot], createTokenDecryption(location)));
-  return slot;
 }
 
 async function makeRootKey(path: string): Promise<Uint8Array> {

@@ -4,6 +4,7 @@ import tls from 'node:tls';
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ERROR_TABLE, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { VERSION } from '#src/base/installation.ts';
+import { addToken } from './add-token.ts';
 import { type ServeOptions, parseArguments } from './arguments.ts';
 import { doctor } from './doctor.ts';
 import { init } from './init.ts';
@@ -22,6 +23,9 @@ export async function main(args: readonly string[]): Promise<void> {
   // Nothing this process writes is for other users of the machine.
   process.umask(0o077);
   if (args[0] === 'init') return answerOnce(() => init(args.slice(1), process.env));
+  if (args[0] === 'add-token') {
+    return answerOnce(() => addToken(args.slice(1), process.env, process.stdin));
+  }
   if (args[0] === 'rotate') return answerOnce(() => rotate(args.slice(1), process.env, process.stdin));
   if (args[0] === 'doctor') return answerOnce(() => doctor(args.slice(1), process.env));
   if (args[0] === 'restore') return answerOnce(() => restore(args.slice(1), process.env, process.stdin));

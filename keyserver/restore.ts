@@ -5,17 +5,18 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { DEFAULT_DATA_DIRECTORY, databaseOf } from './arguments.ts';
 import { type RowCounts, countRows, insertRows } from './backup/insert-backup.ts';
 import { type BackupFile, backupLines, openBackup } from './backup/open-backup.ts';
+import { readTokenOption } from './custody/root-key-token.ts';
 import { MIGRATIONS, migrate, migrateEmpty } from './db/migrate.ts';
 import { allowPauses } from './db/postgres-database.ts';
 import { beginAnew, noteRestore } from './domain/after-restore.ts';
-import { openProvenRootKey } from './domain/root-key-slots.ts';
 import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
-import { readGivenProof } from './given-proof.ts';
+import { openGivenRootKey } from './given-proof.ts';
 import { makeDataDirectory, openDatabase } from './start.ts';
 
 const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
   database: { type: 'string' },
+  'root-key-token': { type: 'string' },
   'dry-run': { type: 'boolean', default: false },
 } as const;
 
@@ -50,7 +51,9 @@ export async function restore(
   const backup = await openBackup(positionals[0] ?? '');
   const { organizationId, createdAtMs, schema, slots } = backup.header;
   requireKnownSchema(schema);
-  const rootKey = await openProvenRootKey(organizationId, slots, await readGivenProof(input));
+  const token = values['root-key-token'];
+  const rootKeyToken = token === undefined ? null : readTokenOption(token);
+  const rootKey = await openGivenRootKey(input, rootKeyToken, organizationId, slots);
   // All of it, before anything is touched.
   const counts = await countRows(backupLines(backup, rootKey));
   if (!values['dry-run']) {

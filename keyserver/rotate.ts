@@ -1,21 +1,28 @@
 /** `keyserver/main.js rotate`: new keys for a key server that does not run. What opens the root key comes on standard input. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { sql } from 'kysely';
 import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { DEFAULT_DATA_DIRECTORY, databaseOf } from './arguments.ts';
-import type { RootKeySlot } from './custody/root-key-slot.ts';
+import { stageRootKeyFile, takeStagedRootKeyFile } from './custody/root-key-file.ts';
+import { readTokenOption } from './custody/root-key-token.ts';
+import { WRAPPING_KEY_BYTES } from './custody/wrapped-key.ts';
 import type { Store } from './db/store.ts';
 import { findOrganization, requireCompleteOrganization } from './domain/organization.ts';
-import { openProvenRootKey, rootKeySlots } from './domain/root-key-slots.ts';
+import { rootKeySlots } from './domain/root-key-slots.ts';
 import { rotateKeys } from './domain/rotate-keys.ts';
-import { readGivenProof } from './given-proof.ts';
+import { openGivenRootKey } from './given-proof.ts';
 import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
+import { remakeSlots } from './remade-slots.ts';
 import { openDatabase } from './start.ts';
 
 const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
   database: { type: 'string' },
+  'root-key': { type: 'string' },
+  'root-key-token': { type: 'string' },
   root: { type: 'boolean', default: false },
 } as const;
 
@@ -40,7 +47,9 @@ export async function rotate(
   input: AsyncIterable<Buffer>,
 ): Promise<RotateAnswer> {
   const { values } = parseArgs({ args: [...args], options: OPTIONS, strict: true });
-  const proof = await readGivenProof(input);
+  const token = values['root-key-token'];
+  const rootKeyToken = token === undefined ? null : readTokenOption(token);
+  const rootKeyFile = values['root-key'] ?? join(values.data, 'root.key');
   const database = databaseOf(values.database, environment);
   const store = await openDatabase({ dataDirectory: values.data, database }, NOBODY_OBSERVES);
   try {
@@ -48,14 +57,25 @@ export async function rotate(
     if ((await findOrganization(store)) === undefined) throw nothingThere();
     const organization = await requireCompleteOrganization(store);
     const slots = await rootKeySlots(store.read, organization.id);
-    const rootKey = await openProvenRootKey(organization.id, slots, proof);
-    const newRootKeyFor = values.root ? requireSharesOnly(slots) : null;
+    const rootKey = await openGivenRootKey(input, rootKeyToken, organization.id, slots);
     const nowMs = systemClock.nowMs();
-    const rotated = await rotateKeys(store, { organization, rootKey, nowMs, newRootKeyFor });
+    const rotation = { organization, rootKey, nowMs };
+    if (!values.root) {
+      const imageKeys = await rotateKeys(store, { ...rotation, newRoot: null });
+      return { organizationId: organization.id, imageKeys, slots: [] };
+    }
+    const newRootKey = randomBytes(WRAPPING_KEY_BYTES);
+    const remade = await remakeSlots(slots, newRootKey, { rootKeyFile, rootKeyToken }, nowMs);
+    const hasFile = slots.some(({ kind }) => kind === 'file');
+    // Before the rows: whenever this dies, one of the two files opens the database, and the next start finds out which.
+    if (hasFile) await stageRootKeyFile(rootKeyFile, newRootKey);
+    const newRoot = { rootKey: newRootKey, slots: remade.slots };
+    const imageKeys = await rotateKeys(store, { ...rotation, newRoot });
+    if (hasFile) await takeStagedRootKeyFile(rootKeyFile);
     return {
       organizationId: organization.id,
-      imageKeys: rotated.imageKeys,
-      slots: rotated.sharedSlots.map(({ slot, threshold, shares }) => ({
+      imageKeys,
+      slots: remade.sharedSlots.map(({ slot, threshold, shares }) => ({
         label: slot.label,
         threshold,
         shares,
@@ -76,19 +96,6 @@ async function refuseRunningServers(store: Store): Promise<void> {
   throw new LatchkeyError('STATE_CONFLICT', 'a key server uses this database', {
     hint: 'stop all key servers of the database, and start them again afterwards',
   });
-}
-
-/** A file with the root key would have to change together with the database, which nothing can promise. */
-function requireSharesOnly(slots: readonly RootKeySlot[]): readonly RootKeySlot[] {
-  const other = slots.find(({ kind }) => kind !== 'shamir');
-  if (other === undefined) return slots;
-  throw new LatchkeyError(
-    'STATE_PRECONDITION',
-    `the slot ${other.label} (${other.kind}) holds this root key`,
-    {
-      hint: 'add shares, remove that slot with `latchkey server remove-slot`, and try again',
-    },
-  );
 }
 
 function nothingThere(): LatchkeyError {

@@ -5,8 +5,8 @@ import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { isPinRefused } from '#src/keywrap/pkcs11-session.ts';
 import { createTokenDecryption } from '#src/keywrap/pkcs11-token.ts';
 import type { ServeOptions } from './arguments.ts';
-import { readRootKeyFile } from './custody/root-key-file.ts';
-import type { RootKeyOpening, RootKeySlot } from './custody/root-key-slot.ts';
+import { readCurrentRootKey } from './custody/root-key-file.ts';
+import { type RootKeyOpening, type RootKeySlot, keyCheck } from './custody/root-key-slot.ts';
 import { type RootKeyTokenUri, locateToken } from './custody/root-key-token.ts';
 import { openingOfToken } from './custody/token-slot.ts';
 import type { Store } from './db/store.ts';
@@ -34,7 +34,9 @@ export async function unattendedOpening(
   if (slots.length > 0 && !has('file')) return null;
   // Whoever has taken the file away has another way to open the root key.
   if (slots.some(({ kind }) => kind !== 'file') && !existsSync(options.rootKeyFile)) return null;
-  return { kind: 'file', rootKey: await readRootKeyFile(options.rootKeyFile) };
+  const opens = (rootKey: Uint8Array) =>
+    slots.some((slot) => slot.kind === 'file' && slot.key_check === keyCheck(rootKey, id, slot.id));
+  return { kind: 'file', rootKey: await readCurrentRootKey(options.rootKeyFile, opens) };
 }
 
 /** Unseals, where what does not fit is the configuration. */

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import * as z from 'zod';
 import type { CommandContext } from '../context.ts';
 import { formatFields, outputOf } from '../output.ts';
-import { type RootKeyOptions, readProof, withRootKeyOptions } from '../root-key-input.ts';
+import { type TokenOptions, readProofInput, withTokenOptions } from '../root-key-input.ts';
 
 const answerSchema = z.object({
   organizationId: z.string(),
@@ -18,14 +18,14 @@ const answerSchema = z.object({
 
 type Answer = z.infer<typeof answerSchema>;
 
-interface RestoreOptions extends RootKeyOptions {
+interface RestoreOptions extends TokenOptions {
   readonly data?: string;
   readonly database?: string;
   readonly dryRun?: true;
 }
 
 export function registerServerRestore(server: Command, context: CommandContext): void {
-  withRootKeyOptions(server.command('restore'))
+  withTokenOptions(server.command('restore'))
     .description('make a key server of a backup, in an empty database')
     .argument('<file>', 'from `latchkey server backup`')
     .option('--data <directory>', 'as for `latchkey serve` (default: /var/lib/latchkey)')
@@ -37,16 +37,16 @@ export function registerServerRestore(server: Command, context: CommandContext):
         '\n  latchkey server restore keys.backup --share-file /media/alice/share /media/bob/share /media/carol/share',
     )
     .action(async (file: string, options: RestoreOptions, command: Command) => {
-      const proof = await readProof(context, options);
+      const input = await readProofInput(context, options);
       const { runJsonProgram } = await import('../run-program.ts');
       const args = [
         'restore',
         ...(options.data === undefined ? [] : [`--data=${options.data}`]),
         ...(options.database === undefined ? [] : [`--database=${options.database}`]),
+        ...(options.rootKeyToken === undefined ? [] : [`--root-key-token=${options.rootKeyToken}`]),
         ...(options.dryRun === true ? ['--dry-run'] : []),
         ...['--', resolve(file)],
       ];
-      const input = JSON.stringify(proof);
       const answer = answerSchema.parse(
         await runJsonProgram('keyserver/main.js', args, context.signal, input),
       );

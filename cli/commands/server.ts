@@ -13,6 +13,7 @@ import {
   withRootKeyOptions,
 } from '../root-key-input.ts';
 import { checkShareTerms, sharesOption, sharesText, thresholdOption } from '../share-terms.ts';
+import { registerServerAddToken } from './server-add-token.ts';
 import { registerServerBackup } from './server-backup.ts';
 import { registerServerDoctor } from './server-doctor.ts';
 import { registerServerInit } from './server-init.ts';
@@ -89,6 +90,7 @@ export function registerServer(program: Command, context: CommandContext): void 
       await client.removeSlot(id, await readProof(context, options));
       outputOf(context, command).result({ removed: id }, () => `slot ${id} removed`);
     });
+  registerServerAddToken(server, context);
   registerServerRotate(server, context);
   registerServerDoctor(server, context);
   registerServerBackup(server, context);

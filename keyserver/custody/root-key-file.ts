@@ -3,9 +3,12 @@
  * file must be readable by its owner alone and belongs on another disk than the backups.
  */
 import { randomBytes } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, rename, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
-import { createOwnerFile } from '../owner-file.ts';
+import { syncDirectory } from '#src/store/blob-file.ts';
+import { createOwnerFile, replaceOwnerFile } from '../owner-file.ts';
 import type { Custody } from './custody.ts';
 import { WRAPPING_KEY_BYTES, unwrapKey, wrapKey } from './wrapped-key.ts';
 
@@ -64,6 +67,46 @@ export async function readRootKeyFile(path: string): Promise<Uint8Array> {
     });
   }
   return Buffer.from(text.trim(), 'hex');
+}
+
+/**
+ * Puts a new root key beside the file of the one before, durable on return.
+ * @throws LatchkeyError CONFIG_INVALID
+ */
+export async function stageRootKeyFile(path: string, rootKey: Uint8Array): Promise<void> {
+  try {
+    await replaceOwnerFile(staged(path), `${Buffer.from(rootKey).toString('hex')}\n`);
+  } catch (error) {
+    if (!UNUSABLE_PATH.includes(systemErrorCode(error) ?? '')) throw error;
+    throw unusable(path, error);
+  }
+}
+
+/** Puts it in the place of the one before. */
+export async function takeStagedRootKeyFile(path: string): Promise<void> {
+  await rename(staged(path), path);
+  await syncDirectory(dirname(path));
+}
+
+/**
+ * The root key of a file; of the new one beside it where a rotation was cut off between the database and the file.
+ * @param opens whether a root key is that of the database
+ * @throws LatchkeyError CONFIG_INVALID like `readRootKeyFile`
+ */
+export async function readCurrentRootKey(
+  path: string,
+  opens: (rootKey: Uint8Array) => boolean,
+): Promise<Uint8Array> {
+  const rootKey = await readRootKeyFile(path);
+  if (opens(rootKey) || !existsSync(staged(path))) return rootKey;
+  const next = await readRootKeyFile(staged(path));
+  if (!opens(next)) return rootKey;
+  await takeStagedRootKeyFile(path);
+  return next;
+}
+
+function staged(path: string): string {
+  return `${path}.new`;
 }
 
 function unusable(path: string, cause?: unknown): LatchkeyError {

@@ -204,7 +204,7 @@ function postgresFindings(postgres: PostgresFacts): Finding[] {
       detail: `PostgreSQL runs with ${off.join(' and ')} off: a power cut can damage the database, or bring a revoked license back`,
       mend: `set ${off.join(' and ')} to on in postgresql.conf, and reload it`,
     });
-  } else if (postgres.synchronousCommit === 'off') {
+  } else if (['off', 'local'].includes(postgres.synchronousCommit)) {
     found.push({
       id: 'database-durable',
       severity: 'warning',
@@ -219,17 +219,13 @@ function postgresFindings(postgres: PostgresFacts): Finding[] {
       detail: `PostgreSQL syncs each commit (synchronous_commit=${postgres.synchronousCommit})`,
     });
   }
-  const confirms = postgres.standbyNames !== '' && !['off', 'local'].includes(postgres.synchronousCommit);
-  if (postgres.hosts > 1 && !confirms) {
-    const why =
-      postgres.standbyNames === ''
-        ? 'synchronous_standby_names is empty'
-        : 'synchronous_commit=local waits for none';
+  if (postgres.hosts > 1 && postgres.standbyNames === '') {
     found.push({
       id: 'database-standbys',
       severity: 'warning',
-      detail: `no standby confirms a commit (${why}): a failover can lose the last ones, revocations among them`,
-      mend: 'set synchronous_standby_names, and synchronous_commit to on',
+      detail:
+        'no standby confirms a commit (synchronous_standby_names is empty): a failover can lose the last ones, revocations among them',
+      mend: 'set synchronous_standby_names',
     });
   }
   if (postgres.isLineOpen) {

@@ -24,7 +24,7 @@ export interface RepeatableRequest {
 /**
  * Runs an operation at most once for an Idempotency-Key of a caller.
  * @param operation gets a server whose one write is remembered; it must answer with what that write gives
- * @throws LatchkeyError STATE_CONFLICT when the key was used for another request, and what the operation throws
+ * @throws LatchkeyError DENIED_SEALED, STATE_CONFLICT when the key was used for another request, and what the operation throws
  */
 export async function answerOnce<Answer>(
   server: KeyServer,
@@ -56,6 +56,13 @@ export async function answerOnce<Answer>(
   );
 }
 
+/** What was asked for may need no key; to answer its repeat does, and doing it twice would be worse than waiting. */
+function keepsNothing(): LatchkeyError {
+  return new LatchkeyError('DENIED_SEALED', 'the key server is sealed, and can keep no answer for a repeat', {
+    hint: 'unseal it first; suspending, revoking, blocking and banning go on',
+  });
+}
+
 class KeptAnswer {
   readonly #server: KeyServer;
   readonly #keyDigest: string;
@@ -63,6 +70,7 @@ class KeptAnswer {
   readonly #sealingKey: Uint8Array;
 
   constructor(server: KeyServer, { actor, idempotencyKey, content }: RepeatableRequest) {
+    if (server.seal.isSealed) throw keepsNothing();
     const { lookupKey } = server.keys;
     const named = `${actor}\n${idempotencyKey}`;
     this.#server = server;

@@ -9,7 +9,7 @@ import type {
 } from '#src/wire/admin/seal.ts';
 import type { Actor } from '../audit/append-event.ts';
 import { type RootKeySlot, keyCheck, openRootKey, shareParameters } from '../custody/root-key-slot.ts';
-import { createSharedSlot } from '../custody/shared-slot.ts';
+import { type SlotOwner, createSharedSlot } from '../custody/shared-slot.ts';
 import type { Reader, Store } from '../db/store.ts';
 import { type Change, runChange } from './change.ts';
 import { openingOfShares } from './given-shares.ts';
@@ -26,15 +26,17 @@ export function rootKeySlots(reader: Reader, organizationId: string): Promise<Ro
 }
 
 /** The slot of a root key that a file holds. */
-export function newFileSlot(organizationId: string, rootKey: Uint8Array, nowMs: number): RootKeySlot {
-  const id = newId('slot', nowMs);
+export function newFileSlot(
+  { organizationId, slotId, label, nowMs }: SlotOwner,
+  rootKey: Uint8Array,
+): RootKeySlot {
   return {
-    id,
+    id: slotId,
     organization_id: organizationId,
     kind: 'file',
-    label: 'primary',
+    label,
     created_at_ms: nowMs,
-    key_check: keyCheck(rootKey, organizationId, id),
+    key_check: keyCheck(rootKey, organizationId, slotId),
     wrapped_root_key: null,
     parameters: '{}',
   };
@@ -52,7 +54,7 @@ export function addMissingFileSlot(
     if ((await rootKeySlots(writer, organizationId)).length > 0) return;
     await writer
       .insertInto('root_key_slot')
-      .values(newFileSlot(organizationId, rootKey, nowMs))
+      .values(newFileSlot({ organizationId, slotId: newId('slot', nowMs), label: 'primary', nowMs }, rootKey))
       .execute();
   });
 }

@@ -2,46 +2,36 @@
  * New organization and root keys. What they protect stays and is wrapped anew, in one transaction: a rotation that dies has not
  * been. For a key server that does not run, because one that runs has the old keys in its memory.
  */
-import { randomBytes } from 'node:crypto';
 import { appendAuditEvent } from '../audit/append-event.ts';
 import { type RewrappedKeys, rewrapOrganizationKeys } from '../custody/organization-keys.ts';
 import { keyCustody } from '../custody/root-key-file.ts';
-import { type RootKeySlot, shareParameters } from '../custody/root-key-slot.ts';
-import { type NewSharedSlot, createSharedSlot } from '../custody/shared-slot.ts';
-import { WRAPPING_KEY_BYTES } from '../custody/wrapped-key.ts';
+import type { RootKeySlot } from '../custody/root-key-slot.ts';
 import type { Store, Writer } from '../db/store.ts';
 import type { CompleteOrganization } from './organization.ts';
-
-export interface RotatedKeys {
-  readonly imageKeys: number;
-  /** Of a new root key: all shares are new. */
-  readonly sharedSlots: readonly NewSharedSlot[];
-}
 
 export interface Rotation {
   readonly organization: CompleteOrganization;
   readonly rootKey: Uint8Array;
   readonly nowMs: number;
-  /** Slots to be made anew with a new root key; null = the root key stays. */
-  readonly newRootKeyFor: readonly RootKeySlot[] | null;
+  /** A new root key, and its slots in place of those of before; null = the root key stays. */
+  readonly newRoot: { readonly rootKey: Uint8Array; readonly slots: readonly RootKeySlot[] } | null;
 }
 
 /**
- * Draws a new organization key, and a new root key if that is asked for.
+ * Draws a new organization key, under the new root key if there is one.
+ * @returns how many image keys were wrapped anew
  * @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED for a wrapped key that is damaged; then nothing was changed
  */
-export async function rotateKeys(store: Store, rotation: Rotation): Promise<RotatedKeys> {
-  const { organization, rootKey, nowMs, newRootKeyFor } = rotation;
+export async function rotateKeys(store: Store, rotation: Rotation): Promise<number> {
+  const { organization, rootKey, nowMs, newRoot } = rotation;
   const organizationId = organization.id;
-  const newRootKey = newRootKeyFor === null ? rootKey : randomBytes(WRAPPING_KEY_BYTES);
-  const sharedSlots = await remakeSlots(newRootKeyFor ?? [], newRootKey, nowMs);
   const rewrapped = await rewrapOrganizationKeys(
     organizationId,
     organization,
     keyCustody(rootKey),
-    keyCustody(newRootKey),
+    keyCustody(newRoot?.rootKey ?? rootKey),
   );
-  const imageKeys = await store.write(async (writer) => {
+  return store.write(async (writer) => {
     await writer
       .updateTable('organization')
       .set({ ...rewrapped.columns, updated_at_ms: nowMs })
@@ -50,10 +40,10 @@ export async function rotateKeys(store: Store, rotation: Rotation): Promise<Rota
     await rewrapAuditKeys(writer, organizationId, rewrapped);
     await rewrapWebhookSecrets(writer, organizationId, rewrapped.rewrapWebhookSecret);
     const count = await rewrapImageKeys(writer, organizationId, rewrapped.rewrapImageKey);
-    for (const { slot } of sharedSlots) {
+    for (const slot of newRoot?.slots ?? []) {
       await writer.updateTable('root_key_slot').set(slot).where('id', '=', slot.id).execute();
     }
-    const level = newRootKeyFor === null ? 'organization' : 'root';
+    const level = newRoot === null ? 'organization' : 'root';
     await appendAuditEvent(writer, organizationId, nowMs, {
       actor: 'system',
       action: 'custody.rotate',
@@ -63,21 +53,6 @@ export async function rotateKeys(store: Store, rotation: Rotation): Promise<Rota
     });
     return count;
   });
-  return { imageKeys, sharedSlots };
-}
-
-async function remakeSlots(
-  slots: readonly RootKeySlot[],
-  rootKey: Uint8Array,
-  nowMs: number,
-): Promise<NewSharedSlot[]> {
-  const made: NewSharedSlot[] = [];
-  for (const slot of slots) {
-    const { threshold, shareDigests } = shareParameters(slot);
-    const owner = { organizationId: slot.organization_id, slotId: slot.id, label: slot.label, nowMs };
-    made.push(await createSharedSlot(owner, rootKey, { shares: shareDigests.length, threshold }));
-  }
-  return made;
 }
 
 async function rewrapAuditKeys(

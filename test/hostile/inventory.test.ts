@@ -47,6 +47,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'cli/admin-client.ts': 'answers of the key server that the user has named and logs in to',
   'cli/program.ts': 'the own package.json',
   'cli/commands/server-init.ts': 'the answer of a program of ours',
+  'cli/commands/server-add-token.ts': 'the answer of a program of ours',
   'cli/commands/server-restore.ts': 'the answer of a program of ours',
   'cli/commands/server-rotate.ts': 'the answer of a program of ours',
   'keyserver/doctor/facts.ts': 'the own data directory, and the own key server on the same machine',

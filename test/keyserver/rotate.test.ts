@@ -1,5 +1,6 @@
 /** New keys at each level: everything is wrapped anew, and nothing that was encrypted or signed changes. */
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sql } from 'kysely';
@@ -11,13 +12,15 @@ import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { databaseKind, openServerStore, serverDatabaseUrl } from '../../lab/server-database.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
 import { LicensedNode, activateNode } from '../fakes/licensed-node.ts';
-import { type SoldProduct, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+import { runKilledAt } from '../fakes/killed-program.ts';
+import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
 let server: TestKeyServer;
 let directory: string;
 let sold: SoldProduct;
 let node: LicensedNode;
 let rootKey: string;
+const SHARES = { label: 'people', shares: 3, threshold: 2, replaces: false };
 
 async function rotate(...args: string[]) {
   const url = await serverDatabaseUrl(directory);
@@ -91,7 +94,7 @@ it('is refused while a key server runs', async () => {
   await server.stop();
 });
 
-it('is refused without what opens the root key, for a file at the root, and changes nothing then', async () => {
+it('is refused without what opens the root key, and changes nothing then', async () => {
   const before = await wrapped();
   const wrong = join(directory, 'wrong');
   await writeFile(wrong, `${'0'.repeat(64)}\n`, { mode: 0o600 });
@@ -102,7 +105,6 @@ it('is refused without what opens the root key, for a file at the root, and chan
   );
   await chmod(wrong, 0o644);
   expect((await rotate('--root-key', wrong)).stderr).toContain('CONFIG_INVALID');
-  expect((await rotate('--root', '--root-key', rootKey)).stderr).toContain('STATE_PRECONDITION');
   expect(await wrapped()).toEqual(before);
 });
 
@@ -144,11 +146,55 @@ it('wraps every key anew under a new organization key, and everything works as b
   expect(rotation?.detail).toEqual({ level: 'organization', imageKeys: 1 });
 });
 
+it('puts a new root key into its file, whenever a rotation was cut off', async () => {
+  const old = await readFile(rootKey, 'utf8');
+  await server.stop();
+  expect(await rotate('--root', '--root-key', rootKey)).toMatchObject({ status: 0, stderr: '' });
+  const next = await readFile(rootKey, 'utf8');
+  expect(next).not.toBe(old);
+  expect((await stat(rootKey)).mode & 0o777).toBe(0o600);
+  // As it is when the rotation dies between the database and the file; the next start finishes it.
+  await writeFile(rootKey, old, { mode: 0o600 });
+  await writeFile(`${rootKey}.new`, next, { mode: 0o600 });
+  await start();
+  expect(await readFile(rootKey, 'utf8')).toBe(next);
+  expect(await readdir(directory)).not.toContain('root.key.new');
+  await expectEverythingWorks();
+  const withOld = adminClient(server).addSharedSlot({ ...SHARES, proof: { rootKey: old.trim() } });
+  await expect(withOld).rejects.toMatchObject({ code: 'KEY_INVALID' });
+});
+
+it.skipIf(databaseKind() !== 'SQLite').each(['organization', 'root'])(
+  'opens everything after a rotation of the %s key that was killed at any write',
+  async (level) => {
+    await server.stop();
+    const args = ['rotate', `--data=${directory}`, ...(level === 'root' ? ['--root'] : [])];
+    const proofs = async () => {
+      const files = [rootKey, `${rootKey}.new`].filter((file) => existsSync(file));
+      return Promise.all(files.map(async (file) => (await readFile(file, 'utf8')).trim()));
+    };
+    const attempt = async (killAt: number, more: readonly string[] = args) => {
+      for (const key of await proofs()) {
+        const { answer, statements } = await runKilledAt(killAt, more, JSON.stringify({ rootKey: key }));
+        if (!answer.includes('KEY_INVALID')) return { answer, statements };
+      }
+      throw new Error('nothing opens the database');
+    };
+    const { statements } = await attempt(0);
+    for (let killAt = statements - 12; killAt < statements; killAt += 3) {
+      expect((await attempt(killAt)).answer).toBe('');
+    }
+    // Opens every wrapped key that there is, or fails.
+    expect((await attempt(0, args.slice(0, 2))).answer).toContain('"imageKeys":');
+    await start();
+    await expectEverythingWorks();
+  },
+);
+
 it('takes the root key out of its file, and makes the file and all older shares worthless', async () => {
   const key = (await readFile(rootKey, 'utf8')).trim();
   const { client } = sold;
-  const terms = { label: 'people', shares: 3, threshold: 2, replaces: false };
-  const added = await client.addSharedSlot({ ...terms, proof: { rootKey: key } });
+  const added = await client.addSharedSlot({ ...SHARES, proof: { rootKey: key } });
   const { slots } = await new SealClient(server.adminUrl, new AbortController().signal).status();
   const file = slots.find(({ kind }) => kind === 'file')?.id ?? '';
   await client.removeSlot(file, { shares: added.shares.slice(0, 2) });

@@ -77,6 +77,11 @@ describe('a key server that is sealed while it runs', () => {
     const { client, productCode } = sold;
     expect(await codeOf(sold.sell())).toBe('DENIED_SEALED');
     expect(await codeOf(client.mintImageKey(productCode))).toBe('DENIED_SEALED');
+    // It needs no key itself, but its repeat could not be told from a second one.
+    await expect(client.createCustomer({ name: 'Hooli' })).rejects.toMatchObject({
+      code: 'DENIED_SEALED',
+      message: expect.stringContaining('can keep no answer for a repeat') as string,
+    });
     expect(await codeOf(client.auditCheckpoint())).toBe('DENIED_SEALED');
     expect((await client.licenses()).map(({ id }) => id)).toEqual([licenseId]);
     // Page by page too, although a cursor is authenticated.

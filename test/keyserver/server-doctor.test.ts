@@ -59,11 +59,7 @@ describe('the doctor of the key server', () => {
     ['fsync off', postgres({ fsync: 'off' }), ['bad database-durable']],
     ['synchronous_commit off', postgres({ synchronousCommit: 'off' }), ['warning database-durable']],
     ['standbys that confirm nothing', postgres({ hosts: 2 }), ['warning database-standbys']],
-    [
-      'standbys that nobody waits for',
-      postgres({ hosts: 2, standbyNames: '*', synchronousCommit: 'local' }),
-      ['warning database-standbys'],
-    ],
+    ['local commits', postgres({ synchronousCommit: 'local' }), ['warning database-durable']],
     ['standbys that confirm', postgres({ hosts: 2, standbyNames: '*' }), []],
     ['a line that anybody reads', postgres({ isLineOpen: true }), ['warning database-plain-line']],
     [

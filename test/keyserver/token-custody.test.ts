@@ -50,6 +50,14 @@ describe.skipIf(skipReason !== '')(`custody by a token${skipReason}`, () => {
     });
   }
 
+  async function latchkey(place: string, ...args: string[]) {
+    const url = await serverDatabaseUrl(place);
+    return runLatchkey(['server', ...args, '--data', place], {
+      directory,
+      env: { ...env, ...(url === null ? {} : { LATCHKEY_DATABASE: url }) },
+    });
+  }
+
   const start = (object: string) =>
     startKeyServer({
       dataDirectory: data,
@@ -100,6 +108,49 @@ describe.skipIf(skipReason !== '')(`custody by a token${skipReason}`, () => {
     expect(Buffer.from(await node.openImageKey(answer))).toEqual(Buffer.from(sold.image.imageKey));
     node.close();
     expect(await server.stop()).toBe(0);
+  });
+
+  it('opens a new root key after a rotation, and the shares of before nothing', async () => {
+    const before = emergency;
+    const rotate = (...args: string[]) => latchkey(data, 'rotate', '--root', '--json', ...args);
+    const other = await rotate('--root-key-token', uri('other'));
+    expect(other.stdout + other.stderr).toContain('KEY_INVALID');
+    const rotated = await rotate('--root-key-token', uri('root'));
+    expect(rotated).toMatchObject({ status: 0, stderr: '' });
+    const { slots } = JSON.parse(rotated.stdout) as { slots: { label: string; shares: string[] }[] };
+    expect(slots.map(({ label }) => label)).toEqual(['emergency']);
+    emergency = slots[0]?.shares ?? [];
+    const server = await start('root');
+    expect(await isSealed(server)).toBe(false);
+    expect(await server.stop()).toBe(0);
+    const shares = await Promise.all(
+      before.slice(0, 3).map(async (share, index) => {
+        const file = join(directory, `share-${index}`);
+        await writeFile(file, share, { mode: 0o600 });
+        return file;
+      }),
+    );
+    const withOld = await rotate('--root-key-token', uri('root'), '--share-file', ...shares);
+    expect(withOld.stdout + withOld.stderr).toContain('KEY_INVALID');
+  });
+
+  it('is added to a key server that has its root key in a file, and opens it when the file is gone', async () => {
+    const own = join(directory, 'own');
+    expect(await latchkey(own, 'init', '--custody', 'file', '--no-emergency-slot')).toMatchObject({
+      status: 0,
+    });
+    const rootKey = join(own, 'root.key');
+    const add = (object: string, label = 'hsm') =>
+      latchkey(own, 'add-token', label, '--root-key-token', uri(object), '--root-key', rootKey);
+    expect((await add('short')).stderr).toMatch(/^latchkey: KEY_INVALID: .+; .+\n$/);
+    expect((await add('root', 'primary')).stderr).toMatch(/^latchkey: STATE_CONFLICT: .+; .+\n$/);
+    expect(await add('root')).toMatchObject({ status: 0, stderr: '' });
+    await rm(rootKey);
+    const args = ['--root-key-token', uri('root')];
+    const server = await startKeyServer({ dataDirectory: own, args, env: { ...process.env, ...env } });
+    expect(await isSealed(server)).toBe(false);
+    await server.stop();
+    await removeServerDatabase(own);
   });
 
   it.each([
