@@ -38,6 +38,25 @@ export function execute<Row>(reader: Reader, query: CompiledQuery<Row>): Promise
   return open.get(reader)?.connection.executeQuery<Row>(query) ?? reader.executeQuery<Row>(query);
 }
 
+/**
+ * Waits for steps of a transaction that do not wait for each other, so that PostgreSQL gets them in one go. None is under way
+ * any more when it gives their results, or throws what the first to fail has thrown.
+ */
+export async function together<Steps extends readonly Promise<unknown>[]>(
+  ...steps: Steps
+): Promise<{ -readonly [Index in keyof Steps]: Awaited<Steps[Index]> }> {
+  let failure: { readonly error: unknown } | undefined;
+  const settled = steps.map((step) =>
+    step.catch((error: unknown) => {
+      // PostgreSQL refuses all that comes after it, whatever that is.
+      failure ??= { error };
+    }),
+  );
+  await Promise.all(settled);
+  if (failure !== undefined) throw failure.error;
+  return Promise.all(steps);
+}
+
 /** What nobody but the transaction itself changes while it is open, so that it need not be read twice. */
 export class TransactionValue<Value> {
   readonly #values = new WeakMap<object, Value>();

@@ -71,6 +71,8 @@ export function postgresHosts(url: string, patience = SERVING): PostgresHosts {
     // A server that hangs must not keep the lock of all writers.
     idle_in_transaction_session_timeout: DATABASE_IDLE_TRANSACTION_TIMEOUT_MS,
     keepAlive: true,
+    // What does not wait for an answer goes out at once.
+    pipeline: true,
     types: RESULT_TYPES,
   });
 }

@@ -8,7 +8,7 @@ import { CompiledQuery, Kysely, type LogEvent, type Transaction } from 'kysely';
 import { MAX_COMMIT_GROUP } from '../limits.ts';
 import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
-import { execute, forgetValues, inOpenTransaction } from './open-transaction.ts';
+import { execute, forgetValues, inOpenTransaction, together } from './open-transaction.ts';
 import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
 import { PostgresDuty } from './postgres-duty.ts';
 import { postgresDialect, postgresHosts, withPostgresSnapshot } from './postgres-database.ts';
@@ -281,9 +281,8 @@ async function runAlone(writer: Writer, write: WaitingWrite): Promise<null> {
 
 /** Savepoints lie one in another, at most as many as a group has writes; the commit releases them. */
 async function runInSavepoint(writer: Writer, write: WaitingWrite): Promise<{ error: unknown } | null> {
-  await execute(writer, SAVEPOINT);
   try {
-    await write.run(writer);
+    await together(execute(writer, SAVEPOINT), write.run(writer));
   } catch (error) {
     // After a storage failure the database may have ended the transaction; going on would commit piecemeal.
     if (isStorageFailure(error)) throw error;

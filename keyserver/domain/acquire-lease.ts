@@ -10,13 +10,14 @@ import { licenseStateAt } from '#src/licensing/license-state.ts';
 import { isOverdrawn } from '#src/licensing/seats.ts';
 import { isDigest } from '#src/oci/digest.ts';
 import { appendAuditEvent } from '../audit/append-event.ts';
+import { together } from '../db/open-transaction.ts';
 import type { Writer } from '../db/store.ts';
 import { type KnownImage, type KnownNode, loadImageOfKey } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { nodesOfLicense } from './license-nodes.ts';
 import { beginTermAtLease } from './license-term.ts';
-import { insertLease, repeatLease, signLease } from './lease-token.ts';
+import { newLease, repeatedLease, signLease } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
 import { decideStart } from './start-decision.ts';
 
@@ -149,14 +150,15 @@ async function decideAndRecord(
   const begun = await beginTermAtLease(writer, organizationId, decision.license, nowMs);
   const { license, revision } = begun ?? { license: decision.license, revision: organization.revision };
   const parties = { node, license, imageDigest, imageKeyId: request.imageKeyId, revision };
-  const claims =
+  const given =
     answered === undefined
-      ? await insertLease(server, writer, {
+      ? newLease(server, {
           ...{ ...parties, nowMs, nonce, previousLeaseId: null },
           publishedAtMs: image.release?.publishedAtMs ?? nowMs,
         })
-      : await repeatLease(server, writer, parties, { answered, nowMs });
-  const receipt = await appendAuditEvent(writer, organizationId, nowMs, {
+      : repeatedLease(server, parties, { answered, nowMs });
+  const { claims } = given;
+  const appended = appendAuditEvent(writer, organizationId, nowMs, {
     actor: `node:${identity.nodeId}`,
     action: 'lease.acquire',
     target: imageDigest,
@@ -169,6 +171,7 @@ async function decideAndRecord(
       ...(begun === undefined ? {} : { licenseExpiresAtMs: license.expiresAtMs }),
     },
   });
+  const [receipt] = await together(appended, given.write(writer));
   const toldNodes = begun === undefined ? [] : await nodesOfLicense(writer, license.licenseId);
   return { granted: true, node, image, claims, receipt, toldNodes };
 }

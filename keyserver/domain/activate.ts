@@ -162,11 +162,7 @@ async function decideAndRecord(
       hint: 'try again',
     });
   }
-  const opened = await loadCredential(server, writer, enrolment.credential, {
-    nodeId,
-    contact: organization.contact,
-    nowMs,
-  });
+  const opened = await loadCredential(server, writer, enrolment.credential, { nodeId, nowMs });
   const { joinToken } = opened;
   const by = joinToken === undefined ? {} : { joinTokenId: joinToken.tokenId };
   if (opened.license !== undefined)

@@ -30,7 +30,7 @@ export async function admitCarrier(
       hint: 'try again',
     });
   }
-  const before = await requireLicense(change, licenseId, contact);
+  const before = await requireLicense(change, licenseId);
   const claim = { nodeId, installation: candidate.installation ?? known?.installation ?? null };
   const license = { ...before, seats: await loadSeats(writer, licenseId, before, claim) };
   const isNew = known === undefined || known.state === 'RETIRED';
@@ -54,16 +54,12 @@ export async function admitCarrier(
   if (node === null) throw new TypeError('a node was admitted and is not there');
   return {
     node: { ...node, certificate: isNew ? certificate : null },
-    license: await seatedLicense(change, licenseId, nodeId, contact),
+    license: await seatedLicense(change, licenseId, nodeId),
   };
 }
 
-async function requireLicense(
-  { writer }: Change,
-  licenseId: string,
-  contact: string,
-): Promise<GrantableLicense> {
-  const license = await loadLicense(writer, licenseId, contact);
+async function requireLicense({ writer }: Change, licenseId: string): Promise<GrantableLicense> {
+  const license = await loadLicense(writer, licenseId);
   if (license === undefined) throw new TypeError('a license that was found is gone');
   return license;
 }
@@ -73,9 +69,8 @@ async function seatedLicense(
   { writer, nowMs }: Change,
   licenseId: string,
   nodeId: string,
-  contact: string,
 ): Promise<GrantableLicense> {
-  const licenses = await loadNodeLicenses(writer, nodeId, contact, nowMs);
+  const licenses = await loadNodeLicenses(writer, nodeId, nowMs);
   const license = licenses.find((candidate) => candidate.licenseId === licenseId);
   if (license === undefined) throw new TypeError('a node was admitted and holds no seat');
   return license;

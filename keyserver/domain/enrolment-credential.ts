@@ -53,16 +53,15 @@ export async function loadCredential(
   server: KeyServer,
   reader: Reader,
   credential: Credential,
-  about: { readonly nodeId: string; readonly contact: string; readonly nowMs: number },
+  { nodeId, nowMs }: { readonly nodeId: string; readonly nowMs: number },
 ): Promise<CredentialFacts> {
-  const { nodeId, contact, nowMs } = about;
   if (credential.kind === 'license-key') {
-    const license = await loadLicenseOfKey(reader, credential.digest, contact);
+    const license = await loadLicenseOfKey(reader, credential.digest);
     return { license, joinToken: undefined, denial: null };
   }
   const joinToken = await loadJoinToken(reader, server.organizationId, credential.digest);
   const denial = joinTokenDenial(joinToken, nodeId, nowMs);
   // Looked for in any case, so that no answer takes less work than another.
-  const license = await loadLicense(reader, joinToken?.licenseId ?? NO_LICENSE.licenseId, contact);
+  const license = await loadLicense(reader, joinToken?.licenseId ?? NO_LICENSE.licenseId);
   return { license: denial === null ? license : undefined, joinToken, denial };
 }

@@ -90,15 +90,30 @@ export function cutLease(server: KeyServer, grant: LeaseGrant): CutLease {
   return { claims: claimsOf(server, grant, { leaseId, ...times, graceUntilMs }), row };
 }
 
-/** Notes that a lease is given once more, and gives its claims: the same, but for what was decided anew. */
-export async function repeatLease(
+/** A lease that is given to a node; its claims are signed only after the commit. */
+export interface GivenLease {
+  readonly claims: LeaseClaims;
+  write(writer: Writer): Promise<void>;
+}
+
+/** A lease that has yet to be written. */
+export function newLease(server: KeyServer, grant: LeaseGrant): GivenLease {
+  const lease = cutLease(server, grant);
+  return { claims: lease.claims, write: (writer) => insertLeases(writer, [lease]) };
+}
+
+/** A lease that is given once more: the same, but for what was decided anew. That has yet to be noted. */
+export function repeatedLease(
   server: KeyServer,
-  writer: Writer,
   parties: LeaseParties,
   { answered, nowMs }: { readonly answered: AnsweredLease; readonly nowMs: number },
-): Promise<LeaseClaims> {
-  await noteRepeat(writer, { leaseId: answered.leaseId, nowMs });
-  return claimsOf(server, parties, answered);
+): GivenLease {
+  return {
+    claims: claimsOf(server, parties, answered),
+    write: async (writer) => {
+      await noteRepeat(writer, { leaseId: answered.leaseId, nowMs });
+    },
+  };
 }
 
 const noteRepeat = preparedQuery(

@@ -68,7 +68,7 @@ async function readChangesSince(
     if (refusal !== undefined) return { changes: [], revision, nodeDenial: refusal };
   }
   const from = node.revision > afterRevision ? 0 : afterRevision;
-  const changed = await loadChangedLicenses(reader, node.nodeId, from, organization.contact);
+  const changed = await loadChangedLicenses(reader, node.nodeId, from);
   const resumeRevisions = resumeRevisionsOf(
     changed.map((change) => Math.max(change.revision, node.revision)),
     revision,

@@ -22,13 +22,12 @@ export type GrantableLicense = LicenseFacts &
 export async function loadNodeLicenses(
   reader: Reader,
   nodeId: string,
-  defaultContact: string,
   nowMs: number,
 ): Promise<GrantableLicense[]> {
   const rows = await nodeLicenseRows(reader, { nodeId });
   const licenses: GrantableLicense[] = [];
   for (const row of rows) {
-    const license = toLicenseFacts(row, defaultContact);
+    const license = toLicenseFacts(row);
     const concurrent = await loadConcurrentSeats(reader, license, nodeId, nowMs);
     licenses.push(
       concurrent === undefined ? license : { ...license, seats: { ...license.seats, concurrent } },
@@ -48,11 +47,10 @@ export async function loadChangedLicenses(
   reader: Reader,
   nodeId: string,
   afterRevision: number,
-  defaultContact: string,
 ): Promise<{ license: GrantableLicense; revision: number }[]> {
   const rows = await changedLicenseRows(reader, { nodeId, afterRevision });
   return rows.map((row) => ({
-    license: toLicenseFacts(row, defaultContact),
+    license: toLicenseFacts(row),
     revision: row.revision,
   }));
 }
@@ -70,20 +68,15 @@ const changedLicenseRows = preparedQuery(
 export async function loadLicenseOfKey(
   reader: Reader,
   keyDigest: string,
-  defaultContact: string,
 ): Promise<GrantableLicense | undefined> {
   const row = await licenseRows(reader).where('license.key_digest', '=', keyDigest).executeTakeFirst();
-  return row === undefined ? undefined : toLicenseFacts(row, defaultContact);
+  return row === undefined ? undefined : toLicenseFacts(row);
 }
 
 /** A license by its id; undefined = there is none. */
-export async function loadLicense(
-  reader: Reader,
-  licenseId: string,
-  defaultContact: string,
-): Promise<GrantableLicense | undefined> {
+export async function loadLicense(reader: Reader, licenseId: string): Promise<GrantableLicense | undefined> {
   const row = await licenseRows(reader).where('license.id', '=', licenseId).executeTakeFirst();
-  return row === undefined ? undefined : toLicenseFacts(row, defaultContact);
+  return row === undefined ? undefined : toLicenseFacts(row);
 }
 
 /** A node that was activated holds its seat; only activation counts nodes and installations. */
@@ -94,6 +87,7 @@ const TERM_SELECTION = Object.values(TERM_COLUMNS).map((column) => `license.${co
 function licenseRows(reader: Reader) {
   return reader
     .selectFrom('license')
+    .innerJoin('organization', 'organization.id', 'license.organization_id')
     .innerJoin('customer', 'customer.id', 'license.customer_id')
     .innerJoin('product', 'product.id', 'license.product_id')
     .select([
@@ -110,6 +104,7 @@ function licenseRows(reader: Reader) {
       'license.contact',
       'license.maintenance_until_ms',
       'customer.state as customer_state',
+      'organization.contact as organization_contact',
       'product.contact as product_contact',
       'product.code as product_code',
       ...TERM_SELECTION,
@@ -118,7 +113,7 @@ function licenseRows(reader: Reader) {
 
 type LicenseRow = Awaited<ReturnType<ReturnType<typeof licenseRows>['executeTakeFirstOrThrow']>>;
 
-function toLicenseFacts(row: LicenseRow, defaultContact: string): GrantableLicense {
+function toLicenseFacts(row: LicenseRow): GrantableLicense {
   const terms = fromTermColumns(row);
   const { maxNodes, overage } = terms;
   return {
@@ -134,7 +129,7 @@ function toLicenseFacts(row: LicenseRow, defaultContact: string): GrantableLicen
     termStartedAtMs: row.term_started_at_ms,
     hasOwnEnd: fromCodeColumn(row.own_terms).includes(END_OF_TERM),
     customerBlocked: row.customer_state === 'BLOCKED',
-    contact: row.contact ?? row.product_contact ?? defaultContact,
+    contact: row.contact ?? row.product_contact ?? row.organization_contact,
     seats: { maxNodes, overage, ...SEAT_HELD },
     maintenanceUntilMs: row.maintenance_until_ms,
   };

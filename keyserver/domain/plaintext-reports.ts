@@ -184,7 +184,7 @@ function usableUntil(builder: ExpressionBuilder<Database, 'lease'>) {
 }
 
 async function isRefusedNow({ store, clock }: KeyServer, licenseId: string): Promise<boolean> {
-  const facts = await loadLicense(store.read, licenseId, '');
+  const facts = await loadLicense(store.read, licenseId);
   return facts !== undefined && licenseDenial(facts, clock.nowMs()) !== null;
 }
 

@@ -6,6 +6,7 @@ import { type ChainedLease, isLeaseCloned } from '#src/licensing/lease-chain.ts'
 import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { type AuditEntry, appendAuditEvents } from '../audit/append-event.ts';
+import { together } from '../db/open-transaction.ts';
 import { preparedSetQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
@@ -125,11 +126,13 @@ async function loadRenewal(
 ): Promise<RenewalContext> {
   const { organizationId } = server;
   const nowMs = server.clock.nowMs();
-  const organization = await loadOrganization(writer, organizationId);
-  const node = await loadNode(writer, organizationId, identity);
-  const licenses =
-    node === null ? [] : await loadNodeLicenses(writer, node.nodeId, organization.contact, nowMs);
-  const rows = leaseIds.length === 0 ? [] : await leaseRows(writer, leaseIds);
+  const [organization, node, nodeLicenses, rows] = await together(
+    loadOrganization(writer, organizationId),
+    loadNode(writer, organizationId, identity),
+    loadNodeLicenses(writer, identity.nodeId, nowMs),
+    leaseIds.length === 0 ? Promise.resolve([]) : leaseRows(writer, leaseIds),
+  );
+  const licenses = node === null ? [] : nodeLicenses;
   const leases = new Map<string, LeaseRow>();
   for (const row of rows) if (row.node_id === identity.nodeId) leases.set(row.id, row);
   const licenseIds = new Set([...leases.values()].map((lease) => lease.license_id));
@@ -164,14 +167,16 @@ async function record(
   decided: readonly Decided[],
 ): Promise<Recorded[]> {
   const cut = decided.flatMap(({ outcome }) => (outcome instanceof LatchkeyError ? [] : [outcome]));
-  await insertLeases(writer, cut);
   const events = decided.map(({ leaseId, outcome }): AuditEntry => {
     const event = { actor: `node:${identity.nodeId}`, action: 'lease.renew', target: leaseId } as const;
     if (outcome instanceof LatchkeyError) return { ...event, outcome: 'denied', code: outcome.code };
     const { leaseId: newLeaseId, licenseId } = outcome.claims;
     return { ...event, outcome: 'allowed', detail: { leaseId: newLeaseId, licenseId } };
   });
-  const receipts = await appendAuditEvents(writer, server.organizationId, nowMs, events);
+  const [receipts] = await together(
+    appendAuditEvents(writer, server.organizationId, nowMs, events),
+    insertLeases(writer, cut),
+  );
   return decided.map(({ leaseId, outcome }, index) => {
     const receipt = receipts[index];
     if (receipt === undefined) throw new TypeError('a renewal is not in the audit log');

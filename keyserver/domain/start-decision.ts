@@ -1,5 +1,6 @@
 /** May this node start this image now? Asked by a start, and by a preflight that changes nothing: one answer for both. */
 import { type Allowed, type Denied, decide } from '#src/licensing/decide.ts';
+import { together } from '../db/open-transaction.ts';
 import type { Reader } from '../db/store.ts';
 import { type StartFacts, type StartQuery, loadStart } from './decision-facts.ts';
 import type { KeyServer } from './key-server.ts';
@@ -20,12 +21,16 @@ export async function decideStart(
   question: StartQuestion,
   nowMs: number,
 ): Promise<StartDecision> {
-  const facts = await loadStart(reader, server.organizationId, question);
+  const [facts, licenses] = await together(
+    loadStart(reader, server.organizationId, question),
+    loadNodeLicenses(reader, question.nodeId, nowMs),
+  );
   const { organization, node, image, answered } = facts;
   const decision = decide({
     sealed: server.seal.isSealed,
     node,
-    licenses: node === null ? [] : await loadNodeLicenses(reader, node.nodeId, organization.contact, nowMs),
+    // Those of a node whose certificate is not that of its key are not looked at.
+    licenses: node === null ? [] : licenses,
     image,
     nowMs,
     nodeTimeMs: question.nodeTimeMs,

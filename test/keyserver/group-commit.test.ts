@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { AUDIT_START, checkAuditEvent } from '#src/crypto/audit-chain.ts';
 import { type AuditEntry, appendAuditEvent, appendAuditEvents } from '../../keyserver/audit/append-event.ts';
 import { toEventHead } from '../../keyserver/audit/event-head.ts';
+import { together } from '../../keyserver/db/open-transaction.ts';
 import type { Store, Writer } from '../../keyserver/db/store.ts';
 import { openNewStore, removeServerDatabase } from '../../lab/server-database.ts';
 
@@ -69,6 +70,21 @@ describe('writes that are committed together', () => {
     expect(await chainedTargets()).toEqual(['a', 'b', 'c', 'd', 'e']);
   });
 
+  it('take back steps that went out together with one that failed', async () => {
+    const taken = (writer: Writer) =>
+      writer.insertInto('used_challenge').values({ nonce: 'n', expires_at_ms: 1 }).execute();
+    await store.write(taken);
+    const outcomes = await Promise.allSettled([
+      store.write((writer) => together(append(writer, 'lost 4'), taken(writer))),
+      store.write((writer) => together(taken(writer), append(writer, 'lost 5'))),
+      store.write(async (writer) => (await together(append(writer, 'f'), Promise.resolve()))[0]),
+    ]);
+    expect(outcomes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'fulfilled']);
+    for (const outcome of outcomes.slice(0, 2))
+      expect(String((outcome as PromiseRejectedResult).reason)).toMatch(/unique|duplicate/i);
+    expect(await chainedTargets()).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+  });
+
   it('go on from what the last commit has left, also after one that failed as a whole', async () => {
     await expect(
       store.write(async (writer) => {
@@ -76,8 +92,8 @@ describe('writes that are committed together', () => {
         throw new Error('alone');
       }),
     ).rejects.toThrow('alone');
-    expect(await store.write((writer) => append(writer, 'f'))).toBe(6);
-    expect(await chainedTargets()).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+    expect(await store.write((writer) => append(writer, 'g'))).toBe(7);
+    expect(await chainedTargets()).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g']);
   });
 
   it('end with their transaction: a writer that is kept writes nothing', async () => {
@@ -88,6 +104,6 @@ describe('writes that are committed together', () => {
     });
     if (kept === undefined) throw new Error('no write has run');
     await expect(append(kept, 'late')).rejects.toThrow(/committed/);
-    expect(await chainedTargets()).toHaveLength(6);
+    expect(await chainedTargets()).toHaveLength(7);
   });
 });
