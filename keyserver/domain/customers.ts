@@ -11,7 +11,7 @@ import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
 import { nodesOfCustomer } from './license-nodes.ts';
-import { allOf, isEqual } from './list-filter.ts';
+import { allOf, isEqual, isOfOrganization } from './list-filter.ts';
 import { openPage } from './page.ts';
 
 /** @throws LatchkeyError STATE_CONFLICT when the external id is taken */
@@ -48,7 +48,12 @@ export async function listCustomers(
   const rows = await server.store.read
     .selectFrom('customer')
     .selectAll()
-    .where('organization_id', '=', server.organizationId)
+    .where(
+      query.externalId === undefined
+        ? isOfOrganization('customer.organization_id', server.organizationId)
+        : // One of these at most, found by the index of both.
+          allOf(isEqual('customer.organization_id', server.organizationId)),
+    )
     .where(page.isOn('customer.id'))
     .where(isWithin(access, { customer: 'customer.id' }))
     .where(

@@ -11,7 +11,7 @@ import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import type { KeyServer } from './key-server.ts';
 import { forgetSession } from './node-sessions.ts';
-import { allOf, isEqual } from './list-filter.ts';
+import { allOf, isEqual, isOfOrganization } from './list-filter.ts';
 import { openPage } from './page.ts';
 import { loadSeats } from './seat-facts.ts';
 import { fromTermColumns } from './term-columns.ts';
@@ -22,7 +22,7 @@ export async function listNodes(server: KeyServer, query: NodeQuery): Promise<Pa
   const rows = await read
     .selectFrom('node')
     .selectAll()
-    .where('organization_id', '=', server.organizationId)
+    .where(isOfOrganization('node.organization_id', server.organizationId))
     .where(page.isOn('node.id'))
     .where(
       allOf(

@@ -6,18 +6,22 @@ import { Kysely, SqliteDialect } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LICENSE_STATES, licenseStateAt } from '#src/licensing/license-state.ts';
 import { auditQuerySchema } from '#src/wire/admin/audit.ts';
+import { customerQuerySchema } from '#src/wire/admin/customer.ts';
 import { leaseQuerySchema } from '#src/wire/admin/lease.ts';
 import { licenseQuerySchema } from '#src/wire/admin/license.ts';
+import { nodeQuerySchema } from '#src/wire/admin/node.ts';
 import { pageQuerySchema } from '#src/wire/admin/page.ts';
 import { listAuditEvents } from '../../keyserver/audit/list-events.ts';
 import type { Database } from '../../keyserver/db/schema.ts';
 import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
 import { openStore } from '../../keyserver/db/store.ts';
 import { WHOLE_ORGANIZATION } from '../../keyserver/domain/access.ts';
+import { listCustomers } from '../../keyserver/domain/customers.ts';
 import type { KeyServer } from '../../keyserver/domain/key-server.ts';
 import { isInState } from '../../keyserver/domain/license-filter.ts';
 import { listLicenses } from '../../keyserver/domain/licenses.ts';
 import { listLeases } from '../../keyserver/domain/leases.ts';
+import { listNodes } from '../../keyserver/domain/nodes.ts';
 import { listLicenseNodes } from '../../keyserver/domain/plaintext-reports.ts';
 import { startKeyServer } from '../../lab/keyserver.ts';
 import { createSoldProduct } from '../fakes/sold-product.ts';
@@ -129,6 +133,24 @@ describe('the database', () => {
         expect(found[0]).toContain(`SEARCH lease USING INDEX ${index}=? AND id>? AND id<?)`);
         expect(sorts(found)).toHaveLength(isSorted ? 1 : 0);
       }
+    }
+  });
+
+  it('finds nodes and customers in the order of their ids', async () => {
+    const found = await plansOf(async (server) => {
+      for (const order of ORDERS) {
+        await listNodes(server, nodeQuerySchema.parse({ order }));
+        for (const filter of [{}, { externalId: 'e' }]) {
+          const query = customerQuerySchema.parse({ ...filter, order });
+          await listCustomers(server, query, WHOLE_ORGANIZATION);
+        }
+      }
+    });
+    expect(scans(found)).toEqual([]);
+    expect(sorts(found)).toEqual([]);
+    for (const table of ['node', 'customer']) {
+      const ofIds = new RegExp(`^SEARCH ${table} USING INDEX sqlite_autoindex_${table}_1 `);
+      expect(found.filter((plan) => ofIds.test(plan)).length).toBeGreaterThanOrEqual(ORDERS.length);
     }
   });
 
