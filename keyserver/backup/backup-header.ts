@@ -69,7 +69,12 @@ export function formatBackupHeader(header: BackupHeader): Buffer {
  * @throws LatchkeyError INPUT_MALFORMED, INPUT_UNSUPPORTED for a later format
  */
 export function parseBackupHeader(line: Uint8Array): BackupHeader {
-  const value = parseJson(line, 'the header of the backup');
+  let value;
+  try {
+    value = parseJson(line, 'the header of the backup');
+  } catch (error) {
+    throw notABackup(error);
+  }
   const known = versionSchema.safeParse(value);
   if (known.success && known.data.version > VERSION) {
     throw new LatchkeyError('INPUT_UNSUPPORTED', 'a newer Latchkey has made this backup', {

@@ -26,7 +26,7 @@ export interface DoctorOptions {
 export async function gatherFacts(options: DoctorOptions, nowMs: number): Promise<ServerFacts> {
   const { dataDirectory, rootKeyFile, rootKeyToken, checkpointDirectory } = options;
   const directory = await fileFacts(dataDirectory);
-  if (directory === undefined) {
+  if (directory?.isDirectory !== true) {
     throw new LatchkeyError('STATE_NOT_FOUND', `there is no data directory ${dataDirectory}`, {
       hint: 'name it with --data, as for `latchkey serve`',
     });
@@ -145,10 +145,15 @@ async function slotsOfRunning(dataDirectory: string): Promise<DatabaseFacts['slo
   }
 }
 
-async function fileFacts(path: string): Promise<(FileFacts & { readonly device: number }) | undefined> {
+interface SeenFile extends FileFacts {
+  readonly device: number;
+  readonly isDirectory: boolean;
+}
+
+async function fileFacts(path: string): Promise<SeenFile | undefined> {
   try {
-    const { mode, dev } = await stat(path);
-    return { path, mode, device: dev };
+    const status = await stat(path);
+    return { path, mode: status.mode, device: status.dev, isDirectory: status.isDirectory() };
   } catch (error) {
     if (['ENOENT', 'ENOTDIR'].includes(systemErrorCode(error) ?? '')) return undefined;
     if (systemErrorCode(error) !== 'EACCES') throw error;

@@ -110,6 +110,7 @@ it.each([
   ['a later format', edited('"version":1', '"version":2'), 'INPUT_UNSUPPORTED: a newer Latchkey'],
   ['a salt of another length', edited(/"salt":"..../, '"salt":"'), 'INPUT_MALFORMED: this is no backup'],
   ['another document', () => Buffer.from('{}\n'), 'INPUT_MALFORMED: this is no backup'],
+  ['what is no JSON', () => Buffer.from('localhost\n'), 'INPUT_MALFORMED: this is no backup'],
   ['a file without a line', () => Buffer.alloc(300_000, 'x'), 'INPUT_MALFORMED: this is no backup'],
 ])('is refused with %s', async (_name, change, message) => {
   const text = await read(change()).then(String, (error: unknown) => (error as LatchkeyError).line);

@@ -144,6 +144,8 @@ describe('latchkey server doctor', () => {
     });
     expect(nothing).toMatchObject({ stdout: '' });
     expect(nothing.stderr).toMatch(/^latchkey: STATE_NOT_FOUND: .+; .+\n$/);
+    const file = join(server.dataDirectory, 'authority.pem');
+    expect((await doctor('--data', file)).stderr).toContain('STATE_NOT_FOUND');
     await mkdir(empty, { mode: 0o700 });
     await doctor('--data', empty);
     expect(await readdir(empty)).toEqual([]);

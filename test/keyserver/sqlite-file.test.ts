@@ -1,5 +1,5 @@
 /** The file in which a key server keeps its data when it has no PostgreSQL. */
-import { cp, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -55,6 +55,13 @@ describe('the database file', () => {
     const damaged = await readFile(file());
     await expectRefusal('STATE_DAMAGED');
     expect((await readFile(file())).equals(damaged)).toBe(true);
+  });
+
+  it('has no copy beside it that a backup left behind whose server was killed', async () => {
+    const left = ['', '-wal', '-shm'].map((suffix) => `${file()}.snapshot-0b1c${suffix}`);
+    for (const path of left) await writeFile(path, 'half');
+    await (await startKeyServer({ dataDirectory })).stop();
+    expect((await readdir(dataDirectory)).filter((name) => name.includes('snapshot'))).toEqual([]);
   });
 
   it('belongs to one server at a time', async () => {
