@@ -1,10 +1,11 @@
 /** Checkpoints of the audit log that somebody has kept, and the check of a log against them. */
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readBoundedFile } from '#src/base/bounded-file.ts';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { type AuditCheckpoint, auditTreeEntry, openCheckpoint } from '#src/crypto/audit-checkpoint.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
-import type { NoteVerifier } from '#src/crypto/signed-note.ts';
+import { MAX_NOTE_BYTES, type NoteVerifier } from '#src/crypto/signed-note.ts';
 import { TileTree, leafHash } from '#src/crypto/tile-tree.ts';
 
 export interface KeptCheckpoint extends AuditCheckpoint {
@@ -20,11 +21,14 @@ export async function readCheckpoints(path: string, verifier: NoteVerifier): Pro
   try {
     const isDirectory = (await stat(path)).isDirectory();
     const names = isDirectory ? (await readdir(path)).filter((name) => name.endsWith('.checkpoint')) : [];
-    if (isDirectory && names.length === 0) throw noCheckpoint(path, undefined);
+    if (isDirectory && names.length === 0)
+      throw noCheckpoint(`in ${path}, which has no file *.checkpoint`, undefined);
     const files = isDirectory ? names.sort().map((name) => join(path, name)) : [path];
     const kept: KeptCheckpoint[] = [];
     for (const source of files) {
-      kept.push({ ...openCheckpoint(await readFile(source, 'utf8'), verifier, source), source });
+      const note = await readBoundedFile(source, MAX_NOTE_BYTES);
+      // A file that is larger is none either.
+      kept.push({ ...openCheckpoint((note ?? '').toString(), verifier, source), source });
     }
     return kept;
   } catch (error) {

@@ -1,6 +1,6 @@
 /** The audit log from a key server or from an exported file, and the check of its chain. */
 import { open } from 'node:fs/promises';
-import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { LatchkeyError, systemErrorCode, toLatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import {
   AUDIT_START,
@@ -55,10 +55,22 @@ async function* readLines(path: string): AsyncGenerator<NumberedLine> {
       line += 1;
       if (text === '') continue;
       const where = `${path}, line ${line},`;
-      yield { value: parseJson(text, where), where };
+      yield { value: parseLine(text, where), where };
     }
   } finally {
     await file.close();
+  }
+}
+
+function parseLine(text: string, where: string): unknown {
+  try {
+    return parseJson(text, where);
+  } catch (error) {
+    const { code, message } = toLatchkeyError(error);
+    throw new LatchkeyError(code, message, {
+      hint: 'an export is one JSON document a line, as `latchkey audit export` writes it',
+      cause: error,
+    });
   }
 }
 

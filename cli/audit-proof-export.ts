@@ -1,4 +1,5 @@
 /** Makes an export with proofs from the log of a key server. */
+import { LatchkeyError } from '#src/base/errors.ts';
 import { openCheckpoint, auditTreeEntry } from '#src/crypto/audit-checkpoint.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { parseVerifierKey } from '#src/crypto/signed-note.ts';
@@ -12,7 +13,8 @@ import { type ProofHeader, type ProvenEvent, checkProvenEvent } from './audit-pr
 /**
  * Gives the lines of an export. The whole log is read and verified first, for the proofs are over all of it.
  * @param since a checkpoint that was kept, or a directory of them; the export proves that it goes on from these
- * @throws LatchkeyError STATE_DAMAGED for a log that does not verify; STATE_NOT_FOUND, INPUT_MALFORMED for the checkpoints
+ * @throws LatchkeyError STATE_DAMAGED for a log that does not verify; STATE_NOT_FOUND, INPUT_MALFORMED for the checkpoints;
+ *   STATE_NOT_FOUND when there is no such event
  */
 export async function* provenExport(
   client: AdminClient,
@@ -36,13 +38,20 @@ export async function* provenExport(
     filter,
     consistency: [...sizes].map((each) => ({ size: each, proof: toText(tree.consistency(each, size)) })),
   };
+  let isEmpty = true;
   for await (const event of chosen(client, filter)) {
     // Written since.
     if (event.sequence > size) continue;
+    isEmpty = false;
     const proven = { ...event, proof: toText(tree.inclusion(event.sequence - 1, size)) };
     checkProvenEvent(proven, checkpoint);
     yield proven;
   }
+  if (!isEmpty) return;
+  const asked = Object.entries(filter).map(([name, value]) => `${name} ${JSON.stringify(value)}`);
+  throw new LatchkeyError('STATE_NOT_FOUND', `the log has no event of ${asked.join(' and ')}`, {
+    hint: 'see `latchkey audit list`; that there is none cannot be proven',
+  });
 }
 
 async function* growing(tree: ProvingTree, events: AsyncIterable<AuditEvent>): AsyncGenerator<AuditEvent> {

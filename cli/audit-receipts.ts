@@ -65,12 +65,21 @@ export async function readReceipts(path: string, keys: readonly KeyObject[]): Pr
 
 function tokensOf(text: string, path: string): string[] {
   if (!text.trimStart().startsWith('{')) return text.split('\n').filter((line) => line.trim() !== '');
-  const status = statusSchema.safeParse(parseJson(text, path));
+  const status = statusSchema.safeParse(jsonOrNull(text, path));
   if (status.success) return status.data.leases.map(({ token }) => token);
   throw new LatchkeyError('INPUT_MALFORMED', `${path} is not what \`latchkey node status --json\` prints`, {
-    hint: 'use the same version of Latchkey on both sides',
+    hint: 'write it with `latchkey node status --json > FILE`, by the same version of Latchkey',
     cause: status.error,
   });
+}
+
+/** Null for what is no JSON: it is not what a node prints either. */
+function jsonOrNull(text: string, path: string): unknown {
+  try {
+    return parseJson(text, path);
+  } catch {
+    return null;
+  }
 }
 
 async function openLease(token: string, keys: readonly KeyObject[], path: string): Promise<LeaseClaims> {

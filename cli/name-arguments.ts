@@ -1,6 +1,7 @@
 /** Names, codes and ids as people write them on a command line; checked here, so that the message fits the command. */
 import { InvalidArgumentError } from 'commander';
 import { MAX_ENTITLEMENTS, MAX_WEBHOOK_EVENTS } from '#src/base/limits.ts';
+import { MAX_CONCEALED_TEXT, concealInputSchema } from '#src/wire/admin/audit.ts';
 import { customerInputSchema } from '#src/wire/admin/customer.ts';
 import { entitlementCodes } from '#src/wire/admin/field.ts';
 import { productInputSchema } from '#src/wire/admin/product.ts';
@@ -10,6 +11,14 @@ import { webhookEvent, webhookUrl } from '#src/wire/admin/webhook.ts';
 export function parseName(text: string): string {
   if (!customerInputSchema.shape.name.safeParse(text).success) {
     throw new InvalidArgumentError('Give a name of 1 to 200 characters.');
+  }
+  return text;
+}
+
+/** Reads a text that the audit log conceals. */
+export function parseConcealedText(text: string): string {
+  if (!concealInputSchema.shape.text.safeParse(text).success) {
+    throw new InvalidArgumentError(`Give a text of 1 to ${MAX_CONCEALED_TEXT} characters.`);
   }
   return text;
 }

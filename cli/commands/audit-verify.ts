@@ -1,8 +1,8 @@
 /** `latchkey audit verify`: check the audit log, alone and against what others have kept. */
-import { readFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { LatchkeyError } from '#src/base/errors.ts';
-import { type NoteVerifier, parseVerifierKey } from '#src/crypto/signed-note.ts';
+import { readBoundedFile } from '#src/base/bounded-file.ts';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
+import { MAX_NOTE_BYTES, type NoteVerifier, parseVerifierKey } from '#src/crypto/signed-note.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import { type KeptCheckpoint, againstCheckpoints, readCheckpoints } from '../audit-checkpoints.ts';
 import { type NumberedLine, readAuditFile, readExportLines, verifyAuditLog } from '../audit-log.ts';
@@ -132,13 +132,17 @@ async function keptCheckpoints(options: VerifyOptions): Promise<KeptCheckpoint[]
 }
 
 async function readVerifier(path: string): Promise<NoteVerifier> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+  try {
+    // A file that is larger is none either.
+    const bytes = await readBoundedFile(path, MAX_NOTE_BYTES);
+    return parseVerifierKey((bytes ?? '').toString(), path);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('STATE_NOT_FOUND', `there is no key file ${path}`, {
       hint: 'write it with `latchkey audit key > FILE`',
       cause: error,
     });
-  });
-  return parseVerifierKey(text);
+  }
 }
 
 /** What to compare with and the key that verifies it; null when neither is given. */

@@ -8,7 +8,7 @@ import { adminClientOf, concealmentClientOf, withAdminOptions } from '../admin-o
 import type { CommandContext } from '../context.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { parseLimit } from '../list-options.ts';
-import { parseName } from '../name-arguments.ts';
+import { parseConcealedText, parseName } from '../name-arguments.ts';
 import { formatInstant, parseInstant } from '../time-arguments.ts';
 import { registerAuditExport } from './audit-export.ts';
 import { registerAuditVerify } from './audit-verify.ts';
@@ -39,14 +39,24 @@ export function registerAudit(program: Command, context: CommandContext): void {
     .addOption(new Option('--outcome <outcome>', 'only events that ended so').choices(AUDIT_OUTCOMES))
     .option('--from <time>', 'at this time or later', parseInstant)
     .option('--until <time>', 'before this time', parseInstant)
-    .option('--text <text>', 'those with this external id, host name or reason, which the log conceals')
+    .option(
+      '--text <text>',
+      'those with this external id, host name or reason, which the log conceals',
+      parseConcealedText,
+    )
     .addHelpText(
       'after',
       '\nExamples:\n  latchkey audit list\n  latchkey audit list --outcome denied --from 2026-11-01 --all\n  latchkey audit list --text crm-4711',
     )
     .action(async (options: AuditListOptions, command: Command) => {
-      const client = await adminClientOf(context, command);
       const { all, target, actor, action, outcome, from, until } = options;
+      if (from !== undefined && until !== undefined && from >= until) {
+        throw new LatchkeyError(
+          'USAGE_INVALID',
+          '--from is not before --until, so nothing can be between them',
+        );
+      }
+      const client = await adminClientOf(context, command);
       const limit = options.limit ?? (all === true ? undefined : DEFAULT_LISTED);
       const concealed =
         options.text === undefined

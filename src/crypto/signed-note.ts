@@ -27,15 +27,16 @@ export function verifierKeyText(name: string, publicKey: KeyObject): string {
 
 /**
  * Reads a verifier key.
+ * @param what its name, for messages
  * @throws LatchkeyError KEY_INVALID
  */
-export function parseVerifierKey(text: string): NoteVerifier {
+export function parseVerifierKey(text: string, what = 'this'): NoteVerifier {
   const match = /^([^\s+]{1,256})\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})$/u.exec(text.trim());
   const [, name = '', id = '', key = ''] = match ?? [];
   const typed = Buffer.from(key, 'base64');
   const raw = typed.subarray(1);
   if (typed[0] !== ED25519 || raw.length !== PUBLIC_KEY_BYTES || keyId(name, raw).toString('hex') !== id) {
-    throw new LatchkeyError('KEY_INVALID', 'this is not the verifier key of an audit log', {
+    throw new LatchkeyError('KEY_INVALID', `${what} is not the verifier key of an audit log`, {
       hint: 'it is NAME+ID+KEY in one line, as `latchkey audit key` prints it',
     });
   }
@@ -57,7 +58,9 @@ export function signNote(text: string, name: string, privateKey: KeyObject): str
 export function openNote(note: string, verifier: NoteVerifier, what: string): string {
   const split = note.lastIndexOf('\n\n');
   if (split < 0 || !note.endsWith('\n') || note.length > MAX_NOTE_BYTES) {
-    throw new LatchkeyError('INPUT_MALFORMED', `${what} is not a signed note`);
+    throw new LatchkeyError('INPUT_MALFORMED', `${what} is not a signed note`, {
+      hint: 'a checkpoint is what `latchkey audit checkpoint` prints, whole and unchanged',
+    });
   }
   const text = note.slice(0, split + 1);
   const lines = note.slice(split + 2, -1).split('\n');

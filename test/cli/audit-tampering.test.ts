@@ -264,4 +264,8 @@ describe('an export with proofs', () => {
       );
     }
   });
+
+  it('holds an event at least', async () => {
+    expect(await verdict(lines([header(actor)]))).toMatch(/^latchkey: STATE_DAMAGED: .*it holds no event;/u);
+  });
 });

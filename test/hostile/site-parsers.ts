@@ -23,7 +23,12 @@ import { parseMetadata, parseNewMetadata, parseTag, parseTags } from '../../cli/
 import { parseReportId } from '../../cli/commands/node-usage.ts';
 import { parseLimit } from '../../cli/list-options.ts';
 import { parseGrace, parseRenewal, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
-import { parseEntitlements, parseName, parseProductCode } from '../../cli/name-arguments.ts';
+import {
+  parseConcealedText,
+  parseEntitlements,
+  parseName,
+  parseProductCode,
+} from '../../cli/name-arguments.ts';
 import { parseDuration, parseInstant, parseLeaseDuration, parseSeatCount } from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
@@ -169,6 +174,7 @@ export const SITE_PARSERS: readonly HostileParser[] = [
   textParser('cli/term-arguments.ts', 'parseGrace', ['14d'], parseGrace, argument),
   textParser('cli/term-arguments.ts', 'parseRenewal', ['365d'], parseRenewal, argument),
   textParser('cli/name-arguments.ts', 'parseName', ['Acme'], parseName, argument),
+  textParser('cli/name-arguments.ts', 'parseConcealedText', ['crm-4711'], parseConcealedText, argument),
   textParser('cli/name-arguments.ts', 'parseProductCode', ['suite'], parseProductCode, argument),
   textParser(
     'cli/name-arguments.ts',

@@ -131,6 +131,9 @@ describe('the tree over the audit log', () => {
       /^latchkey: USAGE_INVALID: --since is for an export with proofs; .*--with-proofs\n$/u,
     );
     expect(await run('export', part, '--with-proofs')).toMatch(/^latchkey: STATE_CONFLICT: /u);
+    expect(await run('export', join(directory, 'no'), '--with-proofs', '--target', 'lic_x')).toMatch(
+      /^latchkey: STATE_NOT_FOUND: the log has no event of target "lic_x"; /u,
+    );
     const nowhere = join(directory, 'nowhere');
     expect(await run('export', join(directory, 'no'), '--with-proofs', '--since', nowhere)).toMatch(
       /^latchkey: STATE_NOT_FOUND: there is no checkpoint /u,

@@ -11,7 +11,7 @@ export type AuditOutcome = (typeof AUDIT_OUTCOMES)[number];
 const MAX_AUDIT_TERM = 512;
 
 /** The longest text that the log conceals: a reason. */
-const MAX_CONCEALED_TEXT = 1024;
+export const MAX_CONCEALED_TEXT = 1024;
 
 export const auditQuerySchema = z.strictObject({
   after: z.coerce
