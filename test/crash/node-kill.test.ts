@@ -16,7 +16,7 @@ import { NodeInvariants } from './node-invariants.ts';
 const WHOLE_MATRIX = '1.6';
 const CYCLES_ON_OTHERS = 3;
 const STREAM_BYTES = 8 * 1024 * 1024;
-const ATTEMPTS = 20;
+const ATTEMPTS = 200;
 const IMAGE = 'fragile';
 const KEEP_BLOB_LABEL = 'containerd.io/gc.ref.content.latchkey';
 
