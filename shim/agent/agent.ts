@@ -117,6 +117,7 @@ export class Agent {
         },
         onGranted: (lease) => {
           if (lease.subject.imageDigest !== ANY_IMAGE) images.record(lease.claims);
+          this.#enforcement.granted(lease.subject);
         },
         onDenied: (denial) => {
           if (denial.licenseId !== undefined && isRefusal(denial)) this.#refuse(denial.licenseId, denial, 0);

@@ -84,6 +84,11 @@ export class Enforcement {
     if (!this.#isRunning) void this.#run();
   }
 
+  /** The image has a lease; when that ends, somebody asks anew, however short the time since it was refused before. */
+  granted(subject: LeaseSubject): void {
+    this.#askedAtMs.delete(subjectKey(subject));
+  }
+
   stop(): void {
     this.#isStopped = true;
     clearTimeout(this.#timer);
