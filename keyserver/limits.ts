@@ -13,6 +13,8 @@ export const PENDING_IMAGE_KEY_AGE_MS = 2 * STAGED_PUSH_AGE_MS;
 export const IMAGE_KEY_SWEEP_INTERVAL_MS = 10 * MINUTE_MS;
 /** The revocation stream says it is alive this often ... */
 export const WATCH_HEARTBEAT_MS = 15 * SECOND_MS;
+/** Nodes whose changes are read together: more would hold up starts, which come in between. */
+export const MAX_CHANGE_QUESTIONS = 128;
 /** How long a node certificate lives unless the key server is told otherwise: the longest a node may be switched off. */
 export const NODE_CERTIFICATE_LIFETIME_MS = 365 * 24 * HOUR_MS;
 /** Body of an admin request: the largest is a release with its platform digests. */

@@ -2,7 +2,7 @@
 import type { ImageFacts, NodeFacts } from '#src/licensing/decide.ts';
 import type { NodeSession } from '#src/licensing/node-chain.ts';
 import type { NodeState } from '#src/licensing/node-state.ts';
-import { preparedQuery } from '../db/prepared-query.ts';
+import { preparedQuery, preparedSetQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
 import { ANSWERED_COLUMNS, type AnsweredLease, toAnswered } from './answered-lease.ts';
 import { fromCodeColumn } from './code-list.ts';
@@ -47,6 +47,42 @@ const nodeRow = preparedQuery((reader, node: { readonly organizationId: string; 
     ])
     .where('organization_id', '=', node.organizationId)
     .where('id', '=', node.nodeId),
+);
+
+/** A node and how it was heard last. */
+export interface WatchingNode {
+  readonly node: KnownNode;
+  readonly session: NodeSession | undefined;
+}
+
+/** The nodes of these ids that there are. */
+export async function loadWatchingNodes(
+  reader: Reader,
+  organizationId: string,
+  nodeIds: readonly string[],
+): Promise<Map<string, WatchingNode>> {
+  const found = new Map<string, WatchingNode>();
+  for (const row of await watchingRows(reader, nodeIds)) {
+    const node = row.organization_id === organizationId ? toNode(row) : null;
+    if (node !== null) found.set(node.nodeId, { node, session: toSession(row) });
+  }
+  return found;
+}
+
+const watchingRows = preparedSetQuery((reader, nodeIds) =>
+  reader
+    .selectFrom('node')
+    .leftJoin('node_session', 'node_session.node_id', 'node.id')
+    .select([
+      'node.organization_id',
+      'node.id as node_id',
+      'node.state as node_state',
+      'node.key_thumbprint',
+      'node.public_jwk',
+      'node.revision as node_revision',
+      ...SESSION_COLUMNS,
+    ])
+    .where('node.id', 'in', nodeIds),
 );
 
 export interface OrganizationFacts {

@@ -3,14 +3,11 @@ import type { LatchkeyError } from '#src/base/errors.ts';
 import { type Denied, licenseDenial, nodeDenial } from '#src/licensing/decide.ts';
 import { type ChainPosition, isNewest } from '#src/licensing/node-chain.ts';
 import type { StoredLicenseState } from '#src/licensing/license-state.ts';
-import type { Reader } from '../db/store.ts';
 import type { NodeIdentity } from './acquire-lease.ts';
-import { loadNode, loadOrganization } from './decision-facts.ts';
+import type { KnownNode, OrganizationFacts, WatchingNode } from './decision-facts.ts';
 import { denialError } from './denial.ts';
-import type { KeyServer } from './key-server.ts';
+import type { HeldLicense } from './license-facts.ts';
 import { serverRollback, sessionStale } from './node-sessions.ts';
-import { loadSession } from './session-row.ts';
-import { loadChangedLicenses } from './license-facts.ts';
 
 export interface LicenseChange {
   readonly licenseId: string;
@@ -30,31 +27,32 @@ export interface ChangesSince {
   readonly nodeDenial: LatchkeyError | null;
 }
 
-/**
- * Gives the changes of a node's licenses after a revision. All of them get a node that changed itself. One that
- * has seen a later revision than ours gets none: then this server was restored from a backup.
- */
-export function licenseChangesSince(
-  server: KeyServer,
-  identity: NodeIdentity,
-  afterRevision: number,
-  position: ChainPosition | undefined,
-): Promise<ChangesSince> {
-  // One transaction, so that the revision and the changes are of the same moment.
-  return server.store.read
-    .transaction()
-    .execute((reader) => readChangesSince(server, reader, identity, afterRevision, position));
+/** Who asks for changes, and what he knows already. */
+export interface ChangeQuestion {
+  readonly identity: NodeIdentity;
+  readonly afterRevision: number;
+  readonly position: ChainPosition | undefined;
 }
 
-async function readChangesSince(
-  { organizationId, clock }: KeyServer,
-  reader: Reader,
-  identity: NodeIdentity,
-  afterRevision: number,
-  position: ChainPosition | undefined,
-): Promise<ChangesSince> {
-  const organization = await loadOrganization(reader, organizationId);
-  const node = await loadNode(reader, organizationId, identity);
+/** What is known of those who ask, of one moment. */
+export interface ChangeFacts {
+  readonly organization: OrganizationFacts;
+  readonly nodes: ReadonlyMap<string, WatchingNode>;
+  /** Of each node, those of its licenses that are news to somebody who asks. */
+  readonly licenses: ReadonlyMap<string, readonly HeldLicense[]>;
+  readonly nowMs: number;
+}
+
+/**
+ * Gives the changes of a node's licenses after a revision. All of them get a node that changed itself. One that
+ * has seen a later revision than ours gets none: then this server was restored from a backup. Pure.
+ */
+export function changesSince(
+  { organization, nodes, licenses, nowMs }: ChangeFacts,
+  { identity, afterRevision, position }: ChangeQuestion,
+): ChangesSince {
+  const known = nodes.get(identity.nodeId);
+  const node = known?.node.keyThumbprint === identity.keyThumbprint ? known.node : null;
   const { revision } = organization;
   const refused = errorOrNull(nodeDenial(node, organization.contact));
   if (node === null) return { changes: [], revision, nodeDenial: refused };
@@ -62,13 +60,15 @@ async function readChangesSince(
     const refusal =
       afterRevision > revision
         ? serverRollback(organization.contact)
-        : isNewest(await loadSession(reader, node.nodeId), position)
+        : isNewest(known?.session, position)
           ? undefined
           : sessionStale();
     if (refusal !== undefined) return { changes: [], revision, nodeDenial: refusal };
   }
-  const from = node.revision > afterRevision ? 0 : afterRevision;
-  const changed = await loadChangedLicenses(reader, node.nodeId, from);
+  const from = newsBegin(node, afterRevision);
+  const changed = (licenses.get(node.nodeId) ?? [])
+    .filter((held) => held.revision > from)
+    .sort((left, right) => left.revision - right.revision);
   const resumeRevisions = resumeRevisionsOf(
     changed.map((change) => Math.max(change.revision, node.revision)),
     revision,
@@ -78,11 +78,16 @@ async function readChangesSince(
       licenseId: license.licenseId,
       epoch: license.epoch,
       state: license.state,
-      denial: refused ?? errorOrNull(licenseDenial(license, clock.nowMs())),
+      denial: refused ?? errorOrNull(licenseDenial(license, nowMs)),
       revision: resumeRevisions[index] ?? revision,
     };
   });
   return { changes, revision, nodeDenial: refused };
+}
+
+/** The revision after which changes of licenses are news to a node: of one that changed itself all are. */
+export function newsBegin(node: KnownNode, afterRevision: number): number {
+  return node.revision > afterRevision ? 0 : afterRevision;
 }
 
 /**

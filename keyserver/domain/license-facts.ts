@@ -1,7 +1,7 @@
 /** Loads the licenses that the license decision looks at, inside the transaction that acts on it. */
 import type { LicenseFacts } from '#src/licensing/decide.ts';
 import type { LicenseTerms } from '#src/licensing/license-terms.ts';
-import { preparedQuery } from '../db/prepared-query.ts';
+import { preparedQuery, preparedSetQuery } from '../db/prepared-query.ts';
 import type { Reader } from '../db/store.ts';
 import { fromCodeColumn } from './code-list.ts';
 import { END_OF_TERM } from './license-term.ts';
@@ -42,26 +42,46 @@ const nodeLicenseRows = preparedQuery((reader, node: { readonly nodeId: string }
     .where('license_node.node_id', '=', node.nodeId),
 );
 
-/** The licenses of a node that have changed after a revision, the oldest change first. */
-export async function loadChangedLicenses(
-  reader: Reader,
-  nodeId: string,
-  afterRevision: number,
-): Promise<{ license: GrantableLicense; revision: number }[]> {
-  const rows = await changedLicenseRows(reader, { nodeId, afterRevision });
-  return rows.map((row) => ({
-    license: toLicenseFacts(row),
-    revision: row.revision,
-  }));
+/** A license of a node, and the change that made it what it is. */
+export interface HeldLicense {
+  readonly license: GrantableLicense;
+  readonly revision: number;
 }
 
-const changedLicenseRows = preparedQuery(
-  (reader, change: { readonly nodeId: string; readonly afterRevision: number }) =>
-    licenseRows(reader)
-      .innerJoin('license_node', 'license_node.license_id', 'license.id')
-      .where('license_node.node_id', '=', change.nodeId)
-      .where('license.revision', '>', change.afterRevision)
-      .orderBy('license.revision'),
+/**
+ * The licenses of nodes that have changed, by node; one that many of them have is read once.
+ * @param isChanged whether a revision is news to a node
+ */
+export async function loadChangedLicenses(
+  reader: Reader,
+  nodeIds: readonly string[],
+  isChanged: (nodeId: string, revision: number) => boolean,
+): Promise<Map<string, HeldLicense[]>> {
+  const pairs = await licensesOfNodes(reader, nodeIds);
+  const changed = pairs.filter((pair) => isChanged(pair.node_id, pair.revision));
+  const licenseIds = [...new Set(changed.map((pair) => pair.license_id))];
+  const rows = licenseIds.length === 0 ? [] : await licenseRowsById(reader, licenseIds);
+  const licenses = new Map(
+    rows.map((row) => [row.id, { license: toLicenseFacts(row), revision: row.revision }] as const),
+  );
+  const held = new Map<string, HeldLicense[]>(nodeIds.map((nodeId) => [nodeId, []]));
+  for (const pair of changed) {
+    const license = licenses.get(pair.license_id);
+    if (license !== undefined) held.get(pair.node_id)?.push(license);
+  }
+  return held;
+}
+
+const licensesOfNodes = preparedSetQuery((reader, nodeIds) =>
+  reader
+    .selectFrom('license_node')
+    .innerJoin('license', 'license.id', 'license_node.license_id')
+    .select(['license_node.node_id', 'license_node.license_id', 'license.revision'])
+    .where('license_node.node_id', 'in', nodeIds),
+);
+
+const licenseRowsById = preparedSetQuery((reader, licenseIds) =>
+  licenseRows(reader).where('license.id', 'in', licenseIds),
 );
 
 /** The license of a license key; undefined = no such key. */

@@ -19,6 +19,7 @@ import { parseListen } from '../arguments.ts';
 import type { ConnectionLimits } from '../connection-limits.ts';
 import { EnrollmentService, NodesService } from '#src/wire/generated/latchkey/node.ts';
 import type { ListenerCertificate } from '../custody/listener-certificate.ts';
+import { ChangeReader } from '../domain/change-reader.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { sealed } from '../domain/seal.ts';
 import type { Rates } from '../rates.ts';
@@ -65,7 +66,8 @@ export async function startNodeListeners(
   log: CallLog,
   metrics: KeyServerMetrics,
 ): Promise<NodeListeners> {
-  const streams = new OpenStreams(server, log);
+  const changes = new ChangeReader(server);
+  const streams = new OpenStreams(server, changes, log);
   const guarded = (
     definition: ServiceDefinition,
     service: UntypedServiceImplementation,
@@ -86,7 +88,7 @@ export async function startNodeListeners(
     guarded(EnrollmentService, { ...enrolling }, MAX_ENROLLMENT_CALLS),
   );
   const nodes = newServer(connections, { 'grpc.max_connection_idle_ms': connections.nodeIdleMs });
-  const serving = nodesService(server, options.rates.node, streams, log);
+  const serving = nodesService(server, { rate: options.rates.node, streams, changes, log });
   nodes.addService(NodesService, guarded(NodesService, { ...serving }, MAX_NODE_CALLS));
   const listeners: TlsListener[] = [];
   const listen = async (to: Server, address: string, requiresCertificate: boolean): Promise<string> => {

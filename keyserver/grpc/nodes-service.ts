@@ -24,8 +24,8 @@ import type {
 } from '#src/wire/generated/latchkey/node.ts';
 import { acknowledgeRevision } from '../domain/acknowledgements.ts';
 import { acquireLease } from '../domain/acquire-lease.ts';
+import type { ChangeReader } from '../domain/change-reader.ts';
 import type { KeyServer } from '../domain/key-server.ts';
-import { licenseChangesSince } from '../domain/license-changes.ts';
 import { reportUsageOfNode } from '../domain/node-usage.ts';
 import { openSession } from '../domain/node-sessions.ts';
 import { preflightOfNode } from '../domain/preflight.ts';
@@ -42,8 +42,19 @@ import { type OpenStreams, toMessage } from './revocation-stream.ts';
 /** Of a node that has not opened a session yet. */
 const NO_POSITION = { sequence: 0, token: '', counter: 0 };
 
-/** @param rate of the calls of one node */
-export function nodesService(server: KeyServer, rate: Rate, streams: OpenStreams, log: CallLog): NodesServer {
+/** What the service shares with the rest of the node listener. */
+export interface NodesServiceParts {
+  /** Of the calls of one node. */
+  readonly rate: Rate;
+  readonly streams: OpenStreams;
+  readonly changes: ChangeReader;
+  readonly log: CallLog;
+}
+
+export function nodesService(
+  server: KeyServer,
+  { rate, streams, changes: changeReader, log }: NodesServiceParts,
+): NodesServer {
   const certificates = new PeerCertificates();
   const calls = new RateLimit(rate, server.clock);
   const identify = async (call: NodeCall): Promise<CertifiedIdentity> => {
@@ -81,7 +92,7 @@ export function nodesService(server: KeyServer, rate: Rate, streams: OpenStreams
     listChanges: unaryHandler<ListChangesRequest, ListChangesResponse>(
       async ({ afterRevision, position }, call) => {
         const identity = await identify(call);
-        const since = await licenseChangesSince(server, identity, afterRevision, position);
+        const since = await changeReader.read({ identity, afterRevision, position });
         // The denial of each license goes with a refusal of the node on a stream; here the refusal says it all.
         if (since.nodeDenial !== null) throw since.nodeDenial;
         const { changes, revision } = since;

@@ -13,7 +13,8 @@ import type {
 } from '#src/wire/generated/latchkey/node.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import type { KeyServer } from '../domain/key-server.ts';
-import { type ChangesSince, type LicenseChange, licenseChangesSince } from '../domain/license-changes.ts';
+import type { ChangeReader } from '../domain/change-reader.ts';
+import type { ChangesSince, LicenseChange } from '../domain/license-changes.ts';
 import type { CallLog } from './call-log.ts';
 import { toDenial } from './denial-message.ts';
 import { type CertifiedIdentity, refuseExpired } from './peer-certificate.ts';
@@ -23,11 +24,13 @@ type Call = ServerWritableStream<WatchRevocationsRequest, WatchRevocationsRespon
 /** All streams of a server, one for each node at most, so that no node can keep others waiting. */
 export class OpenStreams {
   readonly #server: KeyServer;
+  readonly #changes: ChangeReader;
   readonly #log: CallLog;
   readonly #streams = new Map<string, RevocationStream>();
 
-  constructor(server: KeyServer, log: CallLog) {
+  constructor(server: KeyServer, changes: ChangeReader, log: CallLog) {
     this.#server = server;
+    this.#changes = changes;
     this.#log = log;
   }
 
@@ -40,7 +43,7 @@ export class OpenStreams {
         hint: 'one agent may run with the identity of a node',
       }),
     );
-    const stream = new RevocationStream(this.#server, call, identity, (error) => {
+    const stream = new RevocationStream(this.#server, this.#changes, call, identity, (error) => {
       if (this.#streams.get(nodeId) === stream) this.#streams.delete(nodeId);
       if (error !== undefined) this.refuse(call, error);
     });
@@ -66,6 +69,7 @@ export class OpenStreams {
 
 class RevocationStream {
   readonly #server: KeyServer;
+  readonly #changes: ChangeReader;
   readonly #call: Call;
   readonly #identity: CertifiedIdentity;
   readonly #onEnd: (error?: unknown) => void;
@@ -79,8 +83,15 @@ class RevocationStream {
   #telling: Promise<void> = Promise.resolve();
   #ended = false;
 
-  constructor(server: KeyServer, call: Call, identity: CertifiedIdentity, onEnd: (error?: unknown) => void) {
+  constructor(
+    server: KeyServer,
+    changes: ChangeReader,
+    call: Call,
+    identity: CertifiedIdentity,
+    onEnd: (error?: unknown) => void,
+  ) {
     this.#server = server;
+    this.#changes = changes;
     this.#call = call;
     this.#identity = identity;
     this.#onEnd = onEnd;
@@ -116,12 +127,11 @@ class RevocationStream {
       try {
         // A stream can outlive the certificate it was opened with.
         refuseExpired(this.#identity, this.#server.clock.nowMs());
-        const since = await licenseChangesSince(
-          this.#server,
-          this.#identity,
-          this.#toldRevision,
-          this.#position,
-        );
+        const since = await this.#changes.read({
+          identity: this.#identity,
+          afterRevision: this.#toldRevision,
+          position: this.#position,
+        });
         this.#send(since, options.alsoWhenQuiet);
         // From now on other requests of the session move its counter.
         if (this.#position !== undefined)

@@ -1,8 +1,11 @@
 import { EventEmitter } from 'node:events';
 
+import { Metadata } from '@grpc/grpc-js';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { WatchRevocationsResponse } from '#src/wire/generated/latchkey/node.ts';
+import { callUnary } from '#src/wire/unary.ts';
+import { ChangeReader } from '../../keyserver/domain/change-reader.ts';
 import { type KeyServer } from '../../keyserver/domain/key-server.ts';
 import { resumeRevisionsOf } from '../../keyserver/domain/license-changes.ts';
 import { OpenStreams } from '../../keyserver/grpc/revocation-stream.ts';
@@ -107,6 +110,35 @@ describe('a watcher that is cut off', () => {
   });
 });
 
+describe('many who ask in one moment', () => {
+  const AT_ONCE = 200;
+
+  async function changesOf(node: LicensedNode, afterRevision: number): Promise<string[]> {
+    const request = { afterRevision, position: undefined };
+    const listChanges = node.client.listChanges.bind(node.client);
+    const { changes } = await callUnary(listChanges, request, new Metadata(), {
+      deadline: Date.now() + 60_000,
+    });
+    return changes.map(({ licenseId, state }) => `${licenseId} ${state}`).sort();
+  }
+
+  it('hear each of its own licenses, and only what is new to him', async () => {
+    const [two, one] = [await nodeWithLicenses(2), await nodeWithLicenses(1)];
+    const { revision } = await sold.client.organization();
+    const [first, second] = two.licenseIds;
+    await sold.client.changeLicense(first!, 'suspend');
+    const expected = [
+      { asks: () => changesOf(two.node, revision), hears: [`${first!} SUSPENDED`] },
+      { asks: () => changesOf(two.node, 0), hears: [`${first!} SUSPENDED`, `${second!} ACTIVE`].sort() },
+      { asks: () => changesOf(one.node, revision), hears: [] },
+      { asks: () => changesOf(one.node, 0), hears: [`${one.licenseIds[0]!} ACTIVE`] },
+    ];
+    const questions = Array.from({ length: AT_ONCE }, (_, index) => expected[index % expected.length]!);
+    const answers = await Promise.all(questions.map(({ asks }) => asks()));
+    expect(answers).toEqual(questions.map(({ hears }) => hears));
+  });
+});
+
 describe('open streams', () => {
   it('are one for each node: a new one ends the old', async () => {
     const { node } = await nodeWithLicenses(1);
@@ -129,7 +161,8 @@ describe('open streams', () => {
         return () => undefined;
       },
     };
-    const streams = new OpenStreams({ changes } as unknown as KeyServer, () => undefined);
+    const keyServer = { changes } as unknown as KeyServer;
+    const streams = new OpenStreams(keyServer, new ChangeReader(keyServer), () => undefined);
     const call = Object.assign(new EventEmitter(), { cancelled: true, request: { afterRevision: 0 } });
     streams.open(call as unknown as Parameters<OpenStreams['open']>[0], {
       nodeId: 'n',
