@@ -22,7 +22,7 @@ import {
 } from '../limits.ts';
 import { hostUrls } from '../database-url.ts';
 import { fromPostgresError, unknownOutcome, unreplicated } from './postgres-error.ts';
-import { PostgresHosts } from './postgres-hosts.ts';
+import { type ClusterHistory, PostgresHosts } from './postgres-hosts.ts';
 import type { Database } from './schema.ts';
 
 /** SQLSTATE of warnings that have none of their own. */
@@ -60,9 +60,18 @@ const SERVING: PostgresPatience = {
 /** An index on all leases of some years is made in minutes, and one that was given up begins anew at the next start. */
 export const UPGRADING: PostgresPatience = { statementMs: 0, answerMs: 0 };
 
+export interface PostgresHostsOptions {
+  readonly patience?: PostgresPatience;
+  /** Of the cluster, where somebody else connects to it as well. */
+  readonly history?: ClusterHistory;
+}
+
 /** What connects to the database of a URL; one that loses its connection makes the next one anew. */
-export function postgresHosts(url: string, patience = SERVING): PostgresHosts {
-  return new PostgresHosts(hostUrls(url), {
+export function postgresHosts(
+  url: string,
+  { patience = SERVING, history = { timeline: 0 } }: PostgresHostsOptions = {},
+): PostgresHosts {
+  const config = {
     application_name: 'latchkey',
     max: MAX_DATABASE_CONNECTIONS,
     connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
@@ -74,7 +83,8 @@ export function postgresHosts(url: string, patience = SERVING): PostgresHosts {
     // What does not wait for an answer goes out at once.
     pipeline: true,
     types: RESULT_TYPES,
-  });
+  };
+  return new PostgresHosts(hostUrls(url), config, history);
 }
 
 /** The dialect of kysely on such connections. */

@@ -10,18 +10,25 @@ interface Host {
   readonly pool: Pool;
 }
 
+/** What was seen of a cluster. */
+export interface ClusterHistory {
+  /** Its newest timeline; a server of an older one was left behind by a failover. */
+  timeline: number;
+}
+
 export class PostgresHosts {
   readonly #hosts: readonly Host[];
   /** Where the last connection was made. */
   #primary = 0;
-  /** The newest history of the cluster that was seen; a server of an older one was left behind by a failover. */
-  #timeline = 0;
+  readonly #history: ClusterHistory;
 
   /**
    * @param urls one for each server
    * @param config of the pooled connections; the URL is not in it
+   * @param history shared by all that connect to this cluster
    */
-  constructor(urls: readonly string[], config: PoolConfig) {
+  constructor(urls: readonly string[], config: PoolConfig, history: ClusterHistory) {
+    this.#history = history;
     this.#hosts = urls.map((url) => {
       // A pool never keeps a connection that could not be checked.
       const verify = (client: PoolClient, done: (error?: Error) => void): void => {
@@ -102,8 +109,8 @@ export class PostgresHosts {
     const timeline = rows[0]?.timeline ?? null;
     if (timeline === null) throw notPrimary('is a standby');
     const number = Number.parseInt(timeline, 16);
-    if (number < this.#timeline) throw notPrimary('was left behind by a failover');
-    this.#timeline = number;
+    if (number < this.#history.timeline) throw notPrimary('was left behind by a failover');
+    this.#history.timeline = number;
   }
 }
 

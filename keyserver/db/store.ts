@@ -92,8 +92,9 @@ export async function openPostgresStore(
   observer = NOBODY_OBSERVES,
   prepare: Preparation = migrate,
 ): Promise<Store> {
-  await preparePostgres(url, prepare);
-  const hosts = postgresHosts(url);
+  const history = { timeline: 0 };
+  await preparePostgres(url, history, prepare);
+  const hosts = postgresHosts(url, { history });
   const database = new Kysely<Database>({ dialect: postgresDialect(hosts), log: answeredOf(observer) });
   return new GroupCommitStore({
     database,
