@@ -47,7 +47,11 @@ async function failedStart(options: Parameters<typeof startKeyServer>[0] = {}): 
 
 /** One clear line: code, what happened, what to do. */
 function expectLine(failure: KeyServerExit, code: string, status: number): void {
-  const lines = failure.stderr.trim().split('\n');
+  // What the log says about the set-up comes in JSON.
+  const lines = failure.stderr
+    .trim()
+    .split('\n')
+    .filter((line) => !line.startsWith('{'));
   expect(lines).toHaveLength(1);
   expect(lines[0]).toMatch(new RegExp(`^latchkey: ${code}: .+; .+`, 'u'));
   expect(failure.status).toBe(status);
