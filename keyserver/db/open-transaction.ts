@@ -4,6 +4,7 @@
  * directly.
  */
 import type { CompiledQuery, DatabaseConnection, QueryResult } from 'kysely';
+import { isAfterFailure } from './postgres-error.ts';
 import type { Reader, Writer } from './store.ts';
 
 interface OpenTransaction {
@@ -48,8 +49,8 @@ export async function together<Steps extends readonly Promise<unknown>[]>(
   let failure: { readonly error: unknown } | undefined;
   const settled = steps.map((step) =>
     step.catch((error: unknown) => {
-      // PostgreSQL refuses all that comes after it, whatever that is.
-      failure ??= { error };
+      // PostgreSQL refuses all that comes after the one that failed, and may be heard to do so before.
+      if (failure === undefined || isAfterFailure(failure.error)) failure = { error };
     }),
   );
   await Promise.all(settled);

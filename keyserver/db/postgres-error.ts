@@ -2,6 +2,7 @@
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 
 const DISK_FULL = '53100';
+const TRANSACTION_FAILED = '25P02';
 const DATA_CORRUPTED = ['XX001', 'XX002'];
 /** A server that stops, starts, fails over, is overloaded or waited too long: later the same request may succeed. */
 const PASSING = /^(08|40|57P0|57014$|53300$|53400$|25006$|25P03$|55P03$)/;
@@ -53,6 +54,11 @@ function isPassing(error: Error, code: string): boolean {
 /** Codes like `ECONNREFUSED` are the system's; those of the server come with a severity. */
 function isSqlState(error: Error): boolean {
   return 'severity' in error && 'code' in error && SQLSTATE.test(String(error.code));
+}
+
+/** True for the refusal of what comes after a failure in the same transaction. */
+export function isAfterFailure(error: unknown): boolean {
+  return systemErrorCode(error) === TRANSACTION_FAILED;
 }
 
 /** A commit that no standby has confirmed: a failover now would lose it. */

@@ -164,7 +164,10 @@ it('puts a new root key into its file, whenever a rotation was cut off', async (
   await expect(withOld).rejects.toMatchObject({ code: 'KEY_INVALID' });
 });
 
-it.skipIf(databaseKind() !== 'SQLite').each(['organization', 'root'])(
+/** What it is killed at is a statement of SQLite; on PostgreSQL the same is one transaction, too. */
+const KILLED_LEVELS = databaseKind() === 'SQLite' ? ['organization', 'root'] : [];
+
+it.each(KILLED_LEVELS)(
   'opens everything after a rotation of the %s key that was killed at any write',
   async (level) => {
     await server.stop();
