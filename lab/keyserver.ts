@@ -1,6 +1,6 @@
 /** A real key server in its own process, on free ports and a directory of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -85,7 +85,13 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
   const stdout: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
   const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
-  await ready(child, exited, log);
+  try {
+    await ready(child, exited, log);
+  } catch (error) {
+    // Only what is empty: a test may want to look at the rest.
+    if (options.dataDirectory === undefined) await rmdir(dataDirectory).catch(() => undefined);
+    throw error;
+  }
   const endpoints = endpointsSchema.parse(JSON.parse(await readText(dataDirectory, 'endpoints.json')));
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);

@@ -13,6 +13,7 @@ import {
   type LoadedLicense,
   ServerGone,
   changeLicense,
+  coversEachState,
   expectOneOrder,
   sellLicense,
   startAndRenew,
@@ -49,14 +50,15 @@ async function untilServerGone(running: Promise<void>): Promise<void> {
   });
 }
 
-it(`tells every node of one order of changes, in ${KILLS} kills`, async () => {
+it(`tells every node of one order of changes, in at least ${KILLS} kills`, async () => {
   let server = await startKeyServer();
   onTestFinished(() => server.dispose());
   const { dataDirectory } = server;
   const sold = await createSoldProduct(server);
   const all = new Map<string, LicenseOperation[]>();
   let licenses: LoadedLicense[] = [];
-  for (let kill = 0; kill < KILLS; kill += 1) {
+  // A machine that is busy may need more of them until there is something to order.
+  for (let kill = 0; kill < KILLS || !coversEachState(all); kill += 1) {
     const kept = licenses.filter(({ wanted, isAnswered }) => wanted !== 'REVOKED' || !isAnswered);
     for (const ended of licenses.filter((license) => !kept.includes(license))) {
       for (const node of ended.nodes) node.close();

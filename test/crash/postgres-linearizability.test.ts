@@ -3,7 +3,7 @@
  * one of them is killed while the other goes on.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, it, onTestFinished } from 'vitest';
+import { it, onTestFinished } from 'vitest';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { FORGETFUL, postgresSkipReason, startPostgres } from '../../lab/postgres.ts';
@@ -14,6 +14,7 @@ import {
   type LoadedLicense,
   ServerGone,
   changeLicense,
+  coversEachState,
   expectOneOrder,
   sellLicense,
   startAndRenew,
@@ -26,6 +27,9 @@ const MIN_LIFE_MS = 200;
 const MAX_LIFE_MS = 800;
 /** Between changes, so that many answers fall into each state and not only beside a change. */
 const MAX_PAUSE_MS = 100;
+const EACH_ANSWER = [0, 1].flatMap((server) => [
+  ...[`node ${server} ACTIVE`, `node ${server} REVOKED`, `admin ${server} SUSPENDED`],
+]);
 
 const skipReason = postgresSkipReason();
 
@@ -98,7 +102,7 @@ async function runAdmin(pair: Pair, license: LoadedLicense, adminToken: string):
 }
 
 it.skipIf(skipReason !== null)(
-  `two key servers on one PostgreSQL tell every node of one order of changes, in ${KILLS} kills`,
+  `two key servers on one PostgreSQL tell every node of one order of changes, in at least ${KILLS} kills`,
   async () => {
     const postgres = await startPostgres({ settings: FORGETFUL });
     onTestFinished(() => postgres.dispose());
@@ -110,7 +114,10 @@ it.skipIf(skipReason !== null)(
     onTestFinished(() => pair.dispose());
     const sold = await createSoldProduct(first);
     const all = new Map<string, LicenseOperation[]>();
-    for (let kill = 0; kill < KILLS; kill += 1) {
+    const hasEnough = (): boolean =>
+      coversEachState(all) && EACH_ANSWER.every((one) => pair.answers.has(one));
+    // A machine that is busy may need more of them until each server has told of each state.
+    for (let kill = 0; kill < KILLS || !hasEnough(); kill += 1) {
       pair.isOver = false;
       const licenses = await Promise.all(
         Array.from({ length: LICENSES }, () => sellLicense(pair.any, sold, NODES_PER_LICENSE)),
@@ -131,10 +138,6 @@ it.skipIf(skipReason !== null)(
       for (const node of licenses.flatMap(({ nodes }) => nodes)) node.close();
     }
     expectOneOrder(all);
-    for (const server of [0, 1]) {
-      for (const answer of [`node ${server} ACTIVE`, `node ${server} REVOKED`, `admin ${server} SUSPENDED`])
-        expect(pair.answers).toContain(answer);
-    }
     await verifyAuditLog(adminClient(pair.any, adminToken).auditEvents());
   },
 );

@@ -14,7 +14,6 @@ import { pushForged } from './forged-image.ts';
 import { CONTACT, GatedSite, SECRET, refusalOf, until } from './gated-site.ts';
 
 const run = promisify(execFile);
-const CAT = ['/bin/busybox', 'cat', '/app/one.txt'];
 
 describeOnEachContainerd('doors beside a container', (containerd) => {
   let gated: GatedSite;
@@ -47,7 +46,7 @@ describeOnEachContainerd('doors beside a container', (containerd) => {
       ...['run', '--detach', '--net-host', '--snapshotter', 'latchkey', image, id],
       ...['/bin/busybox', 'sleep', '3600'],
     );
-  const execIn = (id: string) => gated.ctr('tasks', 'exec', '--exec-id', `x-${Math.random()}`, id, ...CAT);
+  const execIn = (id: string) => gated.printInContainer(id, '/app/one.txt');
   const snapshots = (...args: string[]) => gated.ctr('snapshots', '--snapshotter', 'latchkey', ...args);
 
   /** Mounts the image's files as root does it, with the commands that ctr gives for that. */

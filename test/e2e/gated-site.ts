@@ -146,21 +146,38 @@ export class GatedSite {
     return this.printWithCtr(id, image, '/app/one.txt', snapshotter);
   }
 
-  /**
-   * `ctr run` that prints a file. The shim writes the output to a file: through pipes it is lost when the program has ended
-   * before ctr has opened its side, which it then gives up (containerd client, task.Delete).
-   */
-  async printWithCtr(
+  /** `ctr run` that prints a file. */
+  printWithCtr(
     id: string,
     image: string,
     path: string,
     snapshotter = 'latchkey',
   ): Promise<{ status: number; output: string }> {
-    const log = join(this.site.directory, `${id}.log`);
-    const { status, output } = await this.ctr(
-      ...['run', '--rm', '--net-host', '--log-uri', `file://${log}`, '--snapshotter', snapshotter],
+    return this.#withLog(id, (log) => [
+      ...['run', '--rm', '--net-host', ...log, '--snapshotter', snapshotter],
       ...[image, id, '/bin/busybox', 'cat', path],
-    );
+    ]);
+  }
+
+  /** `ctr tasks exec` that prints a file. */
+  printInContainer(id: string, path: string): Promise<{ status: number; output: string }> {
+    const execId = `exec-${randomBytes(4).toString('hex')}`;
+    return this.#withLog(execId, (log) => [
+      ...['tasks', 'exec', ...log, '--exec-id', execId, id],
+      ...['/bin/busybox', 'cat', path],
+    ]);
+  }
+
+  /**
+   * The output of a program that the shim writes to a file: through pipes it is lost when the program has ended before ctr has
+   * opened its side, which it then gives up (containerd client, task.Delete).
+   */
+  async #withLog(
+    name: string,
+    command: (log: readonly string[]) => readonly string[],
+  ): Promise<{ status: number; output: string }> {
+    const log = join(this.site.directory, `${name}.log`);
+    const { status, output } = await this.ctr(...command(['--log-uri', `file://${log}`]));
     const printed = existsSync(log) ? await readFile(log, 'utf8') : '';
     await rm(log, { force: true });
     return { status, output: output + printed };
