@@ -91,6 +91,8 @@ export const MAX_SERVER_CLOCK_SKEW_MS = 10 * SECOND_MS;
 export const TLS_CERTIFICATE_LIFETIME_MS = 24 * HOUR_MS;
 /** Connections of nodes to one key server: one each of 10,000, old ones of which may linger. */
 export const MAX_NODE_CONNECTIONS = 20_000;
+/** ... and of one node: an agent has one, and one more while it changes its certificate; the rest has lost its other end. */
+export const MAX_CONNECTIONS_PER_NODE = 8;
 /** Connections in their handshake: what a server does in a second or two, so that who waits longer tries again. */
 export const MAX_PENDING_HANDSHAKES = 1000;
 /** A handshake is two round trips; who takes longer is on no network that a stream would live on. */

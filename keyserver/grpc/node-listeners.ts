@@ -27,6 +27,7 @@ import { boundedCalls } from './bounded-calls.ts';
 import type { CallLog } from './call-log.ts';
 import type { KeyServerMetrics } from '../metrics/key-server-metrics.ts';
 import { enrollmentService } from './enrollment-service.ts';
+import { NodeConnections } from './node-connections.ts';
 import { nodesService } from './nodes-service.ts';
 import { observedService } from './observed-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
@@ -91,6 +92,7 @@ export async function startNodeListeners(
   const serving = nodesService(server, { rate: options.rates.node, streams, changes, log });
   nodes.addService(NodesService, guarded(NodesService, { ...serving }, MAX_NODE_CALLS));
   const listeners: TlsListener[] = [];
+  const ofNodes = new NodeConnections();
   const listen = async (to: Server, address: string, requiresCertificate: boolean): Promise<string> => {
     const onRefused = (from: string): void => {
       // To the other port everybody may come.
@@ -99,6 +101,7 @@ export async function startNodeListeners(
     // TLS is done already when gRPC gets a connection.
     const injector = to.createConnectionInjector(ServerCredentials.createInsecure());
     const listener = await bind(address, { ...identity, requiresCertificate, onRefused }, (socket) => {
+      if (requiresCertificate) ofNodes.add(socket);
       injector.injectConnection(socket);
     });
     listeners.push(listener);

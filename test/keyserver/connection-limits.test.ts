@@ -5,6 +5,7 @@ import { type ClientHttp2Session, connect } from 'node:http2';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MINUTE_MS } from '#src/base/units.ts';
 import { CONNECTION_LIMITS } from '../../keyserver/connection-limits.ts';
+import { MAX_CONNECTIONS_PER_NODE } from '../../keyserver/limits.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
 import { TcpProxy } from '../../lab/tcp-proxy.ts';
 import { startInProcess } from '../fakes/key-server-in-process.ts';
@@ -128,6 +129,28 @@ describe('a connection', () => {
     kept.close();
   });
 
+  it('of a node that has too many takes the place of its oldest, and of no other node', async () => {
+    const sold = await createSoldProduct(ageing);
+    const { licenseKey } = await sold.sell();
+    const [one, other] = [await activateNode(ageing, licenseKey), await activateNode(ageing, licenseKey)];
+    const others = await connected(ageing.nodeAddress, other);
+    const own: ClientHttp2Session[] = [];
+    for (let count = 0; count < MAX_CONNECTIONS_PER_NODE; count += 1) {
+      own.push(await connected(ageing.nodeAddress, one));
+      callForEver(own.at(-1)!, '/latchkey.node.v1.Nodes/WatchRevocations');
+    }
+    expect(own.map(({ destroyed }) => destroyed)).not.toContain(true);
+    own.push(await connected(ageing.nodeAddress, one));
+    await closed(own[0]!);
+    await expect(one.preflight(`sha256:${'0'.repeat(64)}`)).rejects.toMatchObject({
+      code: 'DENIED_IMAGE_UNKNOWN',
+    });
+    await closed(own[1]!);
+    expect([others, ...own.slice(2)].map(({ destroyed }) => destroyed)).not.toContain(true);
+    for (const session of [others, ...own]) session.destroy();
+    for (const client of [one, other]) client.close();
+  });
+
   it('whose other end has gone without a word is closed, and its stream with it', async () => {
     const line = await TcpProxy.start(strict.nodeAddress);
     const client = connectNode(
@@ -149,5 +172,6 @@ describe('a connection', () => {
     expect(CONNECTION_LIMITS).toMatchObject({
       ...{ enrollmentIdleMs: 30_000, enrollmentAgeMs: 300_000, nodeIdleMs: 600_000 },
     });
+    expect(MAX_CONNECTIONS_PER_NODE).toBe(8);
   });
 });

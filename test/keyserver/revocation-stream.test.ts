@@ -10,7 +10,7 @@ import { type KeyServer } from '../../keyserver/domain/key-server.ts';
 import { resumeRevisionsOf } from '../../keyserver/domain/license-changes.ts';
 import { OpenStreams } from '../../keyserver/grpc/revocation-stream.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { type LicensedNode, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
+import { type LicensedNode, activateNode, connectNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 
 let server: TestKeyServer;
@@ -39,7 +39,7 @@ async function nodeWithLicenses(count: number): Promise<{ node: LicensedNode; li
   return { node: nodes.at(-1)!, licenseIds };
 }
 
-function watch(node: LicensedNode, afterRevision: number) {
+function watch(node: Pick<LicensedNode, 'client'>, afterRevision: number) {
   const stream = node.client.watchRevocations({ afterRevision, position: undefined });
   const messages: WatchRevocationsResponse[] = [];
   const ended = new Promise<unknown>((resolve) => stream.once('error', resolve));
@@ -140,17 +140,25 @@ describe('many who ask in one moment', () => {
 });
 
 describe('open streams', () => {
-  it('are one for each node: a new one ends the old', async () => {
+  it.each([
+    ['the same connection', (node: LicensedNode) => node.client],
+    [
+      'another connection',
+      (node: LicensedNode) => connectNode(server, node.key, node.activation.certificateDer),
+    ],
+  ])('are one for each node: a new one over %s ends the old', async (_name, connect) => {
     const { node } = await nodeWithLicenses(1);
     const { revision } = await sold.client.organization();
     const old = watch(node, revision);
     await expect.poll(() => old.messages.length).toBe(1);
-    const fresh = watch(node, revision);
+    const client = connect(node);
+    const fresh = watch({ client }, revision);
     expect(await old.ended).toMatchObject({ details: expect.stringContaining('STATE_CONFLICT') as string });
     await sold.client.changeNode(node.activation.nodeId, 'ban');
     expect(await fresh.ended).toMatchObject({
       details: expect.stringContaining('DENIED_NODE_BANNED') as string,
     });
+    client.close();
   });
 
   it('are not made for a call that was cancelled while its certificate was read', () => {
