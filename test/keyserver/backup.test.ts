@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
@@ -144,7 +144,7 @@ describe('latchkey server backup', () => {
     // Neither the copy of the database nor anything readable is left.
     const left = async () =>
       (await readdir(server.dataDirectory)).filter((name) => name.includes('snapshot'));
-    await vi.waitFor(async () => expect(await left()).toEqual([]), { timeout: 20_000 });
+    await expect.poll(left).toEqual([]);
     const bytes = await readFile(backup);
     expect(bytes.length).toBe(sizeBytes);
     expect(bytes.includes('Initech')).toBe(false);

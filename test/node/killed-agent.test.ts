@@ -52,5 +52,5 @@ describe.skipIf(why !== '')(`an agent${why}`, () => {
     await vi.waitFor(async () => expect((await last.status()).keyServerConnected).toBe(true), WAIT);
     last.close();
     expect((await sold.client.nodes()).find(({ id }) => id === nodeId)?.state).toBe('ACTIVE');
-  }, 120_000);
+  });
 });

@@ -72,4 +72,4 @@ test('a revocation arrives through a proxy that cuts streams, and by a stream on
     line.close();
     await proxy.close();
   }
-}, 90_000);
+});

@@ -15,6 +15,8 @@ const report: PlaintextReport = {
 };
 const gone = { ...report, runningContainers: 0, plaintextLayers: 0, plaintextGoneAtMs: 5 };
 
+const WAIT = { timeout: 60_000 };
+
 let received: { plaintextGoneAtMs: number }[];
 let failure: LatchkeyError | undefined;
 let refused: string[];
@@ -40,10 +42,10 @@ const keyServer = {
 test('the same is told once, and what changes again', async () => {
   reporter.start(keyServer);
   for (let round = 0; round < 3; round += 1) reporter.note([report]);
-  await vi.waitUntil(() => received.length === 1);
+  await vi.waitUntil(() => received.length === 1, WAIT);
   reporter.note([report]);
   reporter.note([gone]);
-  await vi.waitUntil(() => received.length === 2);
+  await vi.waitUntil(() => received.length === 2, WAIT);
   expect(received.map(({ plaintextGoneAtMs }) => plaintextGoneAtMs)).toEqual([0, 5]);
 });
 
@@ -69,7 +71,7 @@ test('a key server that says no is not told the same again', async () => {
   failure = new LatchkeyError('STATE_NOT_FOUND', 'not your license');
   reporter.start(keyServer);
   reporter.note([report]);
-  await vi.waitUntil(() => refused.length === 1);
+  await vi.waitUntil(() => refused.length === 1, WAIT);
   reporter.note([report]);
   await Promise.resolve();
   expect(received).toHaveLength(1);
@@ -78,8 +80,8 @@ test('a key server that says no is not told the same again', async () => {
 test('a license that is in force and refused once more is told once more', async () => {
   reporter.start(keyServer);
   reporter.note([report]);
-  await vi.waitUntil(() => received.length === 1);
+  await vi.waitUntil(() => received.length === 1, WAIT);
   reporter.note([]);
   reporter.note([report]);
-  await vi.waitUntil(() => received.length === 2);
+  await vi.waitUntil(() => received.length === 2, WAIT);
 });
