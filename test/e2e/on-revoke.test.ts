@@ -177,9 +177,10 @@ describeOnEachContainerd('running containers of a refused license', (version) =>
   });
 
   test('a license that ends stops it as well', async () => {
-    await gated.activate({ onRevoke: 'stop', expiresAtMs: Date.now() + 6000 });
+    const { license } = await gated.activate({ onRevoke: 'stop' });
     await gated.pullWithCtr();
     await runDetached('out-of-license', OBEYS);
+    await gated.site.api.updateLicense(license.id, { expiresAtMs: Date.now() + 5000 });
     await untilNothingRuns();
     expect((await gated.agent.status()).licenses.at(-1)?.state).toBe('DENIED_LICENSE_EXPIRED');
   });

@@ -108,10 +108,17 @@ describe('nodes at once', () => {
     const {
       nodes: [one, two],
     } = await licensedNodes(2, { maxConcurrent: 1, leaseDurationMs: 1000 });
-    const { expiresAtMs } = decodeJwt<LeaseClaims>((await one!.acquire(sold.image)).lease);
-    await expect.poll(() => start(two!), { timeout: 60_000 }).toBe('allowed');
-    expect(Date.now()).toBeGreaterThanOrEqual(expiresAtMs);
-    expect(await start(one!)).toBe('DENIED_CONCURRENCY_LIMIT');
+    const endOf = ({ lease }: { lease: string }) => decodeJwt<LeaseClaims>(lease).expiresAtMs;
+    const freeAtMs = endOf(await one!.acquire(sold.image));
+    // On a busy machine the next lease can be over before the other node has been answered: then once more.
+    for (let takenUntilMs = 0, isJudged = false; !isJudged;) {
+      const take = async () => (takenUntilMs = endOf(await two!.acquire(sold.image)));
+      await expect.poll(() => codeOf(take()), { timeout: 60_000 }).toBe('allowed');
+      expect(Date.now()).toBeGreaterThanOrEqual(freeAtMs);
+      const answer = await start(one!);
+      isJudged = Date.now() < takenUntilMs;
+      if (isJudged) expect(answer).toBe('DENIED_CONCURRENCY_LIMIT');
+    }
   });
 
   it('are no more than that when all ask together', async () => {
