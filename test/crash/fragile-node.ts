@@ -1,6 +1,5 @@
 /** A node whose agent or containerd is killed at a chosen point and started again at once. */
-import { readFile, readdir, readlink, statfs } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile, statfs } from 'node:fs/promises';
 import type { ContainerdVersion } from '../../lab/containerd-versions.ts';
 import {
   CALL_MOMENTS,
@@ -9,6 +8,7 @@ import {
   SnapshotterProxy,
 } from '../../lab/snapshotter-proxy.ts';
 import { GatedSite } from '../e2e/gated-site.ts';
+import { processesOf } from '../fakes/processes.ts';
 import type { KillPoint } from './kill-point.ts';
 
 const POLL_MS = 1;
@@ -105,17 +105,6 @@ export class FragileNode {
     this.#recovery = death.then(() => victim.start());
     await death;
   }
-}
-
-/** Process ids that run a program. */
-export async function processesOf(program: string): Promise<number[]> {
-  const found: number[] = [];
-  for (const entry of await readdir('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    const executable = await readlink(join('/proc', entry, 'exe')).catch(() => '');
-    if (executable === program) found.push(Number(entry));
-  }
-  return found;
 }
 
 /** What is mounted below a directory. */

@@ -7,7 +7,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { expect } from 'vitest';
 import { filesContaining } from '../../lab/site.ts';
 import { type GatedSite, SECRET } from '../e2e/gated-site.ts';
-import { mountsBelow, processesOf } from './fragile-node.ts';
+import { processesOf } from '../fakes/processes.ts';
+import { mountsBelow } from './fragile-node.ts';
 
 interface Row {
   readonly id: number;

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readImageGraph, platformImages } from '#src/image/image-graph.ts';
 import { chainIds } from '#src/oci/chain-id.ts';
+import { systemErrorCode } from '#src/base/errors.ts';
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import { copyBlobs } from '#src/store/copy.ts';
@@ -10,7 +11,8 @@ import { openLayout } from '#src/store/layout.ts';
 import { layerFromFiles } from '../../lab/layer-archive.ts';
 import { filesContaining } from '../../lab/site.ts';
 import { describeOnEachContainerd } from './each-containerd.ts';
-import { GatedSite, SECRET, refusalOf, releaseSecretImage, secretLayer } from './gated-site.ts';
+import { processesOf } from '../fakes/processes.ts';
+import { GatedSite, SECRET, releaseSecretImage, secretLayer, until } from './gated-site.ts';
 
 const MEBIBYTE = 1024 * 1024;
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
@@ -146,18 +148,36 @@ describeOnEachContainerd('contested content', (containerd) => {
 
   test('a start whose layers are being made when the revocation arrives is refused', async () => {
     const large = layerFromFiles([
-      { path: 'large.bin', content: SECRET + randomBytes(40 * MEBIBYTE).toString('hex') },
+      { path: 'large.bin', content: SECRET + randomBytes(8 * MEBIBYTE).toString('hex') },
     ]);
     await releaseSecretImage(gated.site, 'slow', [large]);
     const image = gated.site.reference('slow');
     await gated.site.cri.pullImage(image);
     const sandboxId = await gated.site.cri.runPodSandbox('slow');
-    const containerId = await gated.site.cri.createContainer(sandboxId, 'slow', image);
-    await gated.agent.dropPlaintext();
-    const start = refusalOf(gated.site.cri.startContainer(containerId));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    await gated.site.api.changeLicense(licenseId, 'revoke');
-    expect(await start).toContain('DENIED_LICENSE_REVOKED');
+    const { processorProgram } = gated.site.agent.paths;
+    for (let attempt = 0, held: number[] = []; held.length === 0; attempt += 1) {
+      const containerId = await gated.site.cri.createContainer(sandboxId, 'slow', image, [], attempt);
+      await gated.agent.dropPlaintext();
+      let told: string | undefined;
+      const start = gated.site.cri.startContainer(containerId).then(
+        () => (told = 'started'),
+        (error: unknown) => (told = String(error)),
+      );
+      // The layer's processor is stopped in the middle. Where it was too quick, another start is tried.
+      while (told === undefined && held.length === 0) {
+        held = await processesOf(processorProgram);
+        signal(held, 'SIGSTOP');
+      }
+      if (held.length > 0) {
+        await gated.site.api.changeLicense(licenseId, 'revoke');
+        await until(async () =>
+          (await gated.agent.status()).licenses.every(({ state }) => state !== 'ACTIVE'),
+        );
+        expect(told).toBeUndefined();
+        signal(held, 'SIGCONT');
+      }
+      expect(await start).toContain(held.length > 0 ? 'DENIED_LICENSE_REVOKED' : 'started');
+    }
     await gated.site.cri.removePod(sandboxId);
   });
 
@@ -224,3 +244,14 @@ describeOnEachContainerd('contested content', (containerd) => {
     await gated.site.push(name, '1');
   }
 });
+
+/** One that has ended meanwhile is none. */
+function signal(processes: readonly number[], name: 'SIGSTOP' | 'SIGCONT'): void {
+  for (const id of processes) {
+    try {
+      process.kill(id, name);
+    } catch (error) {
+      if (systemErrorCode(error) !== 'ESRCH') throw error;
+    }
+  }
+}
