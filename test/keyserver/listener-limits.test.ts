@@ -57,22 +57,25 @@ function addressOf(name: 'admin' | 'node' | 'enroll'): { host: string; port: num
   return { host: '127.0.0.1', port: Number(address.slice(address.lastIndexOf(':') + 1)) };
 }
 
-/** Connects and sends a preface; gives the protocol version, or the code of what ended it. */
+/**
+ * Connects and waits for a word of the server; gives the protocol version, or the code of what ended it. In TLS 1.3 the
+ * refusal of a certificate comes after the client believes that it is in.
+ */
 function handshake(name: 'admin' | 'node' | 'enroll', options: ConnectionOptions): Promise<string> {
   return new Promise((resolve) => {
     const socket = tls.connect({ ...addressOf(name), rejectUnauthorized: false, ...options });
     socket.once('secureConnect', () => {
+      // HTTP/2 begins with the server's settings, HTTP/1.1 with a request.
+      if (name === 'admin') socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n');
       const { alpnProtocol } = socket;
       const version = `${socket.getProtocol() ?? ''} ${alpnProtocol === false ? 'no protocol' : (alpnProtocol ?? '')}`;
-      // In TLS 1.3 the refusal of a certificate comes after the client believes that it is in.
-      const timer = setTimeout(() => {
+      socket.once('data', () => {
         resolve(version);
         socket.destroy();
-      }, 300);
-      socket.once('close', () => {
-        clearTimeout(timer);
-        resolve('closed');
       });
+    });
+    socket.once('close', () => {
+      resolve('closed');
     });
     socket.once('error', (error) => {
       resolve((error as { code?: string }).code ?? 'error');

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -123,10 +124,17 @@ describe('a program', () => {
   test('that hangs by a child of its own is let go of, and itself ended', async () => {
     const pidFile = join(directory, 'pid');
     const script = join(directory, 'hang.sh');
-    await writeFile(script, `echo $$ >'${pidFile}'\nsleep 30 &\nwait\n`);
+    await writeFile(
+      script,
+      `echo $$ >'${pidFile}.new'\nsleep 30 &\nmv '${pidFile}.new' '${pidFile}'\nwait\n`,
+    );
     const transport = { kind: 'command', path: '/bin/sh', args: [script] } as const;
-    const hanging = provider('', { transport, timeoutMs: TIMEOUT_MS });
-    expect((await failureOf(createProviderWrapper(hanging, 'x').wrap(OPTIONS))).code).toBe('NET_TIMEOUT');
+    // Where the deadline has come before the program was under way, there is nothing to see yet.
+    for (let timeoutMs = TIMEOUT_MS; !existsSync(pidFile); timeoutMs *= 2) {
+      const hanging = provider('', { transport, timeoutMs });
+      const failure = await failureOf(createProviderWrapper(hanging, 'x').wrap(OPTIONS));
+      expect(failure.code).toBe('NET_TIMEOUT');
+    }
     const pid = Number(await readFile(pidFile, 'utf8'));
     await expect.poll(() => isRunning(pid)).toBe(false);
   });

@@ -8,6 +8,8 @@ import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const directory = temporaryDirectory();
 let pool: WorkerPool | undefined;
+/** Of each worker that was started: resolves when it has ended. */
+let ended: Promise<unknown>[];
 afterEach(() => pool?.close());
 
 /** A worker that fails when it is told to, on input descriptor -1 with an error and on -2 silently. */
@@ -24,7 +26,12 @@ parentPort.on('message', ({ input }) => {
 async function open(): Promise<WorkerPool> {
   const path = join(directory(), 'worker.mjs');
   await writeFile(path, SCRIPT);
-  return (pool = new WorkerPool((options) => new Worker(path, options)));
+  ended = [];
+  return (pool = new WorkerPool((options) => {
+    const worker = new Worker(path, options);
+    ended.push(new Promise((resolve) => worker.once('exit', resolve)));
+    return worker;
+  }));
 }
 
 function ask(workers: WorkerPool, input: number): Promise<number> {
@@ -64,7 +71,7 @@ test.each([-1, -2])('one that dies at its work (%i) fails that work and is repla
 test('one that dies while nobody uses it is never lent again', async () => {
   const workers = await open();
   const dying = await Promise.all([ask(workers, -3), ask(workers, -3)]);
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await Promise.all(ended);
   expect(dying).not.toContain(await ask(workers, 0));
 });
 
