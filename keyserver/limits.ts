@@ -5,7 +5,7 @@ import {
   MAX_STATEMENT_ENVELOPE_BYTES,
   STAGED_PUSH_AGE_MS,
 } from '#src/base/limits.ts';
-import { HOUR_MS, KIBIBYTE, MEBIBYTE, MINUTE_MS, SECOND_MS } from '#src/base/units.ts';
+import { DAY_MS, HOUR_MS, KIBIBYTE, MEBIBYTE, MINUTE_MS, SECOND_MS } from '#src/base/units.ts';
 
 /** An image key made for a release that never came; longer than the ciphertext waits that needs it. */
 export const PENDING_IMAGE_KEY_AGE_MS = 2 * STAGED_PUSH_AGE_MS;
@@ -187,6 +187,17 @@ export const BACKUP_CHUNK_BYTES = 64 * KIBIBYTE;
 export const MAX_BACKUP_HEADER_BYTES = 256 * KIBIBYTE;
 /** How long the doctor waits for the key server that it looks at, on the same machine. */
 export const DOCTOR_ANSWER_TIMEOUT_MS = 5 * SECOND_MS;
+/**
+ * Leases are kept so long after their end: longer than any license lets them last and be used, so that what is asked
+ * about a customer's last season has an answer. Chains of leases find a copied node that comes back within it.
+ */
+export const LEASE_RETENTION_MS = 90 * DAY_MS;
+/** How often those beyond it are looked for; each time every older one is looked at. */
+export const LEASE_SWEEP_INTERVAL_MS = 6 * HOUR_MS;
+/** Leases that are looked at, and deleted, in one step: some milliseconds that others wait ... */
+export const ENDED_LEASES_AT_ONCE = 100;
+/** ... and how long they have their turn before the next. */
+export const ENDED_LEASES_PAUSE_MS = 50;
 /** Leases are counted for the metrics this often at most: 100,000 take a third of a second (measured). */
 export const LEASE_COUNT_AGE_MS = MINUTE_MS;
 /** Licenses whose leases are counted in one step: some milliseconds that others wait. */

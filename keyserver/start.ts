@@ -5,6 +5,7 @@ import { systemClock } from '#src/base/clock.ts';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { readDatabaseUrl } from './database-url.ts';
 import { startImageKeySweep } from './image-key-sweep.ts';
+import { startLeaseSweep } from './lease-sweep.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import type { ServeOptions } from './arguments.ts';
 import { appendAuditEvent } from './audit/append-event.ts';
@@ -73,6 +74,7 @@ export async function startKeyServer(
       metrics,
     });
     const stopWatch = await startDiskWatch(store.reserve, logger);
+    const stopLeaseSweep = startLeaseSweep(server, logger);
     return {
       ...listening.endpoints,
       firstStart,
@@ -82,7 +84,7 @@ export async function startKeyServer(
         await listening.stop();
         stopWatch();
         await server.refusals.flush();
-        await stopSweep();
+        await Promise.all([stopSweep(), stopLeaseSweep()]);
         await Promise.all([server.auditExports.stop(), webhooks.stop()]);
         await Promise.all([server.seal.seal(), server.releaseThread.close()]);
         await store.close();

@@ -17,6 +17,7 @@ import { openSqlite } from '../../keyserver/db/sqlite-database.ts';
 import { openStore } from '../../keyserver/db/store.ts';
 import { WHOLE_ORGANIZATION } from '../../keyserver/domain/access.ts';
 import { listCustomers } from '../../keyserver/domain/customers.ts';
+import { deleteEndedLeases } from '../../keyserver/domain/ended-leases.ts';
 import type { KeyServer } from '../../keyserver/domain/key-server.ts';
 import { isInState } from '../../keyserver/domain/license-filter.ts';
 import { listLicenses } from '../../keyserver/domain/licenses.ts';
@@ -134,6 +135,16 @@ describe('the database', () => {
         expect(sorts(found)).toHaveLength(isSorted ? 1 : 0);
       }
     }
+  });
+
+  it('finds leases that ended long ago by an index, and what of each node is newer', async () => {
+    const found = await plansOf((server) => deleteEndedLeases(server, new AbortController().signal));
+    expect(scans(found)).toEqual([]);
+    expect(sorts(found)).toEqual([]);
+    expect(found[0]).toMatch(/^SEARCH lease USING INDEX \S+ \(id>\? AND id<\?\)$/);
+    const own = found.join('\n');
+    expect(own).toContain('SEARCH newer USING COVERING INDEX lease_by_node_in_order (node_id=? AND id>?)');
+    expect(own).toMatch(/SEARCH other USING INDEX lease_by_node_and_end \(node_id=\? AND license_id=\? AND /);
   });
 
   it('finds nodes and customers in the order of their ids', async () => {
