@@ -1,6 +1,6 @@
 /** A real key server in its own process, on free ports and a directory of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, rmdir } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -67,7 +67,19 @@ const endpointsSchema = z.object({
  * @throws KeyServerExit when it ends instead
  */
 export async function startKeyServer(options: KeyServerOptions = {}): Promise<TestKeyServer> {
-  const dataDirectory = options.dataDirectory ?? (await mkdtemp(join(tmpdir(), 'latchkey-keyserver-')));
+  if (options.dataDirectory !== undefined) return startOn(options.dataDirectory, options);
+  const dataDirectory = await mkdtemp(join(tmpdir(), 'latchkey-keyserver-'));
+  try {
+    return await startOn(dataDirectory, options);
+  } catch (error) {
+    // Nobody but this function knows of it.
+    await removeServerDatabase(dataDirectory).catch(() => undefined);
+    await rm(dataDirectory, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function startOn(dataDirectory: string, options: KeyServerOptions): Promise<TestKeyServer> {
   const env = await environment(dataDirectory, options);
   const child = spawn(
     process.execPath,
@@ -85,13 +97,7 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
   const stdout: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
   const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
-  try {
-    await ready(child, exited, log);
-  } catch (error) {
-    // Only what is empty: a test may want to look at the rest.
-    if (options.dataDirectory === undefined) await rmdir(dataDirectory).catch(() => undefined);
-    throw error;
-  }
+  await ready(child, exited, log);
   const endpoints = endpointsSchema.parse(JSON.parse(await readText(dataDirectory, 'endpoints.json')));
   const end = async (signal: NodeJS.Signals) => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
