@@ -9,6 +9,8 @@ import { type SoldProduct, adminClient, createSoldProduct } from '../fakes/sold-
 
 const PATIENTLY = { timeout: 60_000 };
 const INTERRUPTED_STATUS = 130;
+/** Long enough to ask something in, on a machine that is busy. */
+const DRAIN_SECONDS = '10';
 
 const skipReason = postgresSkipReason();
 let postgres: TestPostgres;
@@ -21,7 +23,7 @@ beforeAll(async () => {
   if (skipReason !== null) return;
   postgres = await startPostgres({ settings: FORGETFUL });
   env = { ...process.env, LATCHKEY_DATABASE: await postgres.createDatabase('latchkey') };
-  leaving = await startKeyServer({ env, args: ['--drain-seconds', '3'] });
+  leaving = await startKeyServer({ env, args: ['--drain-seconds', DRAIN_SECONDS] });
   staying = await startKeyServer({ env, dataDirectory: leaving.dataDirectory });
   sold = await createSoldProduct(leaving);
 });

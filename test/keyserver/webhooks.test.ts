@@ -124,6 +124,10 @@ describe('a webhook endpoint', () => {
     const later = (await sell()).license.id;
     await expect.poll(() => of('/fails').map(({ event }) => event.data.target), PATIENTLY).toContain(later);
     expect(of('/paused')).toHaveLength(1);
+    // What has arrived and is not written down yet would come again after a crash.
+    const { sequence } = of('/fails').at(-1)!.event.data;
+    const position = async () => (await client().list()).find(({ url }) => url.endsWith('/fails'))?.position;
+    await expect.poll(position, PATIENTLY).toBeGreaterThanOrEqual(sequence);
     await expect(client().attempts(webhookEndpoint.id)).rejects.toMatchObject({ code: 'STATE_NOT_FOUND' });
   });
 
