@@ -26,6 +26,7 @@ export class TcpProxy {
   readonly #targets = new WeakSet<Socket>();
   #mood: LineMood = 'passing';
   #cut: { readonly text: string; readonly moment: 'before' | 'answered' } | null = null;
+  #hold: { readonly text: string; timesLeft: number; readonly onHeld: () => void } | null = null;
   /** Connections so far. */
   connections = 0;
 
@@ -63,6 +64,13 @@ export class TcpProxy {
     this.#cut = { text, moment };
   }
 
+  /** Holds the line on which a text is sent for the n-th time from now on; resolves when it is held. */
+  holdAt(text: string, times: number): Promise<void> {
+    return new Promise((onHeld) => {
+      this.#hold = { text, timesLeft: times, onHeld };
+    });
+  }
+
   close(): void {
     this.#server.close();
     for (const socket of this.#sockets) socket.destroy();
@@ -92,6 +100,7 @@ export class TcpProxy {
     };
     return new Transform({
       transform: (chunk: Buffer, _encoding, pass) => {
+        if (this.#isHeld(chunk)) return;
         const cut = this.#cut;
         if (cut === null || !chunk.includes(cut.text)) {
           pass(null, chunk);
@@ -107,6 +116,16 @@ export class TcpProxy {
         pass(null, chunk);
       },
     });
+  }
+
+  #isHeld(chunk: Buffer): boolean {
+    const hold = this.#hold;
+    if (hold === null || !chunk.includes(hold.text)) return false;
+    hold.timesLeft -= 1;
+    if (hold.timesLeft > 0) return false;
+    this.#hold = null;
+    hold.onHeld();
+    return true;
   }
 
   #keep(socket: Socket): void {

@@ -13,6 +13,7 @@ import { parseReference } from '#src/oci/reference.ts';
 import { openRegistry } from '#src/registry/registry-store.ts';
 import { openLayout } from '#src/store/layout.ts';
 import { dockerRegistrySkipReason, startDockerRegistry } from '../../lab/docker-registry.ts';
+import { TcpProxy } from '../../lab/tcp-proxy.ts';
 import { mountSmallDisk } from '../fakes/small-disk.ts';
 import { realLayer, storeRealImage } from '../image/real-image.ts';
 
@@ -97,22 +98,27 @@ describe.skipIf(dockerRegistrySkipReason() !== undefined)(
   () => {
     test('in the middle of a push is said in one line; a rerun sends what is missing, under the same keys', async () => {
       const registry = await startDockerRegistry();
+      const line = await TcpProxy.start(registry.host);
       try {
-        const image = `${registry.host}/trouble:v1`;
-        const child = encryptTo(`docker://${image}`);
-        const outcome = finish(child);
-        // Some blobs have arrived, others have not.
+        const image = `${line.address}/trouble:v1`;
+        const isHeld = line.holdAt('PUT /v2/', 3);
+        const outcome = finish(encryptTo(`docker://${image}`));
+        // Some blobs have arrived, another has not.
+        await isHeld;
         await blobsStored(registry.directory, 2);
         await registry.kill();
+        line.change('closing');
         const failed = await outcome;
         expect([69, 75]).toContain(failed.status);
         expect(failed.stderr.trim().split('\n').at(-1)).toMatch(/^latchkey: NET_/);
         await registry.restart();
+        line.change('passing');
         const resumed = await finish(encryptTo(`docker://${image}`));
         expect(resumed.status).toBe(0);
         expect(JSON.parse(resumed.stdout)).toMatchObject({ resumed: true });
         await openRegistry(parseReference(image)).readManifest('v1');
       } finally {
+        line.close();
         await registry.stop();
       }
     });
