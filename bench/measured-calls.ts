@@ -18,6 +18,8 @@ export interface CallRound {
   readonly p99Ms: number;
   /** CPU of the server per call; steadier than the rate when others use the machine. */
   readonly serverCpuMicroseconds: number;
+  /** CPU of this process per call. */
+  readonly clientCpuMicroseconds: number;
 }
 
 /** Makes the calls. */
@@ -25,7 +27,8 @@ export async function measureCalls(
   call: () => Promise<unknown>,
   { calls, inFlight, serverPid }: Load,
 ): Promise<CallRound> {
-  const cpuBefore = cpuMicroseconds(serverPid);
+  const serverBefore = cpuMicroseconds(serverPid);
+  const clientBefore = process.cpuUsage();
   const latencies: number[] = [];
   const startedMs = performance.now();
   let begun = 0;
@@ -39,11 +42,13 @@ export async function measureCalls(
   };
   await Promise.all(Array.from({ length: inFlight }, worker));
   const seconds = (performance.now() - startedMs) / 1000;
+  const client = process.cpuUsage(clientBefore);
   return {
     perSecond: calls / seconds,
     p50Ms: quantile(latencies, 0.5),
     p99Ms: quantile(latencies, 0.99),
-    serverCpuMicroseconds: (cpuMicroseconds(serverPid) - cpuBefore) / calls,
+    serverCpuMicroseconds: (cpuMicroseconds(serverPid) - serverBefore) / calls,
+    clientCpuMicroseconds: (client.user + client.system) / calls,
   };
 }
 
@@ -53,7 +58,8 @@ export function reportCalls(name: string, rounds: readonly CallRound[]): void {
   process.stdout.write(
     `${name.padEnd(24)} ${value((r) => r.perSecond).toFixed(0)}/s  p50 ${value((r) => r.p50Ms).toFixed(1)} ms  ` +
       `p99 ${value((r) => r.p99Ms).toFixed(1)} ms  ` +
-      `server CPU ${value((r) => r.serverCpuMicroseconds).toFixed(0)} us/call  (median of ${rounds.length})\n`,
+      `CPU ${value((r) => r.serverCpuMicroseconds).toFixed(0)} us/call in the server, ` +
+      `${value((r) => r.clientCpuMicroseconds).toFixed(0)} in the client  (median of ${rounds.length})\n`,
   );
 }
 
