@@ -1,10 +1,11 @@
 /** Files that get their name only when they are whole, and never take the place of one that is there. */
 import { type FileHandle, link, lstat, open, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 
 /**
  * Has a new file written, for its owner alone, and makes it durable.
- * @throws LatchkeyError STATE_CONFLICT when the file exists; what the writing throws
+ * @throws LatchkeyError STATE_CONFLICT when the file exists, STATE_NOT_FOUND without its directory; what the writing throws
  */
 export async function writeWholeFile<Result>(
   path: string,
@@ -14,7 +15,7 @@ export async function writeWholeFile<Result>(
   if (await exists(path)) throw taken(path);
   const unfinished = `${path}.new`;
   const file = await open(unfinished, 'wx', 0o600).catch((error: unknown) => {
-    throw systemErrorCode(error) === 'EEXIST' ? taken(unfinished) : error;
+    throw notBegun(error, path, unfinished);
   });
   try {
     let result;
@@ -41,6 +42,21 @@ async function exists(path: string): Promise<boolean> {
       throw error;
     },
   );
+}
+
+/** The name that was given says more than the one that it has until it is whole. */
+function notBegun(error: unknown, path: string, unfinished: string): unknown {
+  switch (systemErrorCode(error)) {
+    case 'EEXIST':
+      return taken(unfinished);
+    case 'ENOENT':
+      return new LatchkeyError('STATE_NOT_FOUND', `there is no directory for ${path}`, {
+        hint: `make it (mkdir -p ${dirname(unfinished)}), or name another place`,
+        cause: error,
+      });
+    default:
+      return error instanceof Error && 'path' in error ? Object.assign(error, { path }) : error;
+  }
 }
 
 function taken(path: string): LatchkeyError {
