@@ -177,7 +177,9 @@ export const MAX_WEBHOOK_ATTEMPTS = 100;
 export const WEBHOOK_LOOK_INTERVAL_MS = SECOND_MS;
 /** Pages that are copied between two writes, 4 MiB: some ten milliseconds that others wait, and few turns under load. */
 export const SNAPSHOT_PAGES_AT_ONCE = 1024;
-/** Whoever takes nothing of a backup for so long has gone; until then PostgreSQL keeps old rows for it. */
+/** Whoever takes nothing of a backup for so long has gone; until then others wait with theirs. */
+export const BACKUP_PATIENCE_MS = 30 * SECOND_MS;
+/** PostgreSQL keeps old rows for a backup; should its key server hang, no longer than this, which is longer than one waits. */
 export const MAX_SNAPSHOT_PAUSE_MS = MINUTE_MS;
 /** Rows that are read, or written, at once for a backup: some hundred kibibytes. */
 export const BACKUP_ROWS_AT_ONCE = 100;

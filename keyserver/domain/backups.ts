@@ -9,8 +9,10 @@ import type { Actor } from '../audit/append-event.ts';
 import { SALT_BYTES, backupKey, formatBackupHeader } from '../backup/backup-header.ts';
 import { sealChunks } from '../backup/sealed-chunks.ts';
 import { tableLines } from '../backup/table-lines.ts';
+import { takenInTime } from '../backup/taken-in-time.ts';
 import { newestSchema } from '../db/migrate.ts';
 import type { Reader } from '../db/store.ts';
+import { BACKUP_PATIENCE_MS } from '../limits.ts';
 import { runChange } from './change.ts';
 import type { KeyServer } from './key-server.ts';
 import { rootKeySlots } from './root-key-slots.ts';
@@ -24,10 +26,13 @@ export interface RunningBackup {
 
 export class Backups {
   readonly #server: KeyServer;
+  readonly #patienceMs: number;
   #isRunning = false;
 
-  constructor(server: KeyServer) {
+  /** @param patienceMs how long one waits for whoever reads it */
+  constructor(server: KeyServer, patienceMs: number = BACKUP_PATIENCE_MS) {
     this.#server = server;
+    this.#patienceMs = patienceMs;
   }
 
   /**
@@ -58,6 +63,7 @@ export class Backups {
             Readable.from(tableLines(reader)),
             createGzip(),
             (plain: AsyncIterable<Uint8Array>) => sealChunks(backupKey(rootKey, header, line), plain),
+            (sealed: AsyncIterable<Uint8Array>) => takenInTime(sealed, file, this.#patienceMs),
             file,
           );
         }),
