@@ -53,6 +53,20 @@ test.each<[string, number, RegExp, readonly string[], Record<string, string>?]>(
   ],
   ['a place that takes nothing', 66, /no such file or directory/, ENCRYPT.with(2, 'oci:/proc/latchkey:v1')],
   [
+    'a backup without a directory',
+    66,
+    /there is no directory for not\/here\/a\.backup; make it \(mkdir -p not\/here\), or name another place\n/,
+    ['server', 'backup', 'not/here/a.backup'],
+    { LATCHKEY_TOKEN: 'lkt_x' },
+  ],
+  [
+    'a backup inside a file',
+    74,
+    /not a directory: huge\/a\.backup; /,
+    ['server', 'backup', 'huge/a.backup'],
+    { LATCHKEY_TOKEN: 'lkt_x' },
+  ],
+  [
     'a server without encryption',
     2,
     /the API token would go to keys\.acme\.example:7440 without encryption; .*https:\/\/keys/,
