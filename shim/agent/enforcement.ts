@@ -225,10 +225,9 @@ export class Enforcement {
     const isOfLicense = (chain: GatedChain): boolean =>
       gatesOf(chain).some((gate) => subjects.has(subjectKey(gate)));
     const held = (await plaintext.chains()).filter(({ chain }) => isOfLicense(chain));
-    const present = await Promise.all(held.map(({ isPresent }) => isPresent()));
     return {
       containers: running.filter(({ chain }) => isOfLicense(chain)).length,
-      layers: present.filter(Boolean).length,
+      layers: held.filter(({ isPresent }) => isPresent()).length,
     };
   }
 

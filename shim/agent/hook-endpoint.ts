@@ -3,13 +3,12 @@
  * reads the container's state from its stdin, writes a refusal to its stderr, which the runtime shows, and answers
  * its exit status.
  */
-import { write } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
+import { createReadStream, write } from 'node:fs';
 import { type Server as HookServer, type Socket, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { MAX_HOOK_STATE_BYTES } from '#src/base/limits.ts';
-import { type ProcessorFiles, openProcessorFiles } from './processor-files.ts';
+import { type OpenFile, type ProcessorFiles, openProcessorFiles } from './processor-files.ts';
 
 export type { HookServer };
 
@@ -54,15 +53,14 @@ async function serve(socket: Socket, data: Buffer, parts: HookEndpointParts): Pr
     const line = Buffer.from(`latchkey: ${known.line}\n`);
     if (files !== undefined) await promisify(write)(files.messages.fd, line).catch(() => undefined);
   }
-  const handles = files === undefined ? [] : [files.input, files.output, files.messages];
-  await Promise.allSettled(handles.map((handle) => handle.close()));
+  if (files !== undefined) for (const file of [files.input, files.output, files.messages]) file.close();
   socket.end(Buffer.of(status));
 }
 
-async function readState(input: FileHandle): Promise<Buffer> {
+async function readState({ fd }: OpenFile): Promise<Buffer> {
   const chunks: Buffer[] = [];
   // One byte more than it may have tells that it is too long; the rest is not waited for.
-  for await (const chunk of input.createReadStream({ end: MAX_HOOK_STATE_BYTES, autoClose: false })) {
+  for await (const chunk of createReadStream('', { fd, end: MAX_HOOK_STATE_BYTES, autoClose: false })) {
     chunks.push(chunk as Buffer);
   }
   const state = Buffer.concat(chunks);

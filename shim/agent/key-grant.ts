@@ -13,7 +13,7 @@ import type { ImageGuard } from './image-guard.ts';
 import { type LayerIndex, hashHead } from './layer-index.ts';
 import { type OpenedLayer, openLayerKey } from './layer-key.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
-import { GZIP_TAIL_BYTES, decryptPart, gzipUnpackedSize } from './unpacked-size.ts';
+import { GZIP_TAIL_BYTES, MAX_DEFLATE_RATIO, decryptPart, gzipUnpackedSize } from './unpacked-size.ts';
 
 export interface KeyGrant extends OpenedLayer {
   readonly layerDigest: Digest;
@@ -28,7 +28,7 @@ export class KeyGrantor {
   readonly #index: LayerIndex;
   readonly #leases: LeaseKeeper;
   readonly #guard: ImageGuard;
-  readonly #room: Pick<StoreRoom, 'requireForLayer'> | undefined;
+  readonly #room: Pick<StoreRoom, 'has' | 'requireForLayer'> | undefined;
 
   /** @param room of the store that plaintext goes to, when the agent has one */
   constructor(
@@ -36,7 +36,7 @@ export class KeyGrantor {
     index: LayerIndex,
     leases: LeaseKeeper,
     guard: ImageGuard,
-    room?: Pick<StoreRoom, 'requireForLayer'>,
+    room?: Pick<StoreRoom, 'has' | 'requireForLayer'>,
   ) {
     this.#room = room;
     this.#ledger = ledger;
@@ -115,10 +115,11 @@ export class KeyGrantor {
     { key }: OpenedLayer,
   ): Promise<void> {
     if (this.#room === undefined || !blob.mediaType.includes('gzip')) return;
+    if (this.#room.has(blob.sizeBytes * MAX_DEFLATE_RATIO)) return;
     const { namespace, diffId } = extraction.identity.layer;
     const tail = await this.#index.tail(namespace, blob, GZIP_TAIL_BYTES);
     const plaintext = decryptPart(key, blob.sizeBytes - tail.length, tail);
-    await this.#room.requireForLayer(diffId, gzipUnpackedSize(plaintext));
+    this.#room.requireForLayer(diffId, gzipUnpackedSize(plaintext));
   }
 
   async #foreignUnpack(head: Uint8Array): Promise<LatchkeyError> {

@@ -21,14 +21,29 @@ export function readMachine(): Machine {
   };
 }
 
+/** A reading of the clock is good for this long: less than passes between a decision and its answer. */
+const READING_MS = 1;
+
 /**
  * The agent's clock. Node's own monotonic clock stops while the machine is suspended, and a lease must not: `os.uptime`
- * reads /proc/uptime, which is CLOCK_BOOTTIME.
+ * reads /proc/uptime, which is CLOCK_BOOTTIME. A start asks some thirty times, so a reading is used for a moment.
+ * @param uptimeSeconds of the machine, times of suspension included
+ * @param awakeMs a clock that costs nothing and may stand still meanwhile
  */
-export const bootClock: Clock = {
-  nowMs: () => Date.now(),
-  monotonicMs: () => uptime() * 1000,
-};
+export function bootClock(
+  uptimeSeconds: () => number = uptime,
+  awakeMs: () => number = () => performance.now(),
+): Clock {
+  let [readingMs, readAtMs] = [0, -Infinity];
+  return {
+    nowMs: () => Date.now(),
+    monotonicMs: () => {
+      const nowMs = awakeMs();
+      if (nowMs - readAtMs >= READING_MS) [readingMs, readAtMs] = [uptimeSeconds() * 1000, nowMs];
+      return readingMs;
+    },
+  };
+}
 
 function textOf(path: string): string {
   try {

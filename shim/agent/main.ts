@@ -81,13 +81,14 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   if (!isSnapshotter) await makeDirectory(paths.memoryDirectory, PRIVATE_DIRECTORY_MODE);
   const processor = await installProcessor(config.processor, paths);
   const overlayOptions = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
+  const clock = bootClock();
   const agent = new Agent({
-    ...{ config, clock: bootClock, log, machine: readMachine(), overlayOptions, copyTree },
+    ...{ config, clock, log, machine: readMachine(), overlayOptions, copyTree },
     ...{ store, writableDirectory },
   });
   await agent.start();
   const { snapshotter, leases, metrics } = agent;
-  const observer = new CallObserver({ snapshotter, leases, metrics, clock: bootClock, log });
+  const observer = new CallObserver({ snapshotter, leases, metrics, clock, log });
   const pool = new WorkerPool((options) => startWorker('shim/agent/decrypt-worker.ts', options));
   const processors = await serveProcessors(paths.processorSocket, {
     pool,
@@ -97,7 +98,10 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
       observer.layer(outcome);
     },
   });
-  const server = new Server({ 'grpc.max_receive_message_length': MAX_OFFLINE_FILE_BYTES + KIBIBYTE });
+  const server = new Server({
+    'grpc.max_receive_message_length': MAX_OFFLINE_FILE_BYTES + KIBIBYTE,
+    'grpc.enable_channelz': 0,
+  });
   server.addService(
     SnapshotsService,
     snapshotsService(agent.snapshotter, (call) => {
@@ -108,8 +112,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   server.addService(AgentService, agentService({ agent, config, store, version: VERSION, denials }));
   if (isSnapshotter) await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
-  const readMetrics = async () =>
-    metrics.text(await metricState(agent, config, store, pool, VERSION, bootClock));
+  const readMetrics = async () => metrics.text(await metricState(agent, config, store, pool, VERSION, clock));
   for (const address of [paths.metricsSocket, config.metricsListen]) {
     // Reading metrics keeps nobody from stopping.
     if (address !== undefined) (await serveMetrics(address, 'metrics_listen', readMetrics)).unref();

@@ -91,7 +91,7 @@ async function layerStatus(agent: Agent, snapshot: Snapshot): Promise<StatusResp
   return {
     chainId: parseKey(snapshot.key).name,
     layerDigest: snapshot.layer?.digest ?? '',
-    plaintextPresent: await agent.keeper.isPresent(snapshot),
+    plaintextPresent: agent.keeper.isPresent(snapshot),
     sizeBytes: snapshot.sizeBytes,
   };
 }

@@ -91,7 +91,7 @@ export class OverlaySweeper implements PlaintextHolder {
       snapshots.map(({ name }) => ({
         chain: recordsOf(name, snapshots, chains).map((gate) => ({ gate })),
         isWritten: false,
-        isPresent: () => Promise.resolve(true),
+        isPresent: () => true,
       })),
     );
   }

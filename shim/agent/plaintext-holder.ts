@@ -19,7 +19,7 @@ export interface HeldChain {
   /** True for what a container has written, which cannot be made again. */
   readonly isWritten: boolean;
   /** True while its plaintext is there. */
-  readonly isPresent: () => Promise<boolean>;
+  readonly isPresent: () => boolean;
 }
 
 export interface PlaintextHolder {

@@ -42,7 +42,7 @@ export class PlaintextDropper implements PlaintextHolder {
     const held = snapshotter.list().map((snapshot) => ({
       chain: [snapshot, ...snapshotter.parentChain(snapshot.parent ?? '')],
       isWritten: snapshot.store === 'memory' && snapshot.kind === 'active',
-      isPresent: async () => snapshot.store === 'memory' && (await keeper.isPresent(snapshot)),
+      isPresent: () => snapshot.store === 'memory' && keeper.isPresent(snapshot),
     }));
     return Promise.resolve(held);
   }

@@ -12,7 +12,7 @@ import { PROCESSOR_EXIT_TIMEOUT_MS, PROCESSOR_HELLO_TIMEOUT_MS } from '#src/base
 import type { Digest } from '#src/oci/digest.ts';
 import type { KeyGrant, KeyGrantor } from './key-grant.ts';
 import { newProgress } from './layer-progress.ts';
-import { type ProcessorFiles, isAlive, openProcessorFiles } from './processor-files.ts';
+import { type OpenFile, type ProcessorFiles, isAlive, openProcessorFiles } from './processor-files.ts';
 import { payloadLayerDigest } from './processor-payload.ts';
 import { watchProgress } from './stall-watch.ts';
 import type { WorkerPool } from './worker-pool.ts';
@@ -72,7 +72,7 @@ async function serve(socket: Socket, data: Buffer, parts: ProcessorEndpointParts
     const hint = payload === undefined ? undefined : payloadLayerDigest(payload);
     const sizeBytes = await decrypt(files, hint, parts, (given) => (grant = given));
     grant?.verified();
-    await close(files.input, files.messages, files.output);
+    close(files.input, files.messages, files.output);
     socket.end(Buffer.of(EXIT_OK));
     const digest = grant?.layerDigest;
     parts.onLayer({ digest, sizeBytes, hasPayload: payload !== undefined, durationMs: durationMs() });
@@ -146,14 +146,14 @@ async function refuse(
   } catch {
     // containerd has closed its end; the reason is in our log.
   }
-  await close(files.input, files.messages);
+  close(files.input, files.messages);
   socket.end(Buffer.of(EXIT_FAILED));
   const deadlineMs = performance.now() + PROCESSOR_EXIT_TIMEOUT_MS;
-  while (performance.now() < deadlineMs && (await isAlive(processId))) await sleep(POLL_MS);
+  while (performance.now() < deadlineMs && isAlive(processId)) await sleep(POLL_MS);
   await sleep(HOLD_OUTPUT_MS);
-  await close(files.output);
+  close(files.output);
 }
 
-async function close(...handles: { close(): Promise<void> }[]): Promise<void> {
-  await Promise.allSettled(handles.map((handle) => handle.close()));
+function close(...files: readonly OpenFile[]): void {
+  for (const file of files) file.close();
 }

@@ -2,9 +2,9 @@
  * The files of a stream processor, opened through /proc: the same pipes containerd gave it, so that no layer
  * byte crosses the socket. The process id is the caller's word, hence the check that it runs our program.
  */
-import { type FileHandle, open, stat } from 'node:fs/promises';
-import { constants } from 'node:fs';
+import { type Stats, closeSync, constants, open, openSync, readSync, statSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import {
   MAX_PROCESSOR_PAYLOAD_BYTES,
@@ -12,12 +12,19 @@ import {
   PROCESSOR_HELLO_TIMEOUT_MS,
 } from '#src/base/limits.ts';
 
-const POLL_MS = 5;
+/** A payload is in its pipe, as a rule, before the processor is started. */
+const POLL_MS = 1;
+
+export interface OpenFile {
+  readonly fd: number;
+  /** To be called once. */
+  close(): void;
+}
 
 export interface ProcessorFiles {
-  readonly input: FileHandle;
-  readonly output: FileHandle;
-  readonly messages: FileHandle;
+  readonly input: OpenFile;
+  readonly output: OpenFile;
+  readonly messages: OpenFile;
   /** What containerd sent on descriptor 3; undefined without a payload. */
   readonly payload: Buffer | undefined;
 }
@@ -28,20 +35,28 @@ export interface ProcessorFiles {
  * @throws LatchkeyError AUTH_FORBIDDEN when the process is not a stream processor
  */
 export async function openProcessorFiles(processId: number, programPath: string): Promise<ProcessorFiles> {
-  await requireProgram(processId, programPath);
-  const opened: FileHandle[] = [];
-  const openAs = async (descriptor: number, flags: number): Promise<FileHandle> => {
-    const handle = await open(`/proc/${processId}/fd/${descriptor}`, flags);
-    opened.push(handle);
-    return handle;
-  };
+  requireProgram(processId, programPath);
+  const opened: OpenFile[] = [];
   try {
-    const input = await openAs(0, constants.O_RDONLY);
-    const output = await openAs(1, constants.O_WRONLY);
-    const messages = await openAs(2, constants.O_WRONLY);
-    return { input, output, messages, payload: await readPayload(processId) };
+    // Not at once: a pipe without anybody at its other end is opened when somebody comes.
+    const outcomes = await Promise.allSettled([
+      openFile(processId, 0, constants.O_RDONLY),
+      openFile(processId, 1, constants.O_WRONLY),
+      openFile(processId, 2, constants.O_WRONLY),
+      readPayload(processId),
+    ]);
+    const [input, output, messages, payload] = outcomes;
+    for (const outcome of [input, output, messages]) {
+      if (outcome.status === 'fulfilled') opened.push(outcome.value);
+    }
+    return {
+      input: valueOf(input),
+      output: valueOf(output),
+      messages: valueOf(messages),
+      payload: valueOf(payload),
+    };
   } catch (error) {
-    await Promise.all(opened.map((handle) => handle.close()));
+    for (const file of opened) file.close();
     throw new LatchkeyError(
       'AUTH_FORBIDDEN',
       `process ${processId} has not the files of a stream processor`,
@@ -52,37 +67,57 @@ export async function openProcessorFiles(processId: number, programPath: string)
   }
 }
 
-async function requireProgram(processId: number, programPath: string): Promise<void> {
-  const [actual, expected] = await Promise.all([
-    stat(`/proc/${processId}/exe`).catch(() => undefined),
-    stat(programPath).catch(() => undefined),
-  ]);
+async function openFile(processId: number, descriptor: number, flags: number): Promise<OpenFile> {
+  const fd = await promisify(open)(`/proc/${processId}/fd/${descriptor}`, flags);
+  return {
+    fd,
+    close: () => {
+      closeSync(fd);
+    },
+  };
+}
+
+function valueOf<Value>(outcome: PromiseSettledResult<Value>): Value {
+  if (outcome.status === 'rejected') throw outcome.reason;
+  return outcome.value;
+}
+
+function requireProgram(processId: number, programPath: string): void {
+  const [actual, expected] = [`/proc/${processId}/exe`, programPath].map(statusOf);
   const same = actual !== undefined && actual.ino === expected?.ino && actual.dev === expected.dev;
   if (!same) throw new LatchkeyError('AUTH_FORBIDDEN', `process ${processId} is not the stream processor`);
+}
+
+/** Undefined for what is not there or may not be looked at. */
+function statusOf(path: string): Stats | undefined {
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Without a payload descriptor 3 is not open, or is something else than a pipe. */
 async function readPayload(processId: number): Promise<Buffer | undefined> {
   const path = `/proc/${processId}/fd/3`;
-  const status = await stat(path).catch(() => undefined);
-  if (status?.isFIFO() !== true) return undefined;
-  // Not waiting in a read: as many threads as Node has for files could be lost to pipes that nobody writes to.
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (statusOf(path)?.isFIFO() !== true) return undefined;
+  // Waiting in a read would keep a thread, and as many as Node has for files could be lost to pipes that nobody writes to.
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    return await readAll(handle, MAX_PROCESSOR_PAYLOAD_BYTES);
+    return await readAll(fd, MAX_PROCESSOR_PAYLOAD_BYTES);
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }
 
 /** What a pipe has until its end; undefined when that is too much or does not come. */
-async function readAll(pipe: FileHandle, maxBytes: number): Promise<Buffer | undefined> {
+async function readAll(pipe: number, maxBytes: number): Promise<Buffer | undefined> {
   const deadlineMs = performance.now() + PROCESSOR_HELLO_TIMEOUT_MS;
   const chunk = Buffer.allocUnsafe(PIPE_CHUNK_BYTES);
   const chunks: Buffer[] = [];
   for (let length = 0; length <= maxBytes;) {
     try {
-      const { bytesRead } = await pipe.read(chunk);
+      const bytesRead = readSync(pipe, chunk);
       if (bytesRead === 0) return Buffer.concat(chunks);
       chunks.push(Buffer.from(chunk.subarray(0, bytesRead)));
       length += bytesRead;
@@ -96,6 +131,6 @@ async function readAll(pipe: FileHandle, maxBytes: number): Promise<Buffer | und
 }
 
 /** True while the process exists and has not been reaped. */
-export async function isAlive(processId: number): Promise<boolean> {
-  return (await stat(`/proc/${processId}`).catch(() => undefined)) !== undefined;
+export function isAlive(processId: number): boolean {
+  return statusOf(`/proc/${processId}`) !== undefined;
 }

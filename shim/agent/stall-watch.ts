@@ -8,6 +8,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LAYER_STALL_TIMEOUT_MS, PIPE_CHUNK_BYTES } from '#src/base/limits.ts';
 import { type ProgressCells, giveUp, movesOf } from './layer-progress.ts';
+import type { OpenFile, ProcessorFiles } from './processor-files.ts';
 
 /** Within one timeout; a stall is noticed that much later at most. */
 const LOOKS = 4;
@@ -20,7 +21,7 @@ const NUDGE_EVERY_MS = 10;
  */
 export function watchProgress(
   cells: ProgressCells,
-  { input, output }: { readonly input: FileHandle; readonly output: FileHandle },
+  { input, output }: Pick<ProcessorFiles, 'input' | 'output'>,
   isAtWork: () => boolean,
   timeoutMs = LAYER_STALL_TIMEOUT_MS,
 ): () => Promise<void> {
@@ -45,7 +46,7 @@ export function watchProgress(
 }
 
 /** One byte too many ends a read, and taking some away ends a write. What is in the pipes is of no use any more. */
-async function nudge(input: FileHandle, output: FileHandle, isOver: () => boolean): Promise<void> {
+async function nudge(input: OpenFile, output: OpenFile, isOver: () => boolean): Promise<void> {
   const ends: FileHandle[] = [];
   try {
     const feeding = await openAgain(input, constants.O_WRONLY);
@@ -67,6 +68,6 @@ async function nudge(input: FileHandle, output: FileHandle, isOver: () => boolea
 }
 
 /** The other end of a pipe, without waiting for it. */
-function openAgain({ fd }: FileHandle, access: number): Promise<FileHandle> {
+function openAgain({ fd }: OpenFile, access: number): Promise<FileHandle> {
   return open(`/proc/self/fd/${fd}`, access | constants.O_NONBLOCK);
 }

@@ -11,6 +11,9 @@ const SIZE_BYTES = 4;
 /** Salt is stored as it is: header, head of one stored block, the bytes, checksum and size. */
 const SALT_MEMBER_BYTES = 10 + 5 + LAYER_SALT_BYTES + 8;
 
+/** No gzip file unpacks to more than this many times its size (zlib.net, "Maximum Compression Factor"). */
+export const MAX_DEFLATE_RATIO = 1032;
+
 /** As much of the layer's end as is needed. */
 export const GZIP_TAIL_BYTES = SALT_MEMBER_BYTES + SIZE_BYTES;
 

@@ -58,7 +58,7 @@ export class LayerKeeper {
   async noteGivenUp(snapshot: Snapshot): Promise<void> {
     if (snapshot.store !== 'memory' || snapshot.layer === null) return;
     const { sizeBytes } = await this.#directories.usage(snapshot);
-    await this.#room.noteGivenUp(snapshot.layer.diffId, sizeBytes);
+    this.#room.noteGivenUp(snapshot.layer.diffId, sizeBytes);
   }
 
   /** When a start last asked for the layer, on the clock that never goes back; 0 = not since the agent started. */
@@ -71,7 +71,7 @@ export class LayerKeeper {
     this.#lastUsedMs.delete(snapshot.id);
   }
 
-  isPresent(snapshot: Snapshot): Promise<boolean> {
+  isPresent(snapshot: Snapshot): boolean {
     return snapshot.kind === 'committed'
       ? this.#directories.isReady(snapshot)
       : this.#directories.exists(snapshot);
@@ -83,13 +83,13 @@ export class LayerKeeper {
    */
   async drop(snapshot: Snapshot, isRefused = false): Promise<boolean> {
     if (!isRefused && snapshot.kind === 'committed' && snapshot.layer === null) return false;
-    if (!(await this.isPresent(snapshot))) return false;
+    if (!this.isPresent(snapshot)) return false;
     await this.#perLayer.run(snapshot.id, () => this.#directories.remove(snapshot));
     return true;
   }
 
   async #restore(snapshot: Snapshot, parents: readonly Snapshot[]): Promise<void> {
-    if (await this.#directories.isReady(snapshot)) return;
+    if (this.#directories.isReady(snapshot)) return;
     if (snapshot.layer === null) {
       throw new LatchkeyError('STATE_DAMAGED', `snapshot ${snapshot.key} was in memory only and is gone`, {
         hint: 'remove the container and the image made from it, and make them again',
@@ -97,8 +97,8 @@ export class LayerKeeper {
     }
     const lowerDirectories = parents.map((parent) => this.#directories.files(parent));
     await this.#directories.remove(snapshot);
-    await this.#room.requireForLayer(snapshot.layer.diffId, snapshot.sizeBytes);
-    await this.#directories.create(snapshot, lowerDirectories[0]);
+    this.#room.requireForLayer(snapshot.layer.diffId, snapshot.sizeBytes);
+    this.#directories.create(snapshot, lowerDirectories[0]);
     const mounts = planMounts({
       kind: 'active',
       upperDirectory: this.#directories.files(snapshot),

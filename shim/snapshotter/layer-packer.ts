@@ -4,11 +4,11 @@
  * never be taken for whole. Mounts outlive the agent.
  */
 import { execFile } from 'node:child_process';
+import { statSync } from 'node:fs';
 import { mkdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import { isMountPoint } from './mount-table.ts';
 
 const run = promisify(execFile);
 
@@ -64,14 +64,18 @@ async function packLayer(base: string, sizeBytes: number): Promise<boolean> {
   return true;
 }
 
-/** True when the files of a snapshot are a mounted image. */
-export function isPacked(base: string): Promise<boolean> {
-  return isMountPoint(join(base, 'fs'));
+/** True when the files of a snapshot are a mounted image: another file system begins there. */
+export function isPacked(base: string): boolean {
+  try {
+    return statSync(join(base, 'fs')).dev !== statSync(base).dev;
+  } catch {
+    return false;
+  }
 }
 
 /** Unmounts the image of a snapshot, if it has one; a container that stands on it keeps it until it ends. */
 export async function unmountPacked(base: string): Promise<void> {
-  while (await isPacked(base)) await run('umount', ['--lazy', join(base, 'fs')]);
+  while (isPacked(base)) await run('umount', ['--lazy', join(base, 'fs')]);
 }
 
 /**

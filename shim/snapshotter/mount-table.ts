@@ -1,6 +1,6 @@
 /** What is mounted where, from the kernel's list (proc(5), mountinfo). */
 import { execFile } from 'node:child_process';
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -56,15 +56,6 @@ export async function mountAt(directory: string): Promise<MountEntry | undefined
   if (above === undefined) return undefined;
   const path = await realpath(directory).catch(() => join(above, basename(directory)));
   return (await readMounts()).findLast(({ mountPoint }) => mountPoint === path);
-}
-
-/** True when another file system begins at a directory than the one above it. */
-export async function isMountPoint(directory: string): Promise<boolean> {
-  try {
-    return (await stat(directory)).dev !== (await stat(join(directory, '..'))).dev;
-  } catch {
-    return false;
-  }
 }
 
 /** Unmounts all that is mounted at a directory; what is in use stays for its users until the last one ends. */

@@ -1,5 +1,5 @@
 /** Plaintext goes into a store that is mounted; should somebody unmount it, the same path is on the disk. */
-import { stat } from 'node:fs/promises';
+import { statSync } from 'node:fs';
 import { LatchkeyError } from '#src/base/errors.ts';
 
 export class MountedStore {
@@ -12,17 +12,17 @@ export class MountedStore {
   }
 
   /** Remembers what is mounted now, the first time it is called. */
-  async note(): Promise<void> {
-    this.#device ??= (await stat(this.#directory)).dev;
+  note(): void {
+    this.#device ??= statSync(this.#directory).dev;
   }
 
   /**
-   * Resolves while it is still what was noted.
+   * Returns while it is still what was noted.
    * @throws LatchkeyError STATE_DAMAGED
    */
-  async require(): Promise<void> {
-    await this.note();
-    if ((await stat(this.#directory)).dev === this.#device) return;
+  require(): void {
+    this.note();
+    if (statSync(this.#directory).dev === this.#device) return;
     throw new LatchkeyError('STATE_DAMAGED', 'the plaintext store is no longer mounted', {
       hint: 'restart the agent, which mounts it again',
     });

@@ -78,7 +78,7 @@ export class Snapshotter {
     await this.#authorizeAndEnsure(chain, snapshot.gate, isStart, snapshot);
     // Its client may have given up meanwhile, and removed it.
     this.#find(key);
-    await this.#createDirectories(snapshot, chain);
+    this.#createDirectories(snapshot, chain);
     return this.#mounts(snapshot, chain);
   }
 
@@ -97,13 +97,13 @@ export class Snapshotter {
     const plainLayer = snapshot.layer?.encrypted === true ? null : snapshot.layer;
     const layer = gate === null || snapshot.layer === null ? plainLayer : { ...snapshot.layer, ...gate.blob };
     // One whose mounts nobody has asked for has no files yet; it becomes an empty layer.
-    if (snapshot.layer === null) await this.#parts.directories.create(snapshot, undefined);
+    if (snapshot.layer === null) this.#parts.directories.create(snapshot, undefined);
     const usage = await this.#parts.directories.usage(snapshot);
     if (!secret && snapshot.store === 'memory') {
       await this.#parts.directories.moveToDisk(snapshot.id, this.#parts.copyTree);
     }
     // What a container has written may still be in use, so it stays as it is.
-    if (secret && layer === null) await this.#parts.directories.markReady(snapshot);
+    if (secret && layer === null) this.#parts.directories.markReady(snapshot);
     else if (secret) await this.#parts.keeper.finish(snapshot, usage.sizeBytes);
     const committed: Snapshot = {
       ...snapshot,
@@ -189,16 +189,14 @@ export class Snapshotter {
       throw new LatchkeyError(
         'STATE_PRECONDITION',
         `no image that can be read here has a layer for ${chainId}`,
-        {
-          hint: 'pull the image again',
-        },
+        { hint: 'pull the image again' },
       );
     }
     await this.#authorizeAndEnsure(chain, null, false);
     const gate = await extractionKey(this.#parts.gate, identity);
     if (gate !== null && !identity.plainTwin) {
       const { imageSizeBytes, layer } = identity;
-      await this.#parts.room.requireForImage(imageSizeBytes, layer.diffId, gate.blob.sizeBytes);
+      this.#parts.room.requireForImage(imageSizeBytes, layer.diffId, gate.blob.sizeBytes);
     }
     const snapshot = this.#insert(request, 'active', {
       store: gate !== null || isGated(chain) ? 'memory' : 'disk',
@@ -270,19 +268,20 @@ export class Snapshotter {
 
   /** A snapshot whose making fails was never there: containerd asks for it again under the same key. */
   async #makeOrForget(snapshot: Snapshot, chain: readonly Snapshot[], hasFiles = true): Promise<void> {
-    const files = hasFiles ? this.#createDirectories(snapshot, chain) : undefined;
-    const outcomes = await Promise.allSettled([files, this.#parts.journal.flush()]);
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-    if (failed === undefined) return;
-    this.#parts.journal.remove(snapshot.id);
-    throw toLatchkeyError(failed.reason);
+    try {
+      if (hasFiles) this.#createDirectories(snapshot, chain);
+      await this.#parts.journal.flush();
+    } catch (error) {
+      this.#parts.journal.remove(snapshot.id);
+      throw toLatchkeyError(error);
+    }
   }
 
-  async #createDirectories(snapshot: Snapshot, chain: readonly Snapshot[]): Promise<void> {
+  #createDirectories(snapshot: Snapshot, chain: readonly Snapshot[]): void {
     const [nearest] = chain;
     const parentFiles = nearest === undefined ? undefined : this.#parts.directories.files(nearest);
     try {
-      await this.#parts.directories.create(snapshot, parentFiles);
+      this.#parts.directories.create(snapshot, parentFiles);
     } catch (error) {
       throw neverNotFound(error);
     }

@@ -2,7 +2,7 @@
  * Refuses what cannot fit into the plaintext store before containerd fails half-way through it with less to say. What
  * only turns out too large while it is unpacked is remembered: the next try gets our words.
  */
-import { statfs } from 'node:fs/promises';
+import { statfsSync } from 'node:fs';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { PlaintextStore } from './plaintext-store.ts';
@@ -31,8 +31,13 @@ export class StoreRoom {
    * @param what needs it, for the message: `a layer`, `the image`
    * @throws LatchkeyError STORAGE_FULL
    */
-  async require(sizeBytes: number, what: string): Promise<void> {
-    this.#requireIn(await this.#measure(), sizeBytes, what);
+  require(sizeBytes: number, what: string): void {
+    this.#requireIn(this.#measure(), sizeBytes, what);
+  }
+
+  /** True when that much is free. */
+  has(sizeBytes: number): boolean {
+    return this.#measure().freeBytes >= sizeBytes;
   }
 
   #requireIn({ freeBytes, capacityBytes }: Room, sizeBytes: number, what: string): void {
@@ -49,13 +54,13 @@ export class StoreRoom {
   }
 
   /** As `require`, for a layer of which an earlier unpacking may have shown how much is not enough. */
-  async requireForLayer(diffId: Digest, sizeBytes: number): Promise<void> {
-    await this.require(this.#layerSizeBytes(diffId, sizeBytes), 'a layer');
+  requireForLayer(diffId: Digest, sizeBytes: number): void {
+    this.require(this.#layerSizeBytes(diffId, sizeBytes), 'a layer');
   }
 
   /** As `requireForLayer`, for a layer and what comes above it in its image. @param imageSizeBytes of all of them */
-  async requireForImage(imageSizeBytes: number, diffId: Digest, sizeBytes: number): Promise<void> {
-    const room = await this.#measure();
+  requireForImage(imageSizeBytes: number, diffId: Digest, sizeBytes: number): void {
+    const room = this.#measure();
     this.#requireIn(room, imageSizeBytes, 'the image');
     this.#requireIn(room, this.#layerSizeBytes(diffId, sizeBytes), 'a layer');
   }
@@ -69,8 +74,8 @@ export class StoreRoom {
    * @param usedBytes of the files
    * @returns true when the layer was too large
    */
-  async noteGivenUp(diffId: Digest, usedBytes: number): Promise<boolean> {
-    const { freeBytes } = await this.#measure();
+  noteGivenUp(diffId: Digest, usedBytes: number): boolean {
+    const { freeBytes } = this.#measure();
     if (freeBytes >= FULL_BELOW_BYTES) return false;
     const [oldest] = this.#notEnough.keys();
     if (this.#notEnough.size >= MAX_REMEMBERED && oldest !== undefined) this.#notEnough.delete(oldest);
@@ -78,8 +83,8 @@ export class StoreRoom {
     return true;
   }
 
-  async #measure(): Promise<Room> {
-    const { bsize, blocks, bavail } = await statfs(this.#store.directory);
+  #measure(): Room {
+    const { bsize, blocks, bavail } = statfsSync(this.#store.directory);
     return { freeBytes: bavail * bsize, capacityBytes: blocks * bsize };
   }
 }

@@ -133,16 +133,16 @@ describe.skipIf(skip !== undefined)(`an encrypted volume${skip === undefined ? '
       { writableDirectory },
     );
     const container = { id: 3, store: 'memory', layer: null } as const;
-    await directories.create(container, undefined);
-    await directories.create(container, undefined);
+    directories.create(container, undefined);
+    directories.create(container, undefined);
     writeFileSync(join(directories.files(container), 'written'), SECRET);
     expect(existsSync(join(`${directory}-written`, '3', 'fs', 'written'))).toBe(true);
-    expect(await directories.exists(container)).toBe(true);
+    expect(directories.exists(container)).toBe(true);
     expect((await directories.usage(container)).inodes).toBe(1);
     await directories.remove(container);
     expect(readdirSync(`${directory}-written`)).toEqual([]);
     expect(readdirSync(directory)).toEqual([]);
-    await directories.create(container, undefined);
+    directories.create(container, undefined);
     await directories.removeOrphans(() => new Set());
     expect(readdirSync(`${directory}-written`)).toEqual([]);
   });

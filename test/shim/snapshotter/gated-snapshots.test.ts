@@ -240,7 +240,7 @@ describe('dropped layers', () => {
     site.gate.applyFailure = new LatchkeyError('INPUT_DIGEST_MISMATCH', 'other content');
     await expect(site.snapshotter.mounts(key)).rejects.toEqual(code('INPUT_DIGEST_MISMATCH'));
     expect(existsSync(site.directories.files(snapshot))).toBe(false);
-    expect(await site.keeper.isPresent(snapshot)).toBe(false);
+    expect(site.keeper.isPresent(snapshot)).toBe(false);
     expect(site.gate.ledger.unclaimed()).toEqual([]);
     site.gate.applyFailure = undefined;
     const [content] = contentBelow(await site.snapshotter.mounts(key));
@@ -254,10 +254,10 @@ describe('dropped layers', () => {
     const key = site.key('container');
     await site.snapshotter.prepare({ key, parent: top, labels: {} });
     await site.keeper.drop(snapshot);
-    await site.directories.create(snapshot, undefined);
+    site.directories.create(snapshot, undefined);
     await site.snapshotter.mounts(key);
     expect(site.gate.applied).toHaveLength(1);
-    expect(await site.keeper.isPresent(snapshot)).toBe(true);
+    expect(site.keeper.isPresent(snapshot)).toBe(true);
   });
 
   test('whose blob is gone are damage, never NOT_FOUND, which containerd would answer by unpacking for ever', async () => {
@@ -283,7 +283,7 @@ describe('dropped layers', () => {
     const snapshot = site.snapshotter.stat(committed);
     expect(snapshot).toMatchObject({ store: 'memory', layer: null });
     expect(await site.keeper.drop(snapshot)).toBe(false);
-    expect(await site.keeper.isPresent(snapshot)).toBe(true);
+    expect(site.keeper.isPresent(snapshot)).toBe(true);
     rmSync(join(site.roots.memory, String(snapshot.id)), { recursive: true });
     const view = { key: site.key('view'), parent: committed, labels: {} };
     await expect(site.snapshotter.view(view)).rejects.toEqual(code('STATE_DAMAGED'));

@@ -37,7 +37,7 @@ describe.skipIf(!mayMount)('a removal that ends half-way (needs the right to mou
       await expect(site.keeper.drop(snapshot)).rejects.toThrow('busy');
       site.restart();
       expect(existsSync(site.directories.files(snapshot))).toBe(true);
-      expect(await site.keeper.isPresent(snapshot)).toBe(false);
+      expect(site.keeper.isPresent(snapshot)).toBe(false);
     } finally {
       unblock();
     }

@@ -51,7 +51,7 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
     mkdirSync(join(directory(), 'disk'));
     await mountMemoryStore(store, '32m');
     directories = open(erofsPacker((error) => failures.push(error)));
-    await directories.create(place, undefined);
+    directories.create(place, undefined);
   });
   afterEach(() => unmountMemoryStore(store));
 
@@ -79,7 +79,7 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
     expect(failures).toEqual([]);
     expect(shell(LIST_TREE)).toBe(before);
     expect(before).toContain('security.capability');
-    expect(await directories.isReady(place)).toBe(true);
+    expect(directories.isReady(place)).toBe(true);
     expect((await plaintextStoreState(store)).usedBytes).toBeLessThan(MEBIBYTE);
     expect(readdirSync(join(store, '7')).sort()).toEqual(['fs', 'ready', 'work']);
     expect(() => writeFileSync(join(directories.files(place), 'new'), '')).toThrow('EROFS');
@@ -89,7 +89,7 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
     writeText(MEBIBYTE);
     await finish();
     const restarted = open(undefined);
-    expect(await restarted.isReady(place)).toBe(true);
+    expect(restarted.isReady(place)).toBe(true);
     await restarted.remove(place);
     expect(existsSync(join(store, '7'))).toBe(false);
     expect((await plaintextStoreState(store)).usedBytes).toBeLessThan(100_000);
@@ -105,7 +105,7 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
       directories.files(place),
     ]);
     expect(reader.toString()).toBe('ACME');
-    expect(await directories.isReady(place)).toBe(false);
+    expect(directories.isReady(place)).toBe(false);
     await directories.remove(place);
     expect(existsSync(join(store, '7'))).toBe(false);
   });
@@ -114,13 +114,13 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
     writeText(MEBIBYTE);
     await finish();
     await unmountAll(directories.files(place));
-    expect(await directories.isReady(place)).toBe(false);
+    expect(directories.isReady(place)).toBe(false);
   });
 
   test('that would not be smaller stays a directory', async () => {
     writeFileSync(join(directories.files(place), 'noise'), randomBytes(MEBIBYTE));
     await finish();
-    expect(await directories.isReady(place)).toBe(true);
+    expect(directories.isReady(place)).toBe(true);
     expect(failures).toEqual([]);
     expect(readdirSync(join(store, '7')).sort()).toEqual(['fs', 'ready', 'work']);
     writeFileSync(join(directories.files(place), 'still-writable'), '');
@@ -132,7 +132,7 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
     writeFileSync(join(directories.files(place), 'text'), text);
     await finish();
     expect(failures).toHaveLength(1);
-    expect(await directories.isReady(place)).toBe(true);
+    expect(directories.isReady(place)).toBe(true);
     expect(readFileSync(join(directories.files(place), 'text'), 'utf8') === text).toBe(true);
     expect(readdirSync(join(store, '7')).sort()).toEqual(['fs', 'ready', 'work']);
   });
@@ -147,7 +147,7 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
       'sh',
       join(store, '7'),
     ]);
-    expect(await directories.isReady(place)).toBe(false);
+    expect(directories.isReady(place)).toBe(false);
     expect(await directories.removeOrphans(() => new Set())).toBe(1);
     expect(readdirSync(store)).toEqual([]);
   });
@@ -166,7 +166,7 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
     writeText(MEBIBYTE);
     await finish();
     const above = { id: 8, store: 'memory', layer: null } as const;
-    await directories.create(above, directories.files(place));
+    directories.create(above, directories.files(place));
     expect(statSync(directories.files(above))).toMatchObject({ uid: 5, gid: 6 });
   });
 });

@@ -47,6 +47,16 @@ describe('plain snapshots', () => {
     expect(await site.snapshotter.usage(name)).toMatchObject({ inodes: 1, sizeBytes: before.sizeBytes });
   });
 
+  test('have a root that everybody may enter, whatever the umask of the agent', async () => {
+    const before = process.umask(0o077);
+    try {
+      const mounts = await site.snapshotter.prepare({ key: site.key('container'), parent: '', labels: {} });
+      expect(statSync(upperDirectory(mounts)).mode & 0o777).toBe(0o755);
+    } finally {
+      process.umask(before);
+    }
+  });
+
   test('of a container are counted as they are now; a hard link counts once', async () => {
     const key = site.key('container');
     const mounts = await site.snapshotter.prepare({ key, parent: '', labels: {} });
