@@ -80,6 +80,12 @@ export class ContainerdGate implements SnapshotGate {
 
   openExtraction(token: string, identity: LayerIdentity): void {
     this.#parts.ledger.open(token, identity);
+    const { namespace } = identity.layer;
+    // The processor comes once containerd has entered the snapshot and started it.
+    this.#parts.index.foresee(
+      namespace,
+      identity.encryptedIn.map(({ blob }) => blob.digest),
+    );
   }
 
   closeExtraction(token: string): ExtractionOutcome {

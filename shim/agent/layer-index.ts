@@ -26,6 +26,7 @@ export class LayerIndex {
   /** Per namespace: manifest digest -> image, or null for a manifest that is none. */
   readonly #images = new Map<string, Map<Digest, IndexedImage | null>>();
   readonly #heads = new Map<Digest, string>();
+  readonly #foreseen = new Map<Digest, Promise<string | undefined>>();
 
   constructor(containerd: ContainerdConnection) {
     this.#containerd = containerd;
@@ -72,11 +73,23 @@ export class LayerIndex {
 
   /** SHA-256 of a blob's first bytes: how a layer is known when containerd says nothing about it. */
   async headHash(namespace: string, digest: Digest): Promise<string> {
-    const known = this.#heads.get(digest);
+    // One that was asked for earlier may have come too early for a blob that is there now.
+    const foreseen = await this.#foreseen.get(digest);
+    const known = foreseen ?? this.#heads.get(digest);
     if (known !== undefined) return known;
     const hash = hashHead(await readRange(this.#containerd, namespace, digest, LAYER_HEAD_BYTES));
     this.#heads.set(digest, hash);
     return hash;
+  }
+
+  /** Asks for the heads of blobs that will be wanted in a moment. */
+  foresee(namespace: string, digests: readonly Digest[]): void {
+    for (const digest of digests) {
+      if (this.#heads.has(digest) || this.#foreseen.has(digest)) continue;
+      const asked = this.headHash(namespace, digest).catch(() => undefined);
+      this.#foreseen.set(digest, asked);
+      void asked.then(() => this.#foreseen.delete(digest));
+    }
   }
 
   /** The last bytes of a blob of which a namespace has the whole. */

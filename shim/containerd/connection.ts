@@ -55,6 +55,8 @@ export class ContainerdConnection {
       // containerd's server insists on a host-like authority, which a socket path is not.
       'grpc.default_authority': 'localhost',
       'grpc.max_receive_message_length': -1,
+      // Statistics that nobody reads cost a tenth of each call.
+      'grpc.enable_channelz': 0,
       ...RECONNECT,
     };
     const entries = Object.entries(CLIENTS).map(([name, ClientClass]) => [

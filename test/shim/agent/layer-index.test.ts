@@ -179,6 +179,17 @@ describe('a head', () => {
     expect(await index.headHash(NAMESPACE, digestOf(bytes))).toBe(hashHead(bytes));
   });
 
+  test('that was foreseen is not read again, and one that came later is', async () => {
+    const [there, later] = [randomBytes(100), randomBytes(100)];
+    const digest = store.add(NAMESPACE, there);
+    index.foresee(NAMESPACE, [digest, digestOf(later)]);
+    index.foresee(NAMESPACE, [digest]);
+    expect(await index.headHash(NAMESPACE, digest)).toBe(hashHead(there));
+    store.add(NAMESPACE, later);
+    expect(await index.headHash(NAMESPACE, digestOf(later))).toBe(hashHead(later));
+    expect(store.reads.filter((read) => read === digest)).toHaveLength(1);
+  });
+
   test('finds whom to ask', async () => {
     const image = pulled(encryptedImage([randomBytes(9000)], { contact: 'ask@acme' }));
     await index.refreshAll();
