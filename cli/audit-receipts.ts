@@ -10,12 +10,7 @@ import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
 import { MAX_RECEIPT_FILE_BYTES } from '#src/base/limits.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
-import {
-  LEASE_TOKEN_TYPE,
-  type LeaseClaims,
-  type LeaseReceipt,
-  leaseClaimsSchema,
-} from '#src/licensing/lease-claims.ts';
+import { LEASE_TOKEN_TYPE, type LeaseReceipt, leaseReceiptSchema } from '#src/licensing/lease-claims.ts';
 
 export interface KeptReceipt extends LeaseReceipt {
   readonly leaseId: string;
@@ -23,6 +18,9 @@ export interface KeptReceipt extends LeaseReceipt {
 
 /** What `latchkey node status --json` prints, as far as it is looked at. */
 const statusSchema = z.object({ leases: z.array(z.object({ token: z.string() })) });
+
+/** A lease as a receipt; what else it says, also to newer versions, is for the node. */
+const receiptClaimsSchema = z.object({ leaseId: z.string(), receipt: leaseReceiptSchema.optional() });
 
 /**
  * Reads the key that signs leases: JSON Web Keys, one a line.
@@ -82,13 +80,17 @@ function jsonOrNull(text: string, path: string): unknown {
   }
 }
 
-async function openLease(token: string, keys: readonly KeyObject[], path: string): Promise<LeaseClaims> {
+async function openLease(
+  token: string,
+  keys: readonly KeyObject[],
+  path: string,
+): Promise<z.infer<typeof receiptClaimsSchema>> {
   for (const key of keys) {
     const opened = await compactVerify(token.trim(), key, { algorithms: ['EdDSA', 'Ed25519'] }).catch(
       () => null,
     );
     if (opened?.protectedHeader.typ !== LEASE_TOKEN_TYPE) continue;
-    const claims = leaseClaimsSchema.safeParse(parseJson(opened.payload, 'a lease'));
+    const claims = receiptClaimsSchema.safeParse(parseJson(opened.payload, 'a lease'));
     if (claims.success) return claims.data;
     throw new LatchkeyError(
       'INPUT_MALFORMED',

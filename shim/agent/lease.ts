@@ -4,7 +4,7 @@ import { compactVerify } from 'jose';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
-import { LEASE_TOKEN_TYPE, type LeaseClaims, leaseClaimsSchema } from '#src/licensing/lease-claims.ts';
+import { LEASE_TOKEN_TYPE, type LeaseClaims, parseLeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { Digest } from '#src/oci/digest.ts';
 
 /** What is wrong with a lease is told as far as this. */
@@ -76,7 +76,7 @@ export async function verifyLease(
       algorithms: ['EdDSA', 'Ed25519'],
     });
     if (protectedHeader.typ !== LEASE_TOKEN_TYPE) throw new Error('the token is not a lease');
-    const claims = leaseClaimsSchema.parse(parseJson(payload, 'the lease'));
+    const claims = parseLeaseClaims(parseJson(payload, 'the lease'));
     if (claims.nodeId !== expected.nodeId) throw new Error('the lease is for another node');
     if (expected.subject !== undefined && !isAbout(claims, expected.subject)) {
       throw new Error('the lease is for another image');
@@ -85,6 +85,7 @@ export async function verifyLease(
   } catch (error) {
     const reason = (error instanceof Error ? error.message : String(error)).slice(0, MAX_REASON_CHARACTERS);
     throw new LatchkeyError('DENIED_LEASE_INVALID', `the key server's lease is not valid: ${reason}`, {
+      hint: error instanceof LatchkeyError ? error.hint : undefined,
       cause: error,
     });
   }

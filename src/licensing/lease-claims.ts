@@ -4,6 +4,7 @@
  * tests and short leases need them; hence our own names and no `exp`.
  */
 import * as z from 'zod';
+import { LatchkeyError, type LatchkeyErrorOptions } from '#src/base/errors.ts';
 import { isDigest } from '#src/oci/digest.ts';
 
 export const LEASE_TOKEN_TYPE = 'lease+jwt';
@@ -43,6 +44,42 @@ export const leaseClaimsSchema = z.strictObject({
   contact: z.string(),
   /** Undefined in leases of before there were receipts. */
   receipt: leaseReceiptSchema.optional(),
+  /** Claims that whoever does not know them may ignore: they take nothing away. */
+  ignorable: z.array(z.string()).optional(),
 });
 
 export type LeaseClaims = z.infer<typeof leaseClaimsSchema>;
+
+/** What is wrong with claims is told as far as this. */
+const MAX_REASON_CHARACTERS = 400;
+
+const knownClaimsSchema = leaseClaimsSchema.strip();
+const ignorableSchema = knownClaimsSchema.pick({ ignorable: true });
+
+/**
+ * Reads what a newer key server may have written: an unknown claim could be a restriction, so it is refused unless the
+ * lease says that it may be ignored. Within known claims nothing unknown is.
+ * @throws LatchkeyError DENIED_LEASE_INVALID
+ */
+export function parseLeaseClaims(value: unknown): LeaseClaims {
+  const { ignorable = [] } = checked(ignorableSchema.safeParse(value));
+  const refused = Object.keys(value as object).filter(
+    (name) => !Object.hasOwn(leaseClaimsSchema.shape, name) && !ignorable.includes(name),
+  );
+  if (refused.length > 0) {
+    const names = refused.map((name) => JSON.stringify(name)).join(', ');
+    throw invalidClaims(`it may not be used without knowing ${names}`, {
+      hint: 'the key server is newer than this node: install a newer latchkey on it',
+    });
+  }
+  return checked(knownClaimsSchema.safeParse(value));
+}
+
+function checked<Claims>(parsed: z.ZodSafeParseResult<Claims>): Claims {
+  if (parsed.success) return parsed.data;
+  throw invalidClaims(parsed.error.message, { cause: parsed.error });
+}
+
+function invalidClaims(reason: string, options: LatchkeyErrorOptions): LatchkeyError {
+  return new LatchkeyError('DENIED_LEASE_INVALID', reason.slice(0, MAX_REASON_CHARACTERS), options);
+}

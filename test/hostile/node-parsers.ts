@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseJson } from '#src/base/json.ts';
+import { parseLeaseClaims } from '#src/licensing/lease-claims.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import { certificateOf } from '../../shim/agent/certificate-rotation.ts';
 import { parseKubeconfig } from '../../shim/agent/cluster-access.ts';
@@ -20,6 +21,7 @@ import { tomlItems } from '../../shim/install/toml-lines.ts';
 import { parseToml, withChanges, withoutChanges } from '../../shim/install/toml-text.ts';
 import { parseMountInfo } from '../../shim/snapshotter/mount-table.ts';
 import { AUTHORITY_PEM } from '../fakes/authority.ts';
+import { LeaseIssuer } from '../fakes/lease-issuer.ts';
 import { manualClock } from '../fakes/manual-clock.ts';
 import { type HostileParser, bytesParser, textParser } from './hostile-parser.ts';
 
@@ -51,6 +53,7 @@ clusters: [{ name: k, cluster: { server: 'https://10.0.0.1:6443', certificate-au
 users: [{ name: u, user: { token: secret } }]
 `;
 const MOUNT_INFO = '36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - ext4 /dev/root rw,errors=continue\n';
+const LEASE = new LeaseIssuer(manualClock()).claims({ imageDigest: digestOf('x'), imageKeyId: 'k' });
 const LICENSED_IMAGES = {
   images: [{ imageDigest: digestOf('x'), imageKeyId: 'k', licenseId: 'lic_1', epoch: 1, onRevoke: 'stop' }],
 };
@@ -112,6 +115,12 @@ function changeAndTakeBack(text: string): void {
 }
 
 export const NODE_PARSERS: readonly HostileParser[] = [
+  textParser(
+    'src/licensing/lease-claims.ts',
+    'parseLeaseClaims',
+    [JSON.stringify({ ...LEASE, grace: { fromMs: 1, untilMs: 2 }, ignorable: ['a', 'b'], a: 1 })],
+    (text) => parseLeaseClaims(parseJson(text, 'claims')),
+  ),
   bytesParser(
     'shim/agent/certificate-rotation.ts',
     'certificateOf',

@@ -3,7 +3,7 @@ import { CompactSign } from 'jose';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { digestOf } from '#src/oci/digest.ts';
-import { LEASE_TOKEN_TYPE } from '#src/licensing/lease-claims.ts';
+import { LEASE_TOKEN_TYPE, parseLeaseClaims } from '#src/licensing/lease-claims.ts';
 import { leaseTimeMs, leaseVerificationKey, subjectKey, verifyLease } from '../../../shim/agent/lease.ts';
 import { LeaseIssuer, NODE_ID } from '../../fakes/lease-issuer.ts';
 import { manualClock } from '../../fakes/manual-clock.ts';
@@ -31,13 +31,60 @@ describe('a lease', () => {
     ['for another node', { nodeId: 'node-2' }],
     ['for another image', { imageDigest: digestOf('another image') }],
     ['for another image key', { imageKeyId: 'key-2' }],
-    ['with a field we do not know', { unlimited: true }],
+    ['with a field we do not know', { onlyOnWeekdays: true }],
+    ['with a field we do not know beside one that may be ignored', { ignorable: ['a'], a: 1, b: 1 }],
+    [
+      'with a field we do not know in one that we do',
+      { ignorable: ['grace', 'x'], grace: { fromMs: 1, untilMs: 2, x: 3 } },
+    ],
+    ['that lets a field that we know be ignored, which is wrong', { ignorable: ['epoch'], epoch: 'new' }],
+    ['that says in another way what may be ignored', { ignorable: 'color', color: 'red' }],
+    ['with a field that every object has', { ignorable: ['x'], toString: 1 }],
     ['without a number where one belongs', { expiresAtMs: 'never' }],
     ['with a time before time', { expiresAtMs: -1 }],
     ['with another way to end', { onRevoke: 'ignore' }],
   ])('%s is refused', async (_case, change) => {
     const token = await issuer.sign({ ...issuer.claims(subject), ...change });
     await expect(verify(token)).rejects.toEqual(invalid);
+  });
+
+  test('of a newer key server says what we know, if the rest may be ignored', async () => {
+    const claims = issuer.claims(subject);
+    const newer = { color: 'red', size: { of: 'it' } };
+    const token = await issuer.sign({ ...claims, ...newer, ignorable: ['size', 'color', 'weight'] });
+    expect(await verify(token)).toEqual({ ...claims, ignorable: ['size', 'color', 'weight'] });
+  });
+
+  test('of a newer key server that restricts more than we know says what to do', async () => {
+    const token = await issuer.sign({
+      ...issuer.claims(subject),
+      onlyOnWeekdays: true,
+      color: 'red',
+      ignorable: ['color'],
+    });
+    await expect(verify(token)).rejects.toMatchObject({
+      code: 'DENIED_LEASE_INVALID',
+      message: `the key server's lease is not valid: it may not be used without knowing "onlyOnWeekdays"`,
+      hint: 'the key server is newer than this node: install a newer latchkey on it',
+    });
+  });
+
+  test('is read with any further fields exactly when all of them may be ignored (property)', () => {
+    const names = fc.uniqueArray(fc.string().map((name) => `x${name}`));
+    fc.assert(
+      fc.property(names, names, (further, ignorable) => {
+        const claims = issuer.claims(subject);
+        const read = () =>
+          parseLeaseClaims({
+            ...claims,
+            ignorable,
+            ...Object.fromEntries(further.map((name) => [name, true])),
+          });
+        if (further.every((name) => ignorable.includes(name)))
+          expect(read()).toEqual({ ...claims, ignorable });
+        else expect(read).toThrow(expect.objectContaining({ code: 'DENIED_LEASE_INVALID' }) as Error);
+      }),
+    );
   });
 
   test('without one of its fields is refused', async () => {
