@@ -20,6 +20,8 @@ export class TokenNodeKey implements NodeKey {
   #tlsKey: Promise<SoftwareKey> | undefined;
   /** A PIN that the token has refused is never presented again: that could lock the token. */
   #refused: { readonly pin: string; readonly error: unknown } | undefined;
+  /** One exchange after the other, so that what the first is told of the PIN is known to the next. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(uri: TokenKeyUri) {
     this.#uri = uri;
@@ -54,7 +56,13 @@ export class TokenNodeKey implements NodeKey {
     return this.#tlsKey;
   }
 
-  async #exchange<Result>(use: (location: TokenKeyLocation) => Promise<Result>): Promise<Result> {
+  #exchange<Result>(use: (location: TokenKeyLocation) => Promise<Result>): Promise<Result> {
+    const exchange = this.#last.catch(() => undefined).then(() => this.#exchangeAlone(use));
+    this.#last = exchange;
+    return exchange;
+  }
+
+  async #exchangeAlone<Result>(use: (location: TokenKeyLocation) => Promise<Result>): Promise<Result> {
     const pin = await readPin(this.#uri.pinSource);
     if (this.#refused?.pin === pin) throw this.#refused.error;
     const modulePath = await findPkcs11Module(this.#uri, modulePolicy(this.#uri));

@@ -10,6 +10,7 @@ import { withSession } from '#src/keywrap/pkcs11-session.ts';
 import { parsePkcs11Uri } from '#src/keywrap/pkcs11-uri.ts';
 import { parseOfflineRequestFile } from '#src/licensing/offline-request.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { TokenNodeKey } from '../../shim/agent/token-key.ts';
 import { AgentNode } from '../fakes/agent-node.ts';
 import { DAY_MS, NOWHERE, bytesOf, codeOf } from '../fakes/offline-site.ts';
 import { type SoldProduct, auditLog, createSoldProduct, registerImage } from '../fakes/sold-product.ts';
@@ -67,6 +68,8 @@ describe.skipIf(skipReason !== '')(`a node key on a token${skipReason}`, () => {
     const node = await startNode(name);
     const { license, licenseKey } = await sold.sell();
     const { identity } = await node.agent.activate(licenseKey);
+    // Until its line is up it asks the token, also when it is stopped meanwhile.
+    await vi.waitFor(() => expect(node.agent.watch.state.connected).toBe(true), WAIT);
     return { node, name, license, licenseKey, nodeId: identity.nodeId };
   }
 
@@ -180,6 +183,21 @@ describe.skipIf(skipReason !== '')(`a node key on a token${skipReason}`, () => {
         expect((await again.lease(sold.image)).denial).toBeUndefined();
       }, WAIT);
       expect(login).toHaveBeenCalled();
+    } finally {
+      login.mockRestore();
+    }
+  });
+
+  test('is asked for with a wrong PIN once, however many starts want it in one moment', async () => {
+    const object = randomBytes(4).toString('hex');
+    const key = new TokenNodeKey({ ...parsePkcs11Uri(uriOf(object)), object, pinSource: pinFile });
+    await key.prepare();
+    await writeFile(pinFile, '9999\n');
+    const login = spyOnLogins();
+    try {
+      const asked = await Promise.allSettled(Array.from({ length: 5 }, () => key.sign(randomBytes(8))));
+      for (const { status } of asked) expect(status).toBe('rejected');
+      expect(login).toHaveBeenCalledTimes(1);
     } finally {
       login.mockRestore();
     }
