@@ -55,7 +55,8 @@ const stateSchema = z.strictObject({
     pendingRequestId: z.string().optional(),
   }),
 });
-type NodeState = z.infer<typeof stateSchema>;
+type StoredState = z.infer<typeof stateSchema>;
+type NodeState = Omit<StoredState, 'licenses'>;
 export type ChainPlace = NodeState['place'];
 type KnownLicense = z.infer<typeof licenseSchema>;
 
@@ -72,15 +73,18 @@ export class NodeMemory {
   /** Changes that come faster than the disk takes them share a write. */
   readonly #writes = new JoinedTask(() => this.#writeState());
   #state: NodeState;
+  /** In the order in which they were first heard of. */
+  readonly #licenses: Map<string, KnownLicense>;
   #timeWrittenMs = Number.NEGATIVE_INFINITY;
 
-  private constructor(parts: MemoryParts, macKey: Buffer, state: NodeState) {
+  private constructor(parts: MemoryParts, macKey: Buffer, { licenses = {}, ...state }: StoredState) {
     this.#directory = parts.directory;
     this.#clock = parts.clock;
     this.#boot = parts.boot;
     this.#onWriteFailed = parts.onWriteFailed;
     this.#macKey = macKey;
     this.#state = state;
+    this.#licenses = new Map(Object.entries(licenses));
   }
 
   /**
@@ -138,7 +142,7 @@ export class NodeMemory {
   /** The number of the last offline bundle of a license, or of all. */
   lastSequence(licenseId?: string): number {
     if (licenseId !== undefined) return this.#license(licenseId).sequence;
-    return Math.max(0, ...Object.values(this.#state.licenses ?? {}).map(({ sequence }) => sequence));
+    return Math.max(0, ...[...this.#licenses.values()].map(({ sequence }) => sequence));
   }
 
   /** On the disk when this resolves. */
@@ -172,22 +176,22 @@ export class NodeMemory {
   }
 
   #license(licenseId: string): KnownLicense {
-    const { licenses, forgottenRevision = 0 } = this.#state;
-    return licenses?.[licenseId] ?? { ...UNKNOWN_LICENSE, deniedRevision: forgottenRevision };
+    const { forgottenRevision = 0 } = this.#state;
+    return this.#licenses.get(licenseId) ?? { ...UNKNOWN_LICENSE, deniedRevision: forgottenRevision };
   }
 
   /** A node has a few licenses; of a key server that names them without end, those without a bundle are forgotten. */
   #noteLicense(licenseId: string, known: KnownLicense): void {
-    const licenses: Record<string, KnownLicense> = { ...this.#state.licenses, [licenseId]: known };
-    if (Object.keys(licenses).length > MAX_REMEMBERED_LICENSES) {
-      const oldest = Object.keys(licenses).find((id) => id !== licenseId && licenses[id]?.sequence === 0);
-      const { [oldest ?? '']: forgotten, ...kept } = licenses;
+    this.#licenses.set(licenseId, known);
+    if (this.#licenses.size <= MAX_REMEMBERED_LICENSES) return;
+    for (const [id, { sequence, deniedRevision }] of this.#licenses) {
+      if (id === licenseId || sequence !== 0) continue;
+      this.#licenses.delete(id);
       // Whichever license it was, a bundle of before that refusal stays void.
-      const forgottenRevision = Math.max(this.#state.forgottenRevision ?? 0, forgotten?.deniedRevision ?? 0);
-      this.#state = { ...this.#state, licenses: kept, forgottenRevision };
+      const forgottenRevision = Math.max(this.#state.forgottenRevision ?? 0, deniedRevision);
+      this.#state = { ...this.#state, forgottenRevision };
       return;
     }
-    this.#state = { ...this.#state, licenses };
   }
 
   /** Why no container may start now, whatever its lease: the wall clock was turned back. */
@@ -212,7 +216,8 @@ export class NodeMemory {
   }
 
   async #writeState(): Promise<void> {
-    const state = JSON.stringify(this.#state);
+    const licenses = this.#licenses.size === 0 ? {} : { licenses: Object.fromEntries(this.#licenses) };
+    const state = JSON.stringify({ ...this.#state, ...licenses });
     const mac = macOf(this.#macKey, state);
     await writePrivateFile(this.#directory, FILE, JSON.stringify({ state, mac: mac.toString('base64') }));
   }
@@ -227,7 +232,7 @@ export interface MemoryParts {
   readonly onWriteFailed: (error: unknown) => void;
 }
 
-const EMPTY: NodeState = { revision: 0, place: { sequence: 0, token: '' } };
+const EMPTY: StoredState = { revision: 0, place: { sequence: 0, token: '' } };
 
 /** Agreed between the node key and itself, which every key can do that can also open image keys. */
 async function macKeyOf(key: MemoryParts['key']): Promise<Buffer> {
@@ -239,7 +244,7 @@ function macOf(key: Buffer, state: string): Buffer {
   return createHmac('sha256', key).update(state).digest();
 }
 
-function readState(text: string | undefined, macKey: Buffer): NodeState | undefined {
+function readState(text: string | undefined, macKey: Buffer): StoredState | undefined {
   if (text === undefined) return undefined;
   try {
     const { state, mac } = fileSchema.parse(parseJson(text, FILE));
