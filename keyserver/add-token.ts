@@ -10,8 +10,7 @@ import { newId } from './domain/ids.ts';
 import { rootKeySlots } from './domain/root-key-slots.ts';
 import { openGivenRootKey } from './given-proof.ts';
 import { makeTokenSlot } from './made-token-slot.ts';
-import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
-import { openDatabase } from './start.ts';
+import { openDatabaseOnce } from './start.ts';
 
 const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
@@ -43,7 +42,7 @@ export async function addToken(
   const [label = ''] = positionals;
   const uri = readTokenOption(values['root-key-token']);
   const database = databaseOf(values.database, environment);
-  const store = await openDatabase({ dataDirectory: values.data, database }, NOBODY_OBSERVES);
+  const store = await openDatabaseOnce({ dataDirectory: values.data, database });
   try {
     const { id: organizationId } = await requireOrganization(store);
     const before = await rootKeySlots(store.read, organizationId);

@@ -6,8 +6,7 @@ import { DEFAULT_DATA_DIRECTORY, databaseOf } from './arguments.ts';
 import { readTokenOption } from './custody/root-key-token.ts';
 import { findOrganization } from './domain/organization.ts';
 import { initialize } from './initialize.ts';
-import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
-import { makeDataDirectory, openDatabase } from './start.ts';
+import { makeDataDirectory, openDatabaseOnce } from './start.ts';
 
 const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
@@ -47,10 +46,10 @@ export async function init(args: readonly string[], environment: NodeJS.ProcessE
   const rootKeyFile = isFile ? (values['root-key'] ?? join(values.data, 'root.key')) : null;
   const rootKeyToken = token === undefined ? null : readTokenOption(token);
   await makeDataDirectory(values.data);
-  const store = await openDatabase(
-    { dataDirectory: values.data, database: databaseOf(values.database, environment) },
-    NOBODY_OBSERVES,
-  );
+  const store = await openDatabaseOnce({
+    dataDirectory: values.data,
+    database: databaseOf(values.database, environment),
+  });
   try {
     if ((await findOrganization(store)) !== undefined) throw alreadyMade();
     const made = await initialize(store, {

@@ -137,6 +137,10 @@ export const MAX_DATABASE_CONNECTIONS = 8;
 export const MAX_PREPARED_STATEMENTS = 256;
 /** How long to wait for a connection to PostgreSQL before a request is told that it is away. */
 export const DATABASE_CONNECT_TIMEOUT_MS = 2 * SECOND_MS;
+/** ... before a program of the administrator is: nobody queues behind it, and a PostgreSQL that is busy lets it in late. */
+export const PROGRAM_CONNECT_TIMEOUT_MS = 10 * SECOND_MS;
+/** ... and how long a statement of it may wait for its turn among those of key servers that run. */
+export const PROGRAM_STATEMENT_TIMEOUT_MS = MINUTE_MS;
 /** A statement of ours takes milliseconds; a writer that waits longer for its turn is refused. */
 export const DATABASE_STATEMENT_TIMEOUT_MS = 5 * SECOND_MS;
 /** How long to wait for an answer of a PostgreSQL that may be gone: a little longer than it may take. */

@@ -9,9 +9,8 @@ import { readTokenOption } from './custody/root-key-token.ts';
 import { MIGRATIONS, migrate, migrateEmpty } from './db/migrate.ts';
 import { allowPauses } from './db/postgres-database.ts';
 import { beginAnew, noteRestore } from './domain/after-restore.ts';
-import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
 import { openGivenRootKey } from './given-proof.ts';
-import { makeDataDirectory, openDatabase } from './start.ts';
+import { makeDataDirectory, openDatabaseOnce } from './start.ts';
 
 const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
@@ -75,12 +74,12 @@ export async function restore(
 
 /** One transaction: a restore that dies has not been. */
 async function insertBackup(
-  options: Parameters<typeof openDatabase>[0],
+  options: Parameters<typeof openDatabaseOnce>[0],
   backup: BackupFile,
   rootKey: Uint8Array,
 ): Promise<void> {
   const { organizationId, schema, createdAtMs } = backup.header;
-  const store = await openDatabase(options, NOBODY_OBSERVES, (database) => migrateEmpty(database, schema));
+  const store = await openDatabaseOnce(options, (database) => migrateEmpty(database, schema));
   try {
     await store.write(async (writer) => {
       if (options.database !== null) await allowPauses(writer);

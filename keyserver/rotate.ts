@@ -14,9 +14,8 @@ import { findOrganization, requireCompleteOrganization } from './domain/organiza
 import { rootKeySlots } from './domain/root-key-slots.ts';
 import { rotateKeys } from './domain/rotate-keys.ts';
 import { openGivenRootKey } from './given-proof.ts';
-import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
 import { remakeSlots } from './remade-slots.ts';
-import { openDatabase } from './start.ts';
+import { openDatabaseOnce } from './start.ts';
 
 const OPTIONS = {
   data: { type: 'string', default: DEFAULT_DATA_DIRECTORY },
@@ -51,7 +50,7 @@ export async function rotate(
   const rootKeyToken = token === undefined ? null : readTokenOption(token);
   const rootKeyFile = values['root-key'] ?? join(values.data, 'root.key');
   const database = databaseOf(values.database, environment);
-  const store = await openDatabase({ dataDirectory: values.data, database }, NOBODY_OBSERVES);
+  const store = await openDatabaseOnce({ dataDirectory: values.data, database });
   try {
     if (database !== null) await refuseRunningServers(store);
     if ((await findOrganization(store)) === undefined) throw nothingThere();

@@ -12,6 +12,7 @@ import { appendAuditEvent } from './audit/append-event.ts';
 import { AuditExports } from './audit/export/audit-exports.ts';
 import { openCheckpointDirectory } from './audit/checkpoint-directory.ts';
 import { RefusalTally } from './audit/refusal-tally.ts';
+import { type PostgresPatience, RUN_ONCE } from './db/postgres-database.ts';
 import { SpaceReserve } from './db/space-reserve.ts';
 import { type Preparation, type Store, openPostgresStore, openStore } from './db/store.ts';
 import { acceptRestore } from './domain/after-restore.ts';
@@ -29,6 +30,7 @@ import { readAdminTls } from './http/admin-tls.ts';
 import { type Endpoints, Listening } from './listening.ts';
 import { keyOpener } from './open-keys.ts';
 import { replaceOwnerFile } from './owner-file.ts';
+import { NOBODY_OBSERVES } from './metrics/store-observer.ts';
 import { RateLimit } from './rate-limit.ts';
 import { unattendedOpening, unsealUnattended, warnOfCustody } from './unattended-unsealing.ts';
 import { type Beginning, initialize } from './initialize.ts';
@@ -101,13 +103,22 @@ export async function openDatabase(
   options: Pick<ServeOptions, 'database' | 'dataDirectory'>,
   metrics: StoreObserver,
   prepare?: Preparation,
+  patience?: PostgresPatience,
 ): Promise<Store> {
   const { dataDirectory } = options;
   if (options.database === null) {
     const reserve = await SpaceReserve.open(dataDirectory);
     return openStore(join(dataDirectory, 'latchkey.db'), metrics, reserve, prepare);
   }
-  return openPostgresStore(await readDatabaseUrl(options.database), metrics, prepare);
+  return openPostgresStore(await readDatabaseUrl(options.database), metrics, prepare, patience);
+}
+
+/** For a program that runs once, beside key servers that may be running. */
+export function openDatabaseOnce(
+  options: Pick<ServeOptions, 'database' | 'dataDirectory'>,
+  prepare?: Preparation,
+): Promise<Store> {
+  return openDatabase(options, NOBODY_OBSERVES, prepare, RUN_ONCE);
 }
 
 /** Without `server init`, a file holds the root key. */

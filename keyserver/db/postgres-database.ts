@@ -11,6 +11,7 @@ import {
   sql,
 } from 'kysely';
 import { type CustomTypesConfig, type PoolClient, types } from 'pg';
+import { SECOND_MS } from '#src/base/units.ts';
 import {
   DATABASE_CONNECT_TIMEOUT_MS,
   DATABASE_IDLE_TRANSACTION_TIMEOUT_MS,
@@ -19,6 +20,8 @@ import {
   MAX_DATABASE_CONNECTIONS,
   MAX_PREPARED_STATEMENTS,
   MAX_SNAPSHOT_PAUSE_MS,
+  PROGRAM_CONNECT_TIMEOUT_MS,
+  PROGRAM_STATEMENT_TIMEOUT_MS,
 } from '../limits.ts';
 import { hostUrls } from '../database-url.ts';
 import { fromPostgresError, unknownOutcome, unreplicated } from './postgres-error.ts';
@@ -46,19 +49,31 @@ const RESULT_TYPES: CustomTypesConfig = {
 
 /** How long PostgreSQL may take. */
 export interface PostgresPatience {
+  /** To let somebody in. */
+  readonly connectMs: number;
   /** Of one statement; 0 = as long as it takes. */
   readonly statementMs: number;
   /** Until an answer is there; a little longer, for PostgreSQL may be gone. */
   readonly answerMs: number;
 }
 
-const SERVING: PostgresPatience = {
+export const SERVING: PostgresPatience = {
+  connectMs: DATABASE_CONNECT_TIMEOUT_MS,
   statementMs: DATABASE_STATEMENT_TIMEOUT_MS,
   answerMs: DATABASE_ANSWER_TIMEOUT_MS,
 };
 
+/** Of a program that runs once, and for which nobody waits but who has called it. */
+export const RUN_ONCE: PostgresPatience = {
+  connectMs: PROGRAM_CONNECT_TIMEOUT_MS,
+  statementMs: PROGRAM_STATEMENT_TIMEOUT_MS,
+  answerMs: PROGRAM_STATEMENT_TIMEOUT_MS + SECOND_MS,
+};
+
 /** An index on all leases of some years is made in minutes, and one that was given up begins anew at the next start. */
-export const UPGRADING: PostgresPatience = { statementMs: 0, answerMs: 0 };
+export function upgrading({ connectMs }: PostgresPatience): PostgresPatience {
+  return { connectMs, statementMs: 0, answerMs: 0 };
+}
 
 export interface PostgresHostsOptions {
   readonly patience?: PostgresPatience;
@@ -74,7 +89,7 @@ export function postgresHosts(
   const config = {
     application_name: 'latchkey',
     max: MAX_DATABASE_CONNECTIONS,
-    connectionTimeoutMillis: DATABASE_CONNECT_TIMEOUT_MS,
+    connectionTimeoutMillis: patience.connectMs,
     statement_timeout: patience.statementMs,
     query_timeout: patience.answerMs,
     // A server that hangs must not keep the lock of all writers.

@@ -11,7 +11,7 @@ import { migrate } from './migrate.ts';
 import { execute, forgetValues, inOpenTransaction, together } from './open-transaction.ts';
 import { type AnnouncementListener, PostgresAnnouncements } from './postgres-announcements.ts';
 import { PostgresDuty } from './postgres-duty.ts';
-import { postgresDialect, postgresHosts, withPostgresSnapshot } from './postgres-database.ts';
+import { SERVING, postgresDialect, postgresHosts, withPostgresSnapshot } from './postgres-database.ts';
 import { preparePostgres } from './postgres-preparation.ts';
 import type { Database } from './schema.ts';
 import type { SpaceReserve } from './space-reserve.ts';
@@ -91,10 +91,10 @@ export async function openPostgresStore(
   url: string,
   observer = NOBODY_OBSERVES,
   prepare: Preparation = migrate,
+  patience = SERVING,
 ): Promise<Store> {
-  const history = { timeline: 0 };
-  await preparePostgres(url, history, prepare);
-  const hosts = postgresHosts(url, { history });
+  const history = await preparePostgres(url, patience, prepare);
+  const hosts = postgresHosts(url, { patience, history });
   const database = new Kysely<Database>({ dialect: postgresDialect(hosts), log: answeredOf(observer) });
   return new GroupCommitStore({
     database,

@@ -10,8 +10,7 @@ import type { RootKeyTokenUri } from '../custody/root-key-token.ts';
 import { hostUrls, readDatabaseUrl } from '../database-url.ts';
 import type { Reader, Store } from '../db/store.ts';
 import { DOCTOR_ANSWER_TIMEOUT_MS } from '../limits.ts';
-import { NOBODY_OBSERVES } from '../metrics/store-observer.ts';
-import { openDatabase } from '../start.ts';
+import { openDatabaseOnce } from '../start.ts';
 import type { FileFacts, PostgresFacts, ServerFacts } from './findings.ts';
 
 export interface DoctorOptions {
@@ -69,7 +68,7 @@ async function databaseFacts(options: DoctorOptions): Promise<DatabaseFacts> {
   let store: Store;
   try {
     // As it is: a database of an earlier version is not brought up to date by looking at it.
-    store = await openDatabase(options, NOBODY_OBSERVES, () => Promise.resolve());
+    store = await openDatabaseOnce(options, () => Promise.resolve());
   } catch (error) {
     if (!(error instanceof LatchkeyError) || error.code !== 'STATE_CONFLICT') throw error;
     return { ...UNKNOWN, slots: await slotsOfRunning(dataDirectory) };

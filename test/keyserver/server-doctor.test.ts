@@ -104,9 +104,9 @@ describe('latchkey server doctor', () => {
       .filter((line) => line.includes('latchkey server doctor'));
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain('the root key is in a file, which is for development');
-    const { found, status } = await doctor();
+    const { found, status, stderr } = await doctor();
     expect((await doctor('--json')).stdout).toContain('"findings": [');
-    expect(found).toEqual(
+    expect(found, stderr).toEqual(
       expect.arrayContaining(['WARN root-key-file', 'ok root-key-readable', 'WARN emergency-slot']),
     );
     // The tests' PostgreSQL forgets at a power cut, and the doctor sees it.
