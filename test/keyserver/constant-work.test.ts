@@ -17,7 +17,7 @@ import { startInProcess } from '../fakes/key-server-in-process.ts';
 import { type NodeKey, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 
-/** Timers of the server work in between; what is not there every time is theirs. */
+/** What is not there every time has been begun by something else. */
 const ROUNDS = 4;
 
 /** In this process, where its work can be counted. */
@@ -39,6 +39,8 @@ function count<Name extends string>(owner: Record<Name, (...args: never[]) => un
 
 beforeAll(async () => {
   const limits = ['--rate-limit', 'address=1000/1000', '--rate-limit', 'license=1000/1000'];
+  // Every second the server signs a checkpoint and looks for more to do: on a busy machine once in each attempt.
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   server = await startInProcess(limits);
   sold = await createSoldProduct(server);
   key = await createNodeKey();
@@ -54,6 +56,7 @@ afterAll(async () => {
   vi.restoreAllMocks();
   syncBuiltinESMExports();
   await server.dispose();
+  vi.useRealTimers();
 });
 
 /** What an attempt makes the process do every time, its own side included, and the code of the refusal. */
