@@ -56,6 +56,7 @@ export interface AgentParts {
   readonly store: PlaintextStore;
   /** See `PlaintextStore.open`. */
   readonly writableDirectory?: string | undefined;
+  readonly onExtraction?: () => void;
 }
 
 export class Agent {
@@ -107,8 +108,7 @@ export class Agent {
       },
     });
     this.refused = new RefusedLicenses(clock);
-    const images = new LicensedImages(config.paths.licensedImagesFile);
-    this.images = images;
+    const images = (this.images = new LicensedImages(config.paths.licensedImagesFile));
     this.leases = new LeaseKeeper(
       clock,
       {
@@ -141,6 +141,7 @@ export class Agent {
       guard,
       containers: new ContainerGuard(source, guard, platform),
       ledger,
+      onExtraction: parts.onExtraction ?? (() => undefined),
       onRestored: () => {
         this.metrics.rederived();
       },
@@ -172,8 +173,7 @@ export class Agent {
       copyTree,
     });
     const { containerd, snapshotter, keeper, leases, refused } = this;
-    const standings = new Standings({ leases, images, refused });
-    this.standings = standings;
+    const standings = (this.standings = new Standings({ leases, images, refused }));
     const { idleDropAfterMs, stopGraceMs } = config;
     const holders: Readonly<Record<NodeMode, () => PlaintextHolder>> = {
       snapshotter: () =>

@@ -3,6 +3,7 @@
  * can push an image with the same diff IDs around layers of his own, and containerd takes the unpacked ones for it. So at a
  * start the image that the container names must be a released one as well, in manifest, config and platform.
  */
+import { BoundedMap } from '#src/base/bounded-map.ts';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { type FoundImage, imageAlterations } from '#src/image/statement-match.ts';
 import { chainIds } from '#src/oci/chain-id.ts';
@@ -11,6 +12,9 @@ import type { Platform } from '#src/oci/platform.ts';
 import type { ContainerRecord } from '../containerd/containers.ts';
 import type { HeldLease } from './lease-keeper.ts';
 import { altered } from './image-guard.ts';
+
+/** Of starts; whose first mounts are forgotten costs a question more. */
+const MAX_REMEMBERED_STARTS = 1000;
 
 /** What containerd says about containers and the images they name. */
 export interface ContainerSource {
@@ -46,6 +50,8 @@ export class ContainerGuard {
   readonly #source: ContainerSource;
   readonly #releases: ReleaseSource;
   readonly #platform: Pick<Platform, 'os' | 'architecture'>;
+  /** Snapshots whose mounts were asked for before. */
+  readonly #asked = new BoundedMap<string, true>(MAX_REMEMBERED_STARTS);
 
   /** @param platform of this node */
   constructor(
@@ -65,18 +71,28 @@ export class ContainerGuard {
    * @throws LatchkeyError DENIED_IMAGE_ALTERED
    */
   async admit(start: StartingContainer): Promise<boolean> {
-    const containers = await this.#source.containersOn(start.namespace, start.snapshotKey);
+    const { namespace, snapshotKey, topChainId, wasAdmitted } = start;
+    const name = `${namespace}/${snapshotKey}`;
+    const isFirst = !wasAdmitted && this.#asked.get(name) === undefined;
+    if (isFirst) this.#asked.set(name, true);
+    // There is no container yet when the mounts are asked for first, as a rule; then both answers are wanted.
+    const [containers, claims] = await Promise.all([
+      this.#source.containersOn(namespace, snapshotKey),
+      isFirst ? this.#source.volumesOn(namespace, topChainId) : undefined,
+    ]);
     for (const container of containers) await this.#admitOne(start, container);
-    if (containers.length === 0 && !start.wasAdmitted) await this.#requireNoForeignVolumes(start);
-    return containers.length > 0;
+    if (containers.length > 0) return true;
+    const foreign = claims ?? (wasAdmitted ? [] : await this.#source.volumesOn(namespace, topChainId));
+    await this.#requireNoForeignVolumes(start, foreign);
+    return false;
   }
 
   /**
    * Before there is a container, Kubernetes mounts its root to copy what the image has in its volumes onto the disk
    * (pkg/cri/server/container_create.go, WithVolumes). A stranger's config may call any directory a volume.
    */
-  async #requireNoForeignVolumes(start: StartingContainer): Promise<void> {
-    for (const manifest of await this.#source.volumesOn(start.namespace, start.topChainId)) {
+  async #requireNoForeignVolumes(start: StartingContainer, manifests: readonly Digest[]): Promise<void> {
+    for (const manifest of manifests) {
       if (await this.#isReleased(start, manifest)) continue;
       const reason = `${manifest} has its layers and declares volumes, whose content would be put on the disk`;
       throw await this.#refusal(start, reason, 'remove that image from this node');

@@ -25,6 +25,8 @@ export interface ContainerdGateParts {
   /** Of the plaintext store. */
   readonly capacitySetting: CapacitySetting;
   readonly onRefusedLate: () => void;
+  /** An encrypted layer is about to be unpacked. */
+  readonly onExtraction: () => void;
   /** A layer was made again from its blob. */
   readonly onRestored: () => void;
   readonly onKeepBlobFailed: (layer: SnapshotLayer, error: LatchkeyError) => void;
@@ -80,6 +82,7 @@ export class ContainerdGate implements SnapshotGate {
 
   openExtraction(token: string, identity: LayerIdentity): void {
     this.#parts.ledger.open(token, identity);
+    if (identity.encryptedIn.length > 0) this.#parts.onExtraction();
     const { namespace } = identity.layer;
     // The processor comes once containerd has entered the snapshot and started it.
     this.#parts.index.foresee(

@@ -82,14 +82,17 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   const processor = await installProcessor(config.processor, paths);
   const overlayOptions = existsSync('/sys/module/overlay/parameters/index') ? ['index=off'] : [];
   const clock = bootClock();
+  const pool = new WorkerPool((options) => startWorker('shim/agent/decrypt-worker.ts', options));
   const agent = new Agent({
     ...{ config, clock, log, machine: readMachine(), overlayOptions, copyTree },
     ...{ store, writableDirectory },
+    onExtraction: () => {
+      pool.foresee();
+    },
   });
   await agent.start();
   const { snapshotter, leases, metrics } = agent;
   const observer = new CallObserver({ snapshotter, leases, metrics, clock, log });
-  const pool = new WorkerPool((options) => startWorker('shim/agent/decrypt-worker.ts', options));
   const processors = await serveProcessors(paths.processorSocket, {
     pool,
     grantor: agent.grantor,

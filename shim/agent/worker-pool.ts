@@ -1,26 +1,37 @@
 /**
- * Warm worker threads for layers. A layer keeps its worker while containerd is slow, so there are as many as
- * layers are unpacked at once, and a few stay ready.
+ * Worker threads for layers. A layer keeps its worker while containerd is slow, so there are as many as layers are unpacked
+ * at once; each takes a dozen megabytes, so those that nobody needs any more end.
  */
 import type { Worker, WorkerOptions } from 'node:worker_threads';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { DecryptJob, DecryptResult } from './decrypt-job.ts';
 
-/** Ready at start: containerd unpacks the layers of one image one after another. */
-const WARM_WORKERS = 1;
 /** More layers at once than this wait: each holds a thread and its buffers. */
 const MAX_WORKERS = 32;
+/** containerd unpacks the layers of one image one after another; between two it fetches, and commits to its disk. */
+const IDLE_MS = 5000;
 
 export class WorkerPool {
   readonly #startWorker: (options: WorkerOptions) => Worker;
+  readonly #idleMs: number;
+  /** The one used last comes last. */
   readonly #idle: Worker[] = [];
+  readonly #endings = new Map<Worker, NodeJS.Timeout>();
   readonly #waiting: ((worker: Worker) => void)[] = [];
   readonly #all = new Set<Worker>();
 
-  /** @param startWorker starts a thread of `decrypt-worker.ts`; the warm ones at once */
-  constructor(startWorker: (options: WorkerOptions) => Worker) {
+  /**
+   * @param startWorker starts a thread of `decrypt-worker.ts`
+   * @param idleMs how long one stays that nobody needs
+   */
+  constructor(startWorker: (options: WorkerOptions) => Worker, idleMs = IDLE_MS) {
     this.#startWorker = startWorker;
-    for (let count = 0; count < WARM_WORKERS; count += 1) this.#idle.push(this.#start());
+    this.#idleMs = idleMs;
+  }
+
+  /** A layer will come in a moment: a thread starts meanwhile, if none is there. */
+  foresee(): void {
+    if (this.#idle.length === 0 && this.#all.size < MAX_WORKERS) this.#rest(this.#start());
   }
 
   /**
@@ -58,9 +69,7 @@ export class WorkerPool {
     this.#all.add(worker);
     // One that has failed still lives for a moment; it must not be lent again.
     const retire = (): void => {
-      this.#all.delete(worker);
-      const place = this.#idle.indexOf(worker);
-      if (place !== -1) this.#idle.splice(place, 1);
+      this.#retire(worker);
     };
     worker.once('error', retire);
     worker.once('exit', retire);
@@ -69,7 +78,10 @@ export class WorkerPool {
 
   #take(): Promise<Worker> {
     const idle = this.#idle.pop();
-    if (idle !== undefined) return Promise.resolve(idle);
+    if (idle !== undefined) {
+      clearTimeout(this.#endings.get(idle));
+      return Promise.resolve(idle);
+    }
     if (this.#all.size < MAX_WORKERS) return Promise.resolve(this.#start());
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
@@ -77,8 +89,27 @@ export class WorkerPool {
   #giveBack(worker: Worker): void {
     const usable = this.#all.has(worker) ? worker : this.#start();
     const next = this.#waiting.shift();
-    if (next === undefined) this.#idle.push(usable);
+    if (next === undefined) this.#rest(usable);
     else next(usable);
+  }
+
+  #rest(worker: Worker): void {
+    this.#idle.push(worker);
+    const ending = setTimeout(() => {
+      // Out of the books first: it must not be lent while it ends.
+      this.#retire(worker);
+      void worker.terminate();
+    }, this.#idleMs);
+    ending.unref();
+    this.#endings.set(worker, ending);
+  }
+
+  #retire(worker: Worker): void {
+    clearTimeout(this.#endings.get(worker));
+    this.#endings.delete(worker);
+    this.#all.delete(worker);
+    const place = this.#idle.indexOf(worker);
+    if (place !== -1) this.#idle.splice(place, 1);
   }
 }
 

@@ -64,7 +64,8 @@ export async function readRange(
   offset = 0,
 ): Promise<Buffer> {
   const { content } = containerd.clients;
-  const request = { digest, offset, size: 0 };
+  // Of a smaller blob containerd gives what there is; without a size it begins to send all of a large one.
+  const request = { digest, offset, size: maxBytes };
   const stream = content.read(request, containerd.inNamespace(namespace));
   const chunks: Buffer[] = [];
   let length = 0;

@@ -151,6 +151,17 @@ describe('a container on released layers', () => {
     });
   });
 
+  test('that is there when its mounts are asked for first is told by itself, whatever volumes others claim', async () => {
+    const foreign = digestOf('a manifest');
+    withVolumes = [foreign];
+    addContainer(RELEASED);
+    await expect(admit()).resolves.toBe(true);
+    containers = [];
+    await expect(admit()).rejects.toMatchObject({
+      message: expect.stringContaining(`${foreign} has its layers and declares volumes`) as string,
+    });
+  });
+
   test('that is not there yet is refused while a stranger’s image has volumes in its layers', async () => {
     withVolumes = [released.manifest];
     await expect(admit()).resolves.toBe(false);

@@ -69,6 +69,7 @@ beforeEach(async () => {
     ledger: new ExtractionLedger(),
     capacitySetting: 'plaintext_capacity',
     onRefusedLate: () => undefined,
+    onExtraction: () => undefined,
     onRestored: () => undefined,
     onKeepBlobFailed: () => undefined,
   });

@@ -23,7 +23,7 @@ parentPort.on('message', ({ input }) => {
 });
 `;
 
-async function open(): Promise<WorkerPool> {
+async function open(idleMs?: number): Promise<WorkerPool> {
   const path = join(directory(), 'worker.mjs');
   await writeFile(path, SCRIPT);
   ended = [];
@@ -31,7 +31,7 @@ async function open(): Promise<WorkerPool> {
     const worker = new Worker(path, options);
     ended.push(new Promise((resolve) => worker.once('exit', resolve)));
     return worker;
-  }));
+  }, idleMs));
 }
 
 function ask(workers: WorkerPool, input: number): Promise<number> {
@@ -73,6 +73,23 @@ test('one that dies while nobody uses it is never lent again', async () => {
   const dying = await Promise.all([ask(workers, -3), ask(workers, -3)]);
   await Promise.all(ended);
   expect(dying).not.toContain(await ask(workers, 0));
+});
+
+test('those that nobody needs any more end, and others come when they are needed', async () => {
+  const workers = await open(1);
+  const before = await Promise.all(Array.from({ length: 10 }, () => ask(workers, 0)));
+  await expect.poll(() => workers.size).toBe(0);
+  expect(workers.busy).toBe(0);
+  expect(before).not.toContain(await ask(workers, 0));
+});
+
+test('one that was foreseen is there for the layer, and one only', async () => {
+  const workers = await open();
+  workers.foresee();
+  workers.foresee();
+  expect(workers).toMatchObject({ size: 1, busy: 0 });
+  await ask(workers, 0);
+  expect(workers.size).toBe(1);
 });
 
 test('a script that is not there fails the work, not the process', async () => {
