@@ -55,7 +55,13 @@ export class LabAgent {
       detached: true,
     });
     closeSync(log);
-    await this.#untilReady(child);
+    try {
+      await this.#untilReady(child);
+    } catch (error) {
+      // It would go on alone, and keep its store mounted.
+      child.kill('SIGKILL');
+      throw error;
+    }
     this.#process = child;
   }
 

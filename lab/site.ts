@@ -66,8 +66,32 @@ export class Site {
   static async start(options: SiteOptions = {}): Promise<Site> {
     // Short, because socket paths have at most 107 bytes.
     const directory = await mkdtemp(join(tmpdir(), 'lk-'));
-    const registry = await startDockerRegistry();
-    const keyServer = await startKeyServer({ args: ['--organization', 'Acme'] });
+    let undo: (() => Promise<unknown>)[] = [() => removeLabDirectory(directory)];
+    try {
+      const registry = await startDockerRegistry();
+      undo = [() => registry.stop(), ...undo];
+      const keyServer = await startKeyServer({ args: ['--organization', 'Acme'] });
+      undo = [() => keyServer.dispose(), ...undo];
+      const [site, startProxy] = await Site.#assemble(directory, registry, keyServer, options);
+      undo = [() => site.stop()];
+      await site.publish('pause', '1', [site.baseLayer]);
+      await site.agent.start();
+      await startProxy();
+      await site.containerd.start();
+      return site;
+    } catch (error) {
+      await stopAll(...undo);
+      throw error;
+    }
+  }
+
+  /** All parts, of which two run. Gives beside them what starts the proxy, once the agent runs. */
+  static async #assemble(
+    directory: string,
+    registry: DockerRegistry,
+    keyServer: TestKeyServer,
+    options: SiteOptions,
+  ): Promise<[Site, () => Promise<void>]> {
     const authorityFile = join(directory, 'authority.pem');
     await writeFile(authorityFile, keyServer.authorityPem);
     const containerdDirectory = join(directory, 'c');
@@ -103,16 +127,9 @@ export class Site {
       baseLayer: await busyboxLayer(join(directory, 'busybox')),
       keyServer,
     });
-    try {
-      await site.publish('pause', '1', [site.baseLayer]);
-      await agent.start();
-      await options.snapshotterProxy?.(agent.paths.snapshotterSocket, snapshotterSocket);
-      await containerd.start();
-      return site;
-    } catch (error) {
-      await site.stop();
-      throw error;
-    }
+    const startProxy = async () =>
+      options.snapshotterProxy?.(agent.paths.snapshotterSocket, snapshotterSocket);
+    return [site, startProxy];
   }
 
   /** The key server's admin API, with the first token. */

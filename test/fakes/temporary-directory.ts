@@ -4,12 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'vitest';
 
+/** Agents that were stopped in this process may be in the middle of a last write into it. */
+const REMOVE = { recursive: true, force: true, maxRetries: 20, retryDelay: 100 };
+
 /** @returns gives the current test's directory; it is removed when the test has ended */
 export function temporaryDirectory(): () => string {
   let directory = '';
   beforeEach(async () => {
     directory = await mkdtemp(join(tmpdir(), 'latchkey-'));
   });
-  afterEach(() => rm(directory, { recursive: true, force: true }));
+  afterEach(() => rm(directory, REMOVE));
   return () => directory;
 }
