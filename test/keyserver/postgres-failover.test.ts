@@ -1,4 +1,5 @@
 /** Two key servers on a PostgreSQL with a standby that confirms every commit; the primary dies under load. */
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
 import { hasPassword, hostUrls, readDatabaseUrl } from '../../keyserver/database-url.ts';
@@ -182,6 +183,21 @@ describe.skipIf(skipReason !== null)('a primary whose standby is away', () => {
     await lonely.query('select pg_reload_conf()');
   };
 
+  /** A setting counts once PostgreSQL's own processes have read it, some time after it is made: only then commits wait. */
+  const untilCommitsWait = async () => {
+    const [writer, watcher] = [new Client({ connectionString: url }), new Client({ connectionString: url })];
+    await Promise.all([writer.connect(), watcher.connect()]);
+    for (let hasWaited = false; !hasWaited;) {
+      const commit = { isDone: false };
+      const probe = writer
+        .query("set synchronous_commit = on; select pg_logical_emit_message(true, 'probe', '')")
+        .finally(() => (commit.isDone = true));
+      while (!commit.isDone) hasWaited = ((await watcher.query(CUT_SHORT)).rowCount ?? 0) > 0 || hasWaited;
+      await probe;
+    }
+    await Promise.all([writer.end(), watcher.end()]);
+  };
+
   // With two of these PostgreSQL would not even wait.
   it.each(['on', 'local', 'off'])('acknowledges nothing that a failover would lose (%s)', async (setting) => {
     await configure(`set synchronous_commit = '${setting}'`);
@@ -196,6 +212,7 @@ describe.skipIf(skipReason !== null)('a primary whose standby is away', () => {
     try {
       await write('before');
       await configure("set synchronous_standby_names = '*'");
+      await untilCommitsWait();
       let answer: unknown = null;
       void write('alone').then(
         () => (answer = 'acknowledged'),
