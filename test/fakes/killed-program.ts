@@ -9,13 +9,13 @@ const PRELOAD = join(import.meta.dirname, 'kill-at-statement.js');
 export interface KilledProgram {
   /** What it has answered; empty when it was killed. */
   readonly answer: string;
-  /** How many statements it has run; 0 when it was killed. */
-  readonly statements: number;
+  /** How many moments it had, one before and one after each statement or message to PostgreSQL; 0 when it was killed. */
+  readonly moments: number;
 }
 
 /**
  * Runs a program of the key server.
- * @param killAt the number of the statement it does not survive; 0 = it survives all
+ * @param killAt the number of the moment it does not survive; 0 = it survives all
  */
 export async function runKilledAt(
   killAt: number,
@@ -29,5 +29,5 @@ export async function runKilledAt(
   child.stdin.on('error', () => undefined);
   child.stdin.end(input);
   const [answer, errors] = await Promise.all([text(child.stdout), text(child.stderr)]);
-  return { answer, statements: Number(/statements: (\d+)/.exec(errors)?.[1] ?? 0) };
+  return { answer, moments: Number(/moments: (\d+)/.exec(errors)?.[1] ?? 0) };
 }

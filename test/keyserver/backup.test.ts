@@ -212,16 +212,16 @@ describe('a restored key server', () => {
       const key = JSON.stringify({ rootKey: (await readFile(rootKey(), 'utf8')).trim() });
       const restore = ({ data, env }: Awaited<ReturnType<typeof target>>, killAt: number) =>
         runKilledAt(killAt, ['restore', `--data=${data}`, backup], key, env);
-      const { statements, answer } = await restore(await target(), 0);
+      const { moments, answer } = await restore(await target(), 0);
       expect(answer).toContain('"restored":true');
       const outcomes = new Set<string>();
       // In the schema, the rows, and around the commit.
-      for (const killAt of [0.3, 0.8].map((part) => Math.floor(part * statements))) {
+      for (const killAt of [0.3, 0.8].map((part) => Math.floor(part * moments))) {
         const place = await target();
         expect((await restore(place, killAt)).answer).toBe('');
         expect((await restore(place, 0)).answer).toContain('"restored":true');
       }
-      for (let killAt = statements - 18; killAt < statements; killAt += 6) {
+      for (let killAt = moments - 36; killAt < moments; killAt += 12) {
         const place = await target();
         expect((await restore(place, killAt)).answer).toBe('');
         const again = (await restore(place, 0)).answer;

@@ -164,10 +164,22 @@ it('puts a new root key into its file, whenever a rotation was cut off', async (
   await expect(withOld).rejects.toMatchObject({ code: 'KEY_INVALID' });
 });
 
-/** What it is killed at is a statement of SQLite; on PostgreSQL the same is one transaction, too. */
-const KILLED_LEVELS = databaseKind() === 'SQLite' ? ['organization', 'root'] : [];
+/** That were committed so far. */
+async function rotations(): Promise<number> {
+  const store = await openServerStore(directory);
+  try {
+    const rows = await store.read
+      .selectFrom('audit_event')
+      .select('sequence')
+      .where('action', '=', 'custody.rotate')
+      .execute();
+    return rows.length;
+  } finally {
+    await store.close();
+  }
+}
 
-it.each(KILLED_LEVELS)(
+it.each(['organization', 'root'])(
   'opens everything after a rotation of the %s key that was killed at any write',
   async (level) => {
     await server.stop();
@@ -176,17 +188,29 @@ it.each(KILLED_LEVELS)(
       const files = [rootKey, `${rootKey}.new`].filter((file) => existsSync(file));
       return Promise.all(files.map(async (file) => (await readFile(file, 'utf8')).trim()));
     };
+    const url = await serverDatabaseUrl(directory);
+    const env = url === null ? {} : { LATCHKEY_DATABASE: url };
     const attempt = async (killAt: number, more: readonly string[] = args) => {
       for (const key of await proofs()) {
-        const { answer, statements } = await runKilledAt(killAt, more, JSON.stringify({ rootKey: key }));
-        if (!answer.includes('KEY_INVALID')) return { answer, statements };
+        const { answer, moments } = await runKilledAt(killAt, more, JSON.stringify({ rootKey: key }), env);
+        if (!answer.includes('KEY_INVALID')) return { answer, moments };
       }
       throw new Error('nothing opens the database');
     };
-    const { statements } = await attempt(0);
-    for (let killAt = statements - 12; killAt < statements; killAt += 3) {
-      expect((await attempt(killAt)).answer).toBe('');
+    const { moments } = await attempt(0);
+    const done = new Set<number>();
+    // From behind the commit to before it.
+    let earlier = await rotations();
+    for (const before of [0, 2, 3, 8]) {
+      expect((await attempt(moments - before)).answer).toBe('');
+      const now = await rotations();
+      done.add(now - earlier);
+      earlier = now;
+      // It finishes what was cut off.
+      await start();
+      await server.stop();
     }
+    expect([...done].toSorted()).toEqual([0, 1]);
     // Opens every wrapped key that there is, or fails.
     expect((await attempt(0, args.slice(0, 2))).answer).toContain('"imageKeys":');
     await start();
