@@ -1,14 +1,18 @@
 /** Debian's docker-registry (distribution 2.8), started for one test on a free port of the loopback. */
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const REGISTRY_BINARY = '/usr/bin/docker-registry';
 const HTPASSWD_BINARY = '/usr/bin/htpasswd';
 const ACCESS_LOG = 'access.log';
+const LOG_MARK = 'end-of-log';
+const LOG_POLL_MS = 5;
 
 export interface DockerRegistryOptions {
   /** Asks every client for this user. */
@@ -64,7 +68,11 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
   return {
     host,
     directory,
-    requests: async () => accessLogLines(await readFile(join(directory, ACCESS_LOG), 'utf8')),
+    requests: async () => {
+      await untilLogged(host, join(directory, ACCESS_LOG));
+      const lines = accessLogLines(await readFile(join(directory, ACCESS_LOG), 'utf8'));
+      return lines.filter((line) => !line.includes(LOG_MARK));
+    },
     kill: () => running.kill(),
     restart: async () => {
       await running.kill();
@@ -130,6 +138,18 @@ async function authenticationLine(
   const path = join(directory, 'htpasswd');
   await writeFile(path, execFileSync(HTPASSWD_BINARY, ['-Bin', user], { input: password }));
   return `auth: { htpasswd: { realm: test, path: ${path} } }`;
+}
+
+/** The registry answers before it writes down what was asked: one question more, and the others are in its log. */
+async function untilLogged(host: string, log: string): Promise<void> {
+  const mark = `/v2/?${LOG_MARK}=${randomBytes(8).toString('hex')}`;
+  try {
+    await (await fetch(`http://${host}${mark}`)).arrayBuffer();
+  } catch {
+    // One that has ended has written everything.
+    return;
+  }
+  while (!(await readFile(log, 'utf8')).includes(mark)) await sleep(LOG_POLL_MS);
 }
 
 /** Method, path and status of each line in Apache's combined format. */
