@@ -97,6 +97,13 @@ export const MAX_CONNECTIONS_PER_NODE = 8;
 export const MAX_PENDING_HANDSHAKES = 1000;
 /** A handshake is two round trips; who takes longer is on no network that a stream would live on. */
 export const TLS_HANDSHAKE_TIMEOUT_MS = 10 * SECOND_MS;
+/**
+ * Connections that wait in the kernel, where they cost nothing, until the server gets to them. Beyond it the kernel has the other
+ * end try again, after one second, three, seven. Linux allows no more unless net.core.somaxconn is raised.
+ */
+export const ACCEPT_BACKLOG = 4096;
+/** How long a node may be away and come back with a ticket: an outage that nobody has mended by then is rare. */
+export const TLS_TICKET_LIFETIME_MS = 24 * HOUR_MS;
 /** Calls at once over one connection; an agent has half as many under way at most, and its stream. */
 export const MAX_CALLS_PER_CONNECTION = 64;
 /** A message from a node: a certificate request is the largest, about one kibibyte. */

@@ -93,13 +93,16 @@ export class Listening implements SealListener {
       options.dataDirectory,
       server.clock.nowMs(),
     );
-    if (this.#nodes !== null) return;
+    if (this.#nodes !== null) {
+      this.#nodes.sealChanged();
+      return;
+    }
     await this.#startNodes({ ...issued, authorityPem: this.#authorityPem() });
     if (this.#adminUrl !== '') await this.#publishEndpoints();
   }
 
   onSealed(): void {
-    this.#nodes?.endSealed();
+    this.#nodes?.sealChanged();
   }
 
   async stop(): Promise<void> {

@@ -31,6 +31,7 @@ import { NodeConnections } from './node-connections.ts';
 import { nodesService } from './nodes-service.ts';
 import { observedService } from './observed-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
+import { ticketKey } from './ticket-key.ts';
 import { type TlsListener, type TlsListenerOptions, listenTls } from './tls-listener.ts';
 import { unlessSealed } from './unless-sealed.ts';
 
@@ -53,8 +54,8 @@ export interface NodeListeners {
   readonly nodeAddress: string;
   /** Nodes that watch for revocations, now. */
   watchers(): number;
-  /** Ends the streams of a key server that was sealed. */
-  endSealed(): void;
+  /** The key server was unsealed or sealed: tickets are of the keys that there are now, and no stream goes on without. */
+  sealChanged(): void;
   /** Ends the streams, waits a moment for calls under way, then closes. */
   stop(): Promise<void>;
 }
@@ -93,27 +94,33 @@ export async function startNodeListeners(
   nodes.addService(NodesService, guarded(NodesService, { ...serving }, MAX_NODE_CALLS));
   const listeners: TlsListener[] = [];
   const ofNodes = new NodeConnections();
-  const listen = async (to: Server, address: string, requiresCertificate: boolean): Promise<string> => {
+  const listen = async (to: Server, address: string, requiresCertificate: boolean): Promise<TlsListener> => {
     const onRefused = (from: string): void => {
       // To the other port everybody may come.
       if (requiresCertificate) server.refusals.count('node-handshake', from);
     };
     // TLS is done already when gRPC gets a connection.
     const injector = to.createConnectionInjector(ServerCredentials.createInsecure());
-    const listener = await bind(address, { ...identity, requiresCertificate, onRefused }, (socket) => {
+    // Whoever comes to enrol does not come back.
+    const tickets = requiresCertificate ? { ticketKey: ticketKey(server) } : {};
+    const parts = { ...identity, requiresCertificate, onRefused, ...tickets };
+    const listener = await bind(address, parts, (socket) => {
       if (requiresCertificate) ofNodes.add(socket);
       injector.injectConnection(socket);
     });
     listeners.push(listener);
-    return `${address.slice(0, address.lastIndexOf(':'))}:${listener.port}`;
+    return listener;
   };
   try {
+    const enrollmentListener = await listen(enrollment, options.enrollListen, false);
+    const nodeListener = await listen(nodes, options.nodeListen, true);
     return {
-      enrollAddress: await listen(enrollment, options.enrollListen, false),
-      nodeAddress: await listen(nodes, options.nodeListen, true),
+      enrollAddress: withPort(options.enrollListen, enrollmentListener.port),
+      nodeAddress: withPort(options.nodeListen, nodeListener.port),
       watchers: () => streams.count,
-      endSealed: () => {
-        streams.closeAll(sealed());
+      sealChanged: () => {
+        nodeListener.setTicketKey(ticketKey(server));
+        if (server.seal.isSealed) streams.closeAll(sealed());
       },
       stop: async () => {
         for (const listener of listeners) listener.close();
@@ -127,6 +134,10 @@ export async function startNodeListeners(
     nodes.forceShutdown();
     throw error;
   }
+}
+
+function withPort(address: string, port: number): string {
+  return `${address.slice(0, address.lastIndexOf(':'))}:${port}`;
 }
 
 function stopping(): LatchkeyError {
@@ -147,7 +158,7 @@ function newServer(connections: ConnectionLimits, options: ServerOptions): Serve
 
 async function bind(
   address: string,
-  identity: ListenerIdentity & Pick<TlsListenerOptions, 'requiresCertificate' | 'onRefused'>,
+  identity: ListenerIdentity & Pick<TlsListenerOptions, 'requiresCertificate' | 'onRefused' | 'ticketKey'>,
   onConnection: (socket: TLSSocket) => void,
 ): Promise<TlsListener> {
   const certificatePem = identity.certificatePem + identity.authorityPem;

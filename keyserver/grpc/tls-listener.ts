@@ -5,7 +5,14 @@
 import type { AddressInfo, Socket } from 'node:net';
 import { type TLSSocket, createServer } from 'node:tls';
 import { systemErrorCode } from '#src/base/errors.ts';
-import { MAX_NODE_CONNECTIONS, MAX_PENDING_HANDSHAKES, TLS_HANDSHAKE_TIMEOUT_MS } from '../limits.ts';
+import { SECOND_MS } from '#src/base/units.ts';
+import {
+  ACCEPT_BACKLOG,
+  MAX_NODE_CONNECTIONS,
+  MAX_PENDING_HANDSHAKES,
+  TLS_HANDSHAKE_TIMEOUT_MS,
+  TLS_TICKET_LIFETIME_MS,
+} from '../limits.ts';
 import { addressGroup } from '../rate-limit.ts';
 
 const WENT_AWAY: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ERR_TLS_HANDSHAKE_TIMEOUT']);
@@ -20,6 +27,8 @@ export interface TlsListenerOptions {
   readonly privateKeyPem: string;
   /** Whether a client has to show a certificate of the authority. */
   readonly requiresCertificate: boolean;
+  /** Of the tickets with which clients come back; without it they are good for nothing but this process. */
+  readonly ticketKey?: Buffer;
   /** Told of a client whose handshake failed; one that went away or fell silent is none. */
   readonly onRefused?: (address: string) => void;
 }
@@ -38,6 +47,8 @@ const LIMITS: TlsListenerLimits = {
 
 export interface TlsListener {
   readonly port: number;
+  /** From now on only tickets of this key are taken. */
+  setTicketKey(key: Buffer): void;
   /** Takes no further connections and drops those that are not established. */
   close(): void;
 }
@@ -62,6 +73,10 @@ export function listenTls(
     minVersion: 'TLSv1.3',
     ALPNProtocols: ['h2'],
     handshakeTimeout: limits.handshakeTimeoutMs,
+    sessionTimeout: TLS_TICKET_LIFETIME_MS / SECOND_MS,
+    // Otherwise it is a hash of this process's arguments, and no other key server takes the ticket.
+    sessionIdContext: options.requiresCertificate ? 'latchkey-nodes' : 'latchkey-anybody',
+    ...(options.ticketKey === undefined ? {} : { ticketKeys: options.ticketKey }),
   });
   server.maxConnections = limits.maxConnections;
   server.on('connection', (socket: Socket) => {
@@ -82,12 +97,15 @@ export function listenTls(
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host: options.host, port: options.port }, () => {
+    server.listen({ host: options.host, port: options.port, backlog: ACCEPT_BACKLOG }, () => {
       server.off('error', reject);
       // Such as too many open files: the next connection may come about.
       server.on('error', () => undefined);
       resolve({
         port: (server.address() as AddressInfo).port,
+        setTicketKey: (key) => {
+          server.setTicketKeys(key);
+        },
         close: () => {
           server.close();
           pending.dropAll();

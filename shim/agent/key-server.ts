@@ -1,5 +1,6 @@
 /** The agent's side of node.v1: one mutual TLS channel for everything a node asks, kept open. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { createSecureContext } from 'node:tls';
 import { type ClientReadableStream, Metadata, credentials } from '@grpc/grpc-js';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { KEY_SERVER_CALL_TIMEOUT_MS } from '#src/base/limits.ts';
@@ -31,11 +32,15 @@ import {
 } from '#src/wire/generated/latchkey/node.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
+import { ResumedTls } from './resumed-tls.ts';
+import { ResumingCredentials } from './resuming-credentials.ts';
 
 /** Retry dialling soon: a start may be waiting. */
+export const REDIAL = { firstMs: 200, maxMs: 5000 } as const;
+
 const CHANNEL_OPTIONS = {
-  'grpc.initial_reconnect_backoff_ms': 200,
-  'grpc.max_reconnect_backoff_ms': 5000,
+  'grpc.initial_reconnect_backoff_ms': REDIAL.firstMs,
+  'grpc.max_reconnect_backoff_ms': REDIAL.maxMs,
   'grpc.keepalive_time_ms': 20_000,
   'grpc.keepalive_timeout_ms': 10_000,
 } as const;
@@ -85,12 +90,17 @@ export interface KeyServerChannel {
 
 /** Opens the channel; nothing is sent before the first call. */
 export function connectKeyServer(address: string, identity: KeyServerCredentials): KeyServerChannel {
-  const channelCredentials = credentials.createSsl(
-    Buffer.from(identity.authorityPem),
-    Buffer.from(identity.privateKeyPem),
-    Buffer.from(identity.certificatePem),
+  const context = createSecureContext({
+    ca: identity.authorityPem,
+    cert: identity.certificatePem,
+    key: identity.privateKeyPem,
+  });
+  const host = address.slice(0, address.lastIndexOf(':')).replace(/^\[(.*)\]$/, '$1');
+  const client = new NodesClient(
+    address,
+    new ResumingCredentials(host, new ResumedTls(context)),
+    CHANNEL_OPTIONS,
   );
-  const client = new NodesClient(address, channelCredentials, CHANNEL_OPTIONS);
   const explain = (error: unknown) => fromGrpcError(error, `the key server at ${address}`);
   const call = async <Request, Response>(
     method: Parameters<typeof callUnary<Request, Response>>[0],
@@ -117,7 +127,8 @@ export function connectKeyServer(address: string, identity: KeyServerCredentials
     acknowledgeRevocations: (request) => call(client.acknowledgeRevocations.bind(client), request),
     renewLeases: (request) => call(client.renewLeases.bind(client), request),
     rotateCertificate: (request) => call(client.rotateCertificate.bind(client), request),
-    watchRevocations: (request) => client.watchRevocations(request),
+    // As soon as there is a connection: a revocation may wait for it, and the pauses of the channel are enough.
+    watchRevocations: (request) => client.watchRevocations(request, new Metadata({ waitForReady: true })),
     listChanges: (request) => call(client.listChanges.bind(client), request),
     openSession: (request) => call(client.openSession.bind(client), request),
     explain,

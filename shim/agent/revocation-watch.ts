@@ -86,7 +86,7 @@ export class RevocationWatch {
       if (isOver(signal)) return;
       if (this.#state.by === 'stream') this.#lost();
       waitMs = heard ? RECONNECT_AFTER_MS : Math.min(RECONNECT_MAX_MS, waitMs * 2);
-      await pause(waitMs, signal);
+      await pause(waitMs * (0.5 + this.#random()), signal);
     }
   }
 

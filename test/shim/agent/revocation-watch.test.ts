@@ -46,11 +46,7 @@ beforeEach(async () => {
   onPoll = () => Promise.reject(new LatchkeyError('NET_UNREACHABLE', 'not asked in this test'));
   await startServer();
   client = new NodesClient(`unix://${socketPath()}`, credentials.createInsecure(), CHANNEL);
-  watch = new RevocationWatch(clock, {
-    onChange: (change) => changes.push(change),
-    onCaughtUp: (revision) => caughtUp.push(revision),
-    onRefused: (reason) => refusals.push(reason.code),
-  });
+  watch = newWatch(0.5);
 });
 afterEach(() => {
   watch.stop();
@@ -186,6 +182,29 @@ describe('the watch', () => {
     expect(revisionsAsked()).toEqual([0, 4]);
   });
 
+  test('comes back sooner or later than others whose line was cut at the same moment', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const comeBackMs = async (random: number): Promise<number> => {
+      watch = newWatch(random);
+      streams = [];
+      start();
+      await untilTrue(() => streams.length === 1);
+      streams[0]!.write(heartbeat(3));
+      await untilTrue(() => watch.state.connected);
+      streams[0]!.end();
+      await untilTrue(() => !watch.state.connected);
+      let waitedMs = 0;
+      for (; streams.length === 1; waitedMs += 50) {
+        vi.advanceTimersByTime(50);
+        for (let turn = 0; turn < 200; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+      }
+      watch.stop();
+      return waitedMs;
+    };
+    const [first, last] = [await comeBackMs(0), await comeBackMs(0.99)];
+    expect(last).toBeGreaterThan(2 * first);
+  });
+
   test('that is stopped stays stopped; a second start replaces the first', async () => {
     start();
     await vi.waitFor(() => expect(streams).toHaveLength(1), WAIT);
@@ -233,6 +252,16 @@ describe('the watch', () => {
     await vi.waitFor(() => expect(refusals[0]).toBe('DENIED_NODE_BANNED'), WAIT);
   });
 });
+
+/** @param random what it draws, each time */
+function newWatch(random: number): RevocationWatch {
+  const events = {
+    onChange: (change: LicenseChange) => changes.push(change),
+    onCaughtUp: (revision: number) => caughtUp.push(revision),
+    onRefused: (reason: LatchkeyError) => refusals.push(reason.code),
+  };
+  return new RevocationWatch(clock, events, () => random);
+}
 
 /** Lets the event loop turn while the timers are the test's. */
 async function untilTrue(condition: () => boolean): Promise<void> {
