@@ -57,22 +57,25 @@ export function nodesService(
 ): NodesServer {
   const certificates = new PeerCertificates();
   const calls = new RateLimit(rate, server.clock);
-  const identify = async (call: NodeCall): Promise<CertifiedIdentity> => {
-    const identity = await certificates.identify(call, server.clock.nowMs()).catch((error: unknown) => {
+  const identify = (call: NodeCall): CertifiedIdentity => {
+    let identity: CertifiedIdentity;
+    try {
+      identity = certificates.identify(call, server.clock.nowMs());
+    } catch (error) {
       server.refusals.count('node-certificate', hostOfPeer(call.getPeer()));
       throw error;
-    });
+    }
     calls.spend(identity.nodeId, 'calls of this node');
     return identity;
   };
   return {
     acquireLease: unaryHandler<AcquireLeaseRequest, AcquireLeaseResponse>(async (request, call) => {
-      const identity = await identify(call);
+      const identity = identify(call);
       const answer = await acquireLease(server, identity, request);
       return { ...answer, serverTimeMs: server.clock.nowMs() };
     }, log),
     renewLeases: unaryHandler<RenewLeasesRequest, RenewLeasesResponse>(async (request, call) => {
-      const identity = await identify(call);
+      const identity = identify(call);
       const { renewals, revision } = await renewLeases(server, identity, request.leaseIds, {
         nodeTimeMs: request.nodeTimeMs,
         position: request.position,
@@ -80,18 +83,15 @@ export function nodesService(
       return { results: renewals.map(toResult), serverTimeMs: server.clock.nowMs(), revision };
     }, log),
     watchRevocations: (call) => {
-      identify(call).then(
-        (identity) => {
-          streams.open(call, identity);
-        },
-        (error: unknown) => {
-          streams.refuse(call, error);
-        },
-      );
+      try {
+        streams.open(call, identify(call));
+      } catch (error) {
+        streams.refuse(call, error);
+      }
     },
     listChanges: unaryHandler<ListChangesRequest, ListChangesResponse>(
       async ({ afterRevision, position }, call) => {
-        const identity = await identify(call);
+        const identity = identify(call);
         const since = await changeReader.read({ identity, afterRevision, position });
         // The denial of each license goes with a refusal of the node on a stream; here the refusal says it all.
         if (since.nodeDenial !== null) throw since.nodeDenial;
@@ -101,7 +101,7 @@ export function nodesService(
       log,
     ),
     openSession: unaryHandler<OpenSessionRequest, OpenSessionResponse>(async (request, call) => {
-      const identity = await identify(call);
+      const identity = identify(call);
       const { isRunning, requestId, machine, boot, bootTimeMs, seenRevision } = request;
       const { sequence, token, counter } = request.position ?? NO_POSITION;
       const opening = { sequence, token, counter, isRunning, requestId, machine, boot, bootTimeMs };
@@ -109,28 +109,28 @@ export function nodesService(
       return { ...opened, serverTimeMs: server.clock.nowMs() };
     }, log),
     reportPlaintext: unaryHandler<ReportPlaintextRequest, ReportPlaintextResponse>(async (request, call) => {
-      await reportPlaintext(server, await identify(call), request);
+      await reportPlaintext(server, identify(call), request);
       return {};
     }, log),
     preflight: unaryHandler<PreflightRequest, PreflightResponse>(async (request, call) => {
-      const identity = await identify(call);
+      const identity = identify(call);
       const answer = await preflightOfNode(server, identity, request);
       return { ...answer, serverTimeMs: server.clock.nowMs() };
     }, log),
     acknowledgeRevocations: unaryHandler<AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse>(
       async (request, call) => {
-        await acknowledgeRevision(server, await identify(call), request);
+        await acknowledgeRevision(server, identify(call), request);
         return {};
       },
       log,
     ),
     reportUsage: unaryHandler<ReportUsageRequest, ReportUsageResponse>(async (request, call) => {
-      const counted = await reportUsageOfNode(server, await identify(call), request);
+      const counted = await reportUsageOfNode(server, identify(call), request);
       return { ...counted, serverTimeMs: server.clock.nowMs() };
     }, log),
     rotateCertificate: unaryHandler<RotateCertificateRequest, RotateCertificateResponse>(
       async (request, call) => {
-        const identity = await identify(call);
+        const identity = identify(call);
         const certificate = await rotateCertificate(server, identity, request.certificateRequestDer);
         return {
           certificateDer: Buffer.from(certificate.der),

@@ -35,7 +35,7 @@ export class OpenStreams {
   }
 
   open(call: Call, identity: CertifiedIdentity): void {
-    // It may have gone while its certificate was read; nothing would ever end its stream.
+    // It may have gone already; nothing would ever end its stream.
     if (call.cancelled) return;
     const { nodeId } = identity;
     this.#streams.get(nodeId)?.end(
