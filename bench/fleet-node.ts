@@ -1,6 +1,7 @@
 /**
  * A node as one of thousands in a process: HTTP/2 without a gRPC library around it, so that a benchmark's own work does
- * not hide the server's. It opens its session and then watches, as agents do.
+ * not hide the server's. It dials as an agent's channel does, with the agent's own pauses and TLS, and has no patience of
+ * its own to lose: who waits, waits for the server.
  */
 import { randomBytes } from 'node:crypto';
 import {
@@ -9,17 +10,23 @@ import {
   type IncomingHttpHeaders,
   connect,
 } from 'node:http2';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createSecureContext } from 'node:tls';
 import {
   OpenSessionRequest,
   OpenSessionResponse,
   WatchRevocationsRequest,
   WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
-
+import { REDIAL } from '../shim/agent/key-server.ts';
+import { ResumedTls } from '../shim/agent/resumed-tls.ts';
 import type { TlsIdentity } from './machine-limits.ts';
 
 /** Before each message: whether it is compressed (never), and its length. */
 const PREFIX_BYTES = 5;
+/** As grpc-js spreads and lengthens its pauses (backoff-timeout.ts). */
+const REDIAL_JITTER = 0.2;
+const REDIAL_FACTOR = 1.6;
 
 export interface FleetServer {
   readonly nodeAddress: string;
@@ -28,7 +35,9 @@ export interface FleetServer {
 
 export class FleetNode {
   readonly #identity: TlsIdentity;
+  #tls: ResumedTls | undefined;
   #position = { sequence: 0, token: '' };
+  #hasSession = false;
   #revision = 0;
   #connection: ClientHttp2Session | undefined;
   #onChange: (() => void) | undefined;
@@ -37,19 +46,39 @@ export class FleetNode {
     this.#identity = identity;
   }
 
-  /**
-   * Connects, opens a session and watches; resolves with the first message of the stream.
-   * @throws Error when the server did not get that far in time
-   */
-  async comeBack(server: FleetServer, timeoutMs: number): Promise<void> {
+  /** A new agent on the same node: it has no ticket, and opens a session of its own. */
+  restart(): void {
     this.close();
-    const connection = connect(`https://${server.nodeAddress}`, {
-      ca: server.authorityPem,
-      cert: this.#identity.certificatePem,
-      key: this.#identity.keyPem,
-    });
+    this.#tls = undefined;
+    this.#hasSession = false;
+  }
+
+  /**
+   * Goes on dialling after an outage that was long, until it watches.
+   * @returns how often it had to dial again
+   */
+  async comeBack(server: FleetServer): Promise<number> {
+    let pauseMs: number = REDIAL.maxMs;
+    await sleep(Math.random() * pauseMs);
+    for (let failures = 0; ; failures += 1) {
+      try {
+        await this.watch(server);
+        return failures;
+      } catch {
+        await sleep(pauseMs * (1 + REDIAL_JITTER * (2 * Math.random() - 1)));
+        pauseMs = Math.min(REDIAL.maxMs, pauseMs * REDIAL_FACTOR);
+      }
+    }
+  }
+
+  /**
+   * Connects, opens a session when it has none, and watches; resolves with the first message of the stream.
+   * @throws Error when the connection ends before
+   */
+  async watch(server: FleetServer): Promise<void> {
+    this.close();
+    const connection = this.#connect(server);
     this.#connection = connection;
-    const timer = setTimeout(() => connection.destroy(new Error('not served in time')), timeoutMs);
     try {
       await new Promise<void>((resolve, reject) => {
         connection.once('error', reject);
@@ -62,16 +91,40 @@ export class FleetNode {
     } catch (error) {
       this.close();
       throw error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
+  #connect({ nodeAddress, authorityPem }: FleetServer): ClientHttp2Session {
+    const { certificatePem, keyPem } = this.#identity;
+    this.#tls ??= new ResumedTls(
+      createSecureContext({ ca: authorityPem, cert: certificatePem, key: keyPem }),
+    );
+    const tls = this.#tls;
+    const { hostname: host, port } = new URL(`https://${nodeAddress}`);
+    return connect(`https://${nodeAddress}`, {
+      createConnection: () => tls.connect({ host, port: Number(port) }),
+    });
+  }
+
   async #openAndWatch(connection: ClientHttp2Session): Promise<void> {
+    if (!this.#hasSession) await this.#openSession(connection);
+    const watching = WatchRevocationsRequest.encode({
+      afterRevision: this.#revision,
+      position: { ...this.#position, counter: 0 },
+    }).finish();
+    const stream = post(connection, 'WatchRevocations', watching);
+    await firstMessage(stream, (message) => {
+      const { revision, event } = WatchRevocationsResponse.decode(message);
+      this.#revision = revision;
+      if (event?.$case === 'licenseChange') this.#onChange?.();
+    });
+  }
+
+  async #openSession(connection: ClientHttp2Session): Promise<void> {
     const opening = OpenSessionRequest.encode({
       position: { ...this.#position, counter: 0 },
       requestId: randomBytes(16).toString('hex'),
-      isRunning: true,
+      isRunning: false,
       machine: 'bench',
       boot: 'bench',
       bootTimeMs: Math.round(performance.now()),
@@ -80,16 +133,7 @@ export class FleetNode {
     const opened = await firstMessage(post(connection, 'OpenSession', opening));
     const { sequence, token } = OpenSessionResponse.decode(opened);
     this.#position = { sequence, token };
-    const watching = WatchRevocationsRequest.encode({
-      afterRevision: this.#revision,
-      position: { sequence, token, counter: 1 },
-    }).finish();
-    const stream = post(connection, 'WatchRevocations', watching);
-    await firstMessage(stream, (message) => {
-      const { revision, event } = WatchRevocationsResponse.decode(message);
-      this.#revision = revision;
-      if (event?.$case === 'licenseChange') this.#onChange?.();
-    });
+    this.#hasSession = true;
   }
 
   /** Resolves when the next change of a license arrives. */
@@ -102,7 +146,6 @@ export class FleetNode {
     this.#connection = undefined;
   }
 }
-
 function post(connection: ClientHttp2Session, method: string, message: Uint8Array): ClientHttp2Stream {
   const stream = connection.request({
     ':method': 'POST',
