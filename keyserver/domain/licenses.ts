@@ -9,6 +9,7 @@ import {
   licenseKeyLast4,
 } from '#src/licensing/license-key.ts';
 import { type LicenseAction, licenseStateAt, nextLicenseState } from '#src/licensing/license-state.ts';
+import { SEATED_STATES } from '#src/licensing/node-state.ts';
 import { DEFAULT_TERMS, changeTerms } from '#src/licensing/license-terms.ts';
 import { toTermOverrides } from '#src/wire/admin/license-terms.ts';
 import type { CreatedLicense, License, LicenseInput, LicenseQuery } from '#src/wire/admin/license.ts';
@@ -29,7 +30,7 @@ import { fromMetadataColumn, replaceTags, tagsOfLicense, toMetadataColumn } from
 import { openPage } from './page.ts';
 import { requirePolicy } from './policies.ts';
 import { requireProduct } from './products.ts';
-import { installationOf, liveLeases, seatedNodes } from './seat-facts.ts';
+import { installationOf, seatedNodes, unendedLeases } from './seat-facts.ts';
 import { fromTermColumns, toTermColumns } from './term-columns.ts';
 import { refuseSecondTrial } from './trials.ts';
 
@@ -230,10 +231,19 @@ function licenseRows(server: KeyServer, reader: Reader) {
         .select(sql<number>`count(distinct ${installationOf})`.as('used'))
         .where('license_node.license_id', '=', licenseId)
         .as('used_installations'),
-      liveLeases(reader, server.clock.nowMs())
-        .select(sql<number>`count(distinct lease.node_id)`.as('used'))
-        .where('lease.license_id', '=', licenseId)
-        .where('lease.epoch', '=', sql.ref<number>('license.epoch'))
+      // Each node is looked up once, however many leases it has.
+      reader
+        .selectFrom('node')
+        .select((count) => count.fn.countAll<number>().as('used'))
+        .where('node.state', 'in', SEATED_STATES)
+        .where(
+          'node.id',
+          'in',
+          unendedLeases(reader, server.clock.nowMs())
+            .select('lease.node_id')
+            .where('lease.license_id', '=', licenseId)
+            .where('lease.epoch', '=', sql.ref<number>('license.epoch')),
+        )
         .as('used_concurrent'),
     ])
     .where('license.organization_id', '=', server.organizationId);
@@ -251,7 +261,7 @@ type LicenseRow = Selectable<LicenseTable> & {
 
 function toLicense(row: LicenseRow, nowMs: number): License {
   const terms = fromTermColumns(row);
-  const { starts_at_ms: startsAtMs, expires_at_ms: expiresAtMs } = row;
+  const { starts_at_ms: startsAtMs, expires_at_ms: expiresAtMs, expiry_grace_ms: expiryGraceMs } = row;
   return {
     id: row.id,
     revision: row.revision,
@@ -264,14 +274,14 @@ function toLicense(row: LicenseRow, nowMs: number): License {
     policyCode: row.policy_code,
     ownTerms: fromCodeColumn(row.own_terms),
     isTrial: row.is_trial === 1,
-    state: licenseStateAt({ ...terms, state: row.state, startsAtMs, expiresAtMs }, nowMs),
+    state: licenseStateAt({ state: row.state, startsAtMs, expiresAtMs, expiryGraceMs }, nowMs),
     epoch: row.epoch,
     reason: row.reason,
     keyLast4: row.key_last4,
     startsAtMs,
     expiresAtMs,
     ...terms,
-    entitlements: [...terms.entitlements],
+    entitlements: fromCodeColumn(row.entitlements),
     usedNodes: row.used_nodes ?? 0,
     usedInstallations: row.used_installations ?? 0,
     usedConcurrent: row.used_concurrent ?? 0,

@@ -86,12 +86,15 @@ export function seatedNodes(reader: Reader) {
     .where('node.state', 'in', SEATED_STATES);
 }
 
+/** Leases that have not ended. */
+export function unendedLeases(reader: Reader, nowMs: number) {
+  return reader.selectFrom('lease').where('lease.expires_at_ms', '>', nowMs);
+}
+
 /** Leases that have not ended, of nodes that hold seats. */
 export function liveLeases(reader: Reader, nowMs: number) {
-  return reader
-    .selectFrom('lease')
+  return unendedLeases(reader, nowMs)
     .innerJoin('node', 'node.id', 'lease.node_id')
-    .where('lease.expires_at_ms', '>', nowMs)
     .where('node.state', 'in', SEATED_STATES);
 }
 
