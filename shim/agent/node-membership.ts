@@ -251,7 +251,9 @@ export class NodeMembership {
   async #rotate(): Promise<void> {
     const { clock, log } = this.#parts;
     const [line, before] = [this.#line, this.#identity];
-    if (before === undefined) return;
+    // An activation that it has waited for has brought a certificate already.
+    const isDue = clock.nowMs() >= (this.#certificateTimes()?.certificateRenewAtMs ?? Infinity);
+    if (before === undefined || !isDue) return;
     const { isNodeKey } = await this.#key.tlsKey();
     if (line === undefined || (!isNodeKey && clock.nowMs() >= before.certificateExpiresAtMs))
       await this.#connect(before);

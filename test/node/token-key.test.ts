@@ -10,7 +10,6 @@ import { withSession } from '#src/keywrap/pkcs11-session.ts';
 import { parsePkcs11Uri } from '#src/keywrap/pkcs11-uri.ts';
 import { parseOfflineRequestFile } from '#src/licensing/offline-request.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { TokenNodeKey } from '../../shim/agent/token-key.ts';
 import { AgentNode } from '../fakes/agent-node.ts';
 import { DAY_MS, NOWHERE, bytesOf, codeOf } from '../fakes/offline-site.ts';
 import { type SoldProduct, auditLog, createSoldProduct, registerImage } from '../fakes/sold-product.ts';
@@ -131,6 +130,23 @@ describe.skipIf(skipReason !== '')(`a node key on a token${skipReason}`, () => {
     expect((await sold.client.nodes()).find(({ id }) => id === nodeId)).toMatchObject({ state: 'ACTIVE' });
   });
 
+  test('is proven once for an activation, also when the look for a certificate that is due falls into it', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    try {
+      const node = await startNode(randomBytes(4).toString('hex'));
+      const activating = node.agent.activate((await sold.sell()).licenseKey);
+      while (node.agent.identity === undefined) await new Promise((resolve) => setImmediate(resolve));
+      vi.advanceTimersByTime(1000);
+      const { nodeId } = (await activating).identity;
+      // Comes after what has waited for the activation.
+      await node.agent.offline.requestOffline([]);
+      const events = (await auditLog(sold.client)).filter(({ actor }) => actor === `node:${nodeId}`);
+      expect(events.filter(({ action }) => action === 'node.authenticate')).toHaveLength(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test('that is away stops new starts with one line, and no held lease', async () => {
     const { node } = await startActivated();
     const held = await node.lease(sold.image);
@@ -183,21 +199,6 @@ describe.skipIf(skipReason !== '')(`a node key on a token${skipReason}`, () => {
         expect((await again.lease(sold.image)).denial).toBeUndefined();
       }, WAIT);
       expect(login).toHaveBeenCalled();
-    } finally {
-      login.mockRestore();
-    }
-  });
-
-  test('is asked for with a wrong PIN once, however many starts want it in one moment', async () => {
-    const object = randomBytes(4).toString('hex');
-    const key = new TokenNodeKey({ ...parsePkcs11Uri(uriOf(object)), object, pinSource: pinFile });
-    await key.prepare();
-    await writeFile(pinFile, '9999\n');
-    const login = spyOnLogins();
-    try {
-      const asked = await Promise.allSettled(Array.from({ length: 5 }, () => key.sign(randomBytes(8))));
-      for (const { status } of asked) expect(status).toBe('rejected');
-      expect(login).toHaveBeenCalledTimes(1);
     } finally {
       login.mockRestore();
     }
