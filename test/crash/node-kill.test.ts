@@ -152,13 +152,20 @@ describeOnEachContainerd('a node whose parts are killed', (containerd) => {
 
   async function runPhase(phase: Phase, point: KillPoint): Promise<void> {
     const what = `seed ${SEED}, ${phase}: ${describePoint(point)}`;
-    if (phase === 'restore') await node.gated.agent.dropPlaintext();
-    node.arm(point, STREAM_BYTES);
-    const first = await actions[phase]().then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    expect(await node.recovered(), `${what} is reached; ${String(first)}`).toBe(true);
+    let first: unknown;
+    for (let isReached = false; !isReached;) {
+      if (phase === 'restore') await node.gated.agent.dropPlaintext();
+      node.arm(point, STREAM_BYTES);
+      first = await actions[phase]().then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      isReached = await node.recovered();
+      // On a busy machine a layer can be through before it was seen to stream: then once more from where it began.
+      const isMissed = !isReached && 'stream' in point.at && first === undefined;
+      if (!isMissed) expect(isReached, `${what} is reached; ${String(first)}`).toBe(true);
+      else if (phase === 'pull') await retried(remove);
+    }
     try {
       await retried(() => invariants.check());
       if (first !== undefined || phase === 'remove') await retried(actions[phase]);
