@@ -1,4 +1,13 @@
-import { linkSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { fakeLayer, unpackInto, upperDirectory } from '../../fakes/scripted-gate.ts';
@@ -46,6 +55,23 @@ describe('plain snapshots', () => {
     expect(site.snapshotter.stat(name)).toEqual(before);
     expect(await site.snapshotter.usage(name)).toMatchObject({ inodes: 1, sizeBytes: before.sizeBytes });
   });
+
+  test.each([3, 200])(
+    'of containers that wrote %i files go whole, and nothing that they point to',
+    async (files) => {
+      const outside = join(directory(), 'outside');
+      mkdirSync(outside);
+      writeFileSync(join(outside, 'kept'), '');
+      const key = site.key('container');
+      const upper = upperDirectory(await site.snapshotter.prepare({ key, parent: '', labels: {} }));
+      mkdirSync(join(upper, 'a', 'b'), { recursive: true });
+      for (let file = 0; file < files; file += 1) writeFileSync(join(upper, 'a', 'b', String(file)), 'x');
+      symlinkSync(outside, join(upper, 'link'));
+      await site.snapshotter.remove(key);
+      expect(existsSync(join(upper, '..'))).toBe(false);
+      expect(readdirSync(outside)).toEqual(['kept']);
+    },
+  );
 
   test('have a root that everybody may enter, whatever the umask of the agent', async () => {
     const before = process.umask(0o077);
