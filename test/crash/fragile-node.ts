@@ -88,7 +88,7 @@ export class FragileNode {
     while (this.#armed === armed) {
       const isReached =
         'stream' in armed.point.at && armed.point.at.stream === 'begun'
-          ? (await processesOf(agent.paths.processorProgram)).length > 0
+          ? processesOf(agent.paths.processorProgram).length > 0
           : await statfs(agent.paths.memoryDirectory).then(
               ({ bfree }) => (before - bfree) * bsize > armed.streamBytes / 2,
             );

@@ -61,7 +61,7 @@ export class NodeInvariants {
       return { isSo: names.length === 0, seen: names };
     });
     await eventually('no stream processor is left', async () => {
-      const processes = await processesOf(paths.processorProgram);
+      const processes = processesOf(paths.processorProgram);
       return { isSo: processes.length === 0, seen: processes };
     });
     await eventually('nothing but the plaintext store is mounted', async () => {

@@ -1,5 +1,6 @@
 /** Several unpackings, images and clients want the same content at once; only those who may get it, in memory. */
 import { randomBytes } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { readImageGraph, platformImages } from '#src/image/image-graph.ts';
 import { chainIds } from '#src/oci/chain-id.ts';
@@ -165,8 +166,9 @@ describeOnEachContainerd('contested content', (containerd) => {
       );
       // The layer's processor is stopped in the middle. Where it was too quick, another start is tried.
       while (told === undefined && held.length === 0) {
-        held = await processesOf(processorProgram);
+        held = processesOf(processorProgram);
         signal(held, 'SIGSTOP');
+        await nextTurn();
       }
       if (held.length > 0) {
         await gated.site.api.changeLicense(licenseId, 'revoke');
