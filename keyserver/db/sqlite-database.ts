@@ -40,6 +40,15 @@ export function openSqlite(path: string): OpenSqlite {
   }
 }
 
+/**
+ * Has a database that is in use write no temporary files. What each request of a commit could be taken back by went into one in
+ * the system's directory, page after page: a fifteenth of the CPU time of a start (measured), with wrapped keys in it. An upgrade may sort
+ * more than there is memory, so it comes before.
+ */
+export function keepTemporaryInMemory({ connection }: OpenSqlite): void {
+  connection.exec('PRAGMA temp_store = MEMORY');
+}
+
 /** Opens a database that nobody writes to. */
 export function readSqlite(path: string): SqliteDatabase {
   return new NodeSqlite(new DatabaseSync(path, { readOnly: true }), path);

@@ -15,7 +15,7 @@ import { SERVING, postgresDialect, postgresHosts, withPostgresSnapshot } from '.
 import { preparePostgres } from './postgres-preparation.ts';
 import type { Database } from './schema.ts';
 import type { SpaceReserve } from './space-reserve.ts';
-import { openSqlite, sqliteDialect } from './sqlite-database.ts';
+import { keepTemporaryInMemory, openSqlite, sqliteDialect } from './sqlite-database.ts';
 import { removeLeftSnapshots, withSqliteSnapshot } from './sqlite-snapshot.ts';
 import { NOBODY_OBSERVES, type StoreObserver } from '../metrics/store-observer.ts';
 import { isDiskFull, isStorageFailure } from './storage-failure.ts';
@@ -68,6 +68,7 @@ export async function openStore(
   try {
     await removeLeftSnapshots(path);
     await prepare(database);
+    keepTemporaryInMemory(sqlite);
   } catch (error) {
     await database.destroy();
     throw error;
