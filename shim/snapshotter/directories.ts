@@ -91,13 +91,12 @@ export class SnapshotDirectories {
     if (existsSync(files) && existsSync(work)) return;
     if (place.store === 'memory' && place.layer === null) this.#linkWritable(place);
     makeDirectory(this.#base(place), PRIVATE_MODE);
-    if (makeDirectory(files, LAYER_MODE)) {
-      // Whatever the umask says: it is the root directory of containers that run as any user.
-      chmodSync(files, LAYER_MODE);
-      if (parentFiles !== undefined) {
-        const { uid, gid } = statSync(parentFiles);
-        chownSync(files, uid, gid);
-      }
+    makeDirectory(files, LAYER_MODE);
+    // Whatever the umask says: it is the root directory of containers that run as any user.
+    chmodSync(files, LAYER_MODE);
+    if (parentFiles !== undefined) {
+      const { uid, gid } = statSync(parentFiles);
+      chownSync(files, uid, gid);
     }
     // Last, since what is there with it is taken for whole.
     makeDirectory(work, PRIVATE_MODE);
@@ -232,21 +231,17 @@ function isSmall(base: string): boolean {
   return true;
 }
 
-/** @returns false when it was there */
-function makeDirectory(path: string, mode: number): boolean {
-  return unlessThere(() => {
+function makeDirectory(path: string, mode: number): void {
+  unlessThere(() => {
     mkdirSync(path, { mode });
   });
 }
 
-/** @returns false when what was to be made was there */
-function unlessThere(make: () => void): boolean {
+function unlessThere(make: () => void): void {
   try {
     make();
-    return true;
   } catch (error) {
     if (systemErrorCode(error) !== 'EEXIST') throw error;
-    return false;
   }
 }
 

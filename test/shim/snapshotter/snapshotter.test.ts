@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -76,8 +77,15 @@ describe('plain snapshots', () => {
   test('have a root that everybody may enter, whatever the umask of the agent', async () => {
     const before = process.umask(0o077);
     try {
-      const mounts = await site.snapshotter.prepare({ key: site.key('container'), parent: '', labels: {} });
-      expect(statSync(upperDirectory(mounts)).mode & 0o777).toBe(0o755);
+      const key = site.key('container');
+      const mounts = await site.snapshotter.prepare({ key, parent: '', labels: {} });
+      const upper = upperDirectory(mounts);
+      expect(statSync(upper).mode & 0o777).toBe(0o755);
+      // As an agent leaves it that is killed before it has come to the mode.
+      chmodSync(upper, 0o700);
+      rmSync(join(upper, '../work'), { recursive: true });
+      await site.snapshotter.mounts(key);
+      expect(statSync(upper).mode & 0o777).toBe(0o755);
     } finally {
       process.umask(before);
     }
