@@ -33,11 +33,10 @@ export async function main(args: readonly string[]): Promise<void> {
     const options = parseArguments(args, process.env);
     const logger = createLogger(options.logLevel);
     const running = await startKeyServer(options, VERSION, logger);
+    // Who reads that it is ready may stop it at once.
+    const signalled = stopSignal();
     sayReady(running, options);
-    const signal = await stopSignal();
-    logger.info({ signal }, 'stopping');
-    // Who cannot wait asks again. What was acknowledged is committed.
-    void stopSignal().then(() => process.exit(ERROR_TABLE.INTERRUPTED.exit));
+    logger.info({ signal: await signalled }, 'stopping');
     await running.stop();
     process.exit(0);
   } catch (error) {
@@ -76,12 +75,16 @@ function sayError(error: LatchkeyError): void {
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
+/** The first signal; a second one, of somebody who cannot wait, ends the process. What was acknowledged is committed. */
 function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    const stop = (name: NodeJS.Signals) => {
-      for (const other of STOP_SIGNALS) process.off(other, stop);
-      resolve(name);
-    };
-    for (const name of STOP_SIGNALS) process.on(name, stop);
+    let isStopping = false;
+    for (const name of STOP_SIGNALS) {
+      process.on(name, () => {
+        if (isStopping) process.exit(ERROR_TABLE.INTERRUPTED.exit);
+        isStopping = true;
+        resolve(name);
+      });
+    }
   });
 }

@@ -35,6 +35,8 @@ export interface TestKeyServer {
   log(): string;
   /** Everything it has written to stdout. */
   printed(): string;
+  /** Waits until it ends without being told here; gives its exit status, null = a signal ended it. */
+  ended(): Promise<number | null>;
   /** SIGTERM; resolves with the exit status. Keeps the data. */
   stop(): Promise<number | null>;
   /** SIGKILL. Keeps the data. */
@@ -111,6 +113,7 @@ async function startOn(dataDirectory: string, options: KeyServerOptions): Promis
     pid: child.pid ?? 0,
     log,
     printed: () => Buffer.concat(stdout).toString(),
+    ended: () => exited,
     stop: () => end('SIGTERM'),
     kill: async () => {
       await end('SIGKILL');

@@ -1,6 +1,6 @@
 /** A real PostgreSQL of its own: own data directory, a free port of the loopback, not the machine's service. */
 import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
-import { chownSync, existsSync, readdirSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +11,8 @@ import { freePort } from './free-port.ts';
 
 const VERSIONS = '/usr/lib/postgresql';
 const START_POLL_MS = 100;
+/** Characters of what a server has said last, for the message of one that does not start. */
+const LOG_KEPT = 2000;
 const run = promisify(execFile);
 
 export interface PostgresOptions {
@@ -32,7 +34,7 @@ export interface TestPostgres {
   query(text: string): Promise<void>;
   /** Makes an empty database; gives its URL. */
   createDatabase(name: string): Promise<string>;
-  /** SIGKILL to the server and, by that, to its children. Keeps the data. */
+  /** SIGKILL to the server and, by that, the end of its children. Keeps the data. */
   kill(): Promise<void>;
   /** Starts it again after a kill, on the same port. */
   restart(): Promise<void>;
@@ -103,9 +105,11 @@ async function startCluster(
     const child = spawn(
       join(bin, 'postgres'),
       ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
-      { ...owner, cwd: directory, stdio: 'ignore' },
+      { ...owner, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] },
     );
-    await answering(child, url('postgres'));
+    let log = '';
+    child.stderr.on('data', (chunk: Buffer) => (log = (log + chunk.toString()).slice(-LOG_KEPT)));
+    await answering(child, url('postgres'), () => log);
     return child;
   };
   let server = await start();
@@ -117,7 +121,10 @@ async function startCluster(
       return url(name);
     },
     query: (text) => query(url('postgres'), text),
-    kill: () => end(server, 'SIGKILL'),
+    kill: async () => {
+      await end(server, 'SIGKILL');
+      await untilNobodyUses(data);
+    },
     restart: async () => {
       server = await start();
     },
@@ -139,9 +146,9 @@ async function query(url: string, text: string): Promise<void> {
   }
 }
 
-async function answering(server: ChildProcess, url: string): Promise<void> {
+async function answering(server: ChildProcess, url: string, log: () => string): Promise<void> {
   for (;;) {
-    if (server.exitCode !== null) throw new Error(`PostgreSQL ended with ${server.exitCode}`);
+    if (server.exitCode !== null) throw new Error(`PostgreSQL ended with ${server.exitCode}: ${log()}`);
     try {
       await query(url, 'select 1');
       return;
@@ -149,6 +156,19 @@ async function answering(server: ChildProcess, url: string): Promise<void> {
       await sleep(START_POLL_MS);
     }
   }
+}
+
+/** A server does not start while a child of the one before lives: it would share its memory. */
+async function untilNobodyUses(data: string): Promise<void> {
+  const works = (pid: string) => {
+    try {
+      return readlinkSync(join('/proc', pid, 'cwd')) === data;
+    } catch {
+      return false;
+    }
+  };
+  const isNumber = (name: string) => /^\d+$/u.test(name);
+  while (readdirSync('/proc').filter(isNumber).some(works)) await sleep(START_POLL_MS);
 }
 
 async function end(server: ChildProcess, signal: NodeJS.Signals): Promise<void> {

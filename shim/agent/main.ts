@@ -122,11 +122,12 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   }
   const keyProvider = await startKeyProvider(config, agent, log);
   const hooks = config.mode === 'hook' ? await startHooks(config, agent, log) : undefined;
+  const signalled = untilSignal();
   log.info(
     { nodeId: agent.identity?.nodeId, runtimeDirectory: paths.runtimeDirectory, processor: processor.kind },
     'agent ready',
   );
-  await untilSignal();
+  await signalled;
   log.info('agent stopping');
   processors.close();
   hooks?.close();

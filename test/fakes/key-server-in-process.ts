@@ -30,6 +30,7 @@ export async function startInProcess(
     ...{ ...running, pid: process.pid, dataDirectory: directory, log: () => '', printed: () => '', stop },
     authorityPem: await read('authority.pem'),
     adminToken: (await read('admin.token')).trim(),
+    ended: () => Promise.reject(new Error('it ends with the test')),
     kill: () => Promise.reject(new Error('that would end the test')),
     dispose: async () => {
       await stop();

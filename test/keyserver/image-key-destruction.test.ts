@@ -47,8 +47,8 @@ it('stops at once, comes back when that is cancelled, and is gone on its day', a
   server = await startKeyServer({ dataDirectory: server.dataDirectory });
   const again = adminClient(server);
   expect(await again.imageKey(id)).toMatchObject({ state: 'DESTROYED', destroyAtMs: 1 });
-  for (const change of [again.cancelDestruction(id), again.scheduleDestruction(id, {})]) {
-    await expect(change).rejects.toMatchObject({ code: 'STATE_PRECONDITION' });
+  for (const change of [() => again.cancelDestruction(id), () => again.scheduleDestruction(id, {})]) {
+    await expect(change()).rejects.toMatchObject({ code: 'STATE_PRECONDITION' });
   }
   const actions = (await auditLog(again, last)).map(({ action }) => action);
   expect(actions.filter((action) => action.includes('destr'))).toEqual([

@@ -144,4 +144,28 @@ describe('a start', () => {
     expect(failure.status).toBe(2);
     expect(failure.stderr).toContain(text);
   });
+
+  it.each([
+    [['SIGTERM'], 0],
+    [['SIGINT'], 0],
+    [['SIGTERM', 'SIGINT'], 130],
+    [['SIGINT', 'SIGTERM'], 130],
+  ])('stops in its own way on %j while it says that it is ready', async (signals, status) => {
+    const server = await startKeyServer({ dataDirectory, env: signalledWhenReady(signals) });
+    expect(await server.ended()).toBe(status);
+    expect(server.log()).toContain('"stopping"');
+    await startsWithItsData();
+  });
 });
+
+/** Signals go to the process before the line that says ready is out. */
+function signalledWhenReady(signals: readonly string[]): NodeJS.ProcessEnv {
+  const module = `
+    const { stdout } = process;
+    const write = stdout.write.bind(stdout);
+    stdout.write = (text) => {
+      if (String(text).includes('is ready')) for (const name of ${JSON.stringify(signals)}) process.kill(process.pid, name);
+      return write(text);
+    };`;
+  return { ...process.env, NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(module)}` };
+}
