@@ -2,7 +2,7 @@
  * A containerd of our own beside whatever the machine runs: own root, state, sockets and configuration, made by
  * the same code that installs Latchkey on a customer's machine. Stopped with everything it started.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,6 +13,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { ContainerdConnection } from '../shim/containerd/connection.ts';
 import type { NodeMode } from '../shim/agent/node-mode.ts';
 import { type TomlTable, withLatchkey } from '../shim/install/containerd-config.ts';
+import { spawnDependent } from './dependent-process.ts';
 import { labConfiguration, pullingLocally, pullingOverTransfer } from './containerd-configuration.ts';
 import {
   type ContainerdVersion,
@@ -77,7 +78,7 @@ export class LabContainerd {
     if (this.#options.keepsConfiguration !== true)
       await writeFile(configPath, stringify(await this.#configuration()));
     const log = openSync(join(directory, 'containerd.log'), 'a');
-    this.#process = spawn(this.#program('containerd'), ['--config', configPath], {
+    this.#process = spawnDependent(this.#program('containerd'), ['--config', configPath], {
       stdio: ['ignore', log, log],
       env: this.#environment(),
       detached: true,

@@ -1,5 +1,5 @@
 /** Debian's docker-registry (distribution 2.8), started for one test on a free port of the loopback. */
-import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { spawnDependent } from './dependent-process.ts';
 
 const REGISTRY_BINARY = '/usr/bin/docker-registry';
 const HTPASSWD_BINARY = '/usr/bin/htpasswd';
@@ -98,7 +99,9 @@ async function run(
   const configPath = join(directory, 'config.yml');
   await writeFile(configPath, configFor(directory, address, authentication));
   const accessLog = openSync(join(directory, ACCESS_LOG), 'a');
-  const child = spawn(REGISTRY_BINARY, ['serve', configPath], { stdio: ['ignore', accessLog, 'pipe'] });
+  const child = spawnDependent(REGISTRY_BINARY, ['serve', configPath], {
+    stdio: ['ignore', accessLog, 'pipe'],
+  });
   closeSync(accessLog);
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const kill = async (): Promise<void> => {

@@ -1,10 +1,11 @@
 /** A real key server in its own process, on free ports and a directory of its own. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { systemErrorCode } from '#src/base/errors.ts';
+import { spawnDependent } from './dependent-process.ts';
 import { removeServerDatabase, serverDatabaseUrl } from './server-database.ts';
 
 const MAIN = join(import.meta.dirname, '..', 'keyserver', 'main.js');
@@ -83,7 +84,7 @@ export async function startKeyServer(options: KeyServerOptions = {}): Promise<Te
 
 async function startOn(dataDirectory: string, options: KeyServerOptions): Promise<TestKeyServer> {
   const env = await environment(dataDirectory, options);
-  const child = spawn(
+  const child = spawnDependent(
     process.execPath,
     [
       MAIN,
@@ -94,10 +95,10 @@ async function startOn(dataDirectory: string, options: KeyServerOptions): Promis
     { stdio: ['ignore', 'pipe', 'pipe'], env },
   );
   const stderr: Buffer[] = [];
-  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
   const log = () => Buffer.concat(stderr).toString();
   const stdout: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk));
   const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
   await ready(child, exited, log);
   const endpoints = endpointsSchema.parse(JSON.parse(await readText(dataDirectory, 'endpoints.json')));

@@ -1,5 +1,5 @@
 /** The node agent as a process of its own, with everything below one directory. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,6 +9,7 @@ import { programCommand } from '#src/base/installation.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type AgentConfigFile, type AgentPaths, agentPaths } from '../shim/agent/agent-config.ts';
 import { AgentConnection } from '#src/wire/agent-connection.ts';
+import { spawnDependent } from './dependent-process.ts';
 import { unmountBelow } from './containerd.ts';
 
 const START_TIMEOUT_MS = 60_000;
@@ -49,7 +50,7 @@ export class LabAgent {
     await writeFile(this.configPath, stringify({ ...this.#configuration(), ...settings }));
     const log = openSync(join(directory, 'agent.log'), 'a');
     const [program, ...args] = command;
-    const child = spawn(program, [...args, this.configPath], {
+    const child = spawnDependent(program, [...args, this.configPath], {
       stdio: ['ignore', log, log],
       env: { ...env, MALLOC_ARENA_MAX: '1' },
       detached: true,

@@ -1,5 +1,5 @@
 /** A real PostgreSQL of its own: own data directory, a free port of the loopback, not the machine's service. */
-import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync } from 'node:child_process';
 import { chownSync, existsSync, readdirSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Client } from 'pg';
+import { spawnDependent } from './dependent-process.ts';
 import { freePort } from './free-port.ts';
 
 const VERSIONS = '/usr/lib/postgresql';
@@ -102,13 +103,13 @@ async function startCluster(
   const start = async () => {
     const place = ['listen_addresses=127.0.0.1', `unix_socket_directories=${directory}`];
     const settings = [...place, ...(options.settings ?? [])];
-    const child = spawn(
+    const child = spawnDependent(
       join(bin, 'postgres'),
       ['-D', data, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
       { ...owner, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] },
     );
     let log = '';
-    child.stderr.on('data', (chunk: Buffer) => (log = (log + chunk.toString()).slice(-LOG_KEPT)));
+    child.stderr?.on('data', (chunk: Buffer) => (log = (log + chunk.toString()).slice(-LOG_KEPT)));
     await answering(child, url('postgres'), () => log);
     return child;
   };

@@ -1,11 +1,12 @@
 /** Debian's rsyslog, unpacked without installing it, as a receiver on free ports of the loopback. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { spawnDependent } from './dependent-process.ts';
 import { unpackDebianPackages } from './debian-files.ts';
 import { freePort } from './free-port.ts';
 import { PACKAGE_CACHE } from './site.ts';
@@ -74,7 +75,7 @@ export async function startRsyslog(): Promise<Rsyslog> {
       '',
     ].join('\n'),
   );
-  const child = spawn(
+  const child = spawnDependent(
     join(root, 'usr/sbin/rsyslogd'),
     ['-n', '-f', configuration, '-i', join(directory, 'pid'), '-M', join(libraries, 'rsyslog')],
     { stdio: 'ignore', env: { ...process.env, LD_LIBRARY_PATH: libraries } },
