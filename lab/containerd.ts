@@ -112,6 +112,13 @@ export class LabContainerd {
     }
   }
 
+  /** Has it collect all that nobody refers to, and waits for that. */
+  async collectGarbage(): Promise<void> {
+    const lease = (await this.ctr(['leases', 'create'])).output.trim();
+    const { status, output } = await this.ctr(['leases', 'delete', '--sync', lease]);
+    if (status !== 0) throw new Error(output);
+  }
+
   async removeAllContainers(): Promise<void> {
     const connection = new ContainerdConnection(this.address);
     try {

@@ -73,10 +73,14 @@ export class GatedSite {
     return created;
   }
 
-  /** A license, and the node activated with it. */
+  /**
+   * A license, and the node activated with it. What attempts before have left is collected: a pull could find a base layer
+   * that is gone the next moment, which has nothing to do with us.
+   */
   async activate(terms: Partial<LicenseRequest> = {}): Promise<CreatedLicense> {
     const created = await this.license(terms);
     await this.agent.activate(created.licenseKey);
+    await this.site.containerd.collectGarbage();
     return created;
   }
 
