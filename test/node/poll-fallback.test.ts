@@ -2,7 +2,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
+import { TcpProxy } from '../../lab/tcp-proxy.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { connectKeyServer } from '../../shim/agent/key-server.ts';
 import { KeyServerLine } from '../../shim/agent/key-server-line.ts';
 import { readMachine } from '../../shim/agent/machine.ts';
 import { IdentityStore } from '../../shim/agent/node-identity.ts';
@@ -71,5 +73,25 @@ test('a revocation arrives through a proxy that cuts streams, and by a stream on
     watch.stop();
     line.close();
     await proxy.close();
+  }
+});
+
+test('a stream that is asked for while there is no line comes with the next connection', async () => {
+  const { credentials } = await activatedNode();
+  const line = await TcpProxy.start(server.nodeAddress);
+  line.change('closing');
+  const channel = connectKeyServer(line.address, credentials);
+  try {
+    const stream = channel.watchRevocations({ afterRevision: 0, position: undefined });
+    const answered = new Promise<unknown>((resolve) => stream.once('error', resolve));
+    await vi.waitFor(() => {
+      expect(line.connections).toBeGreaterThan(1);
+    }, WAIT);
+    line.change('passing');
+    // What the key server says to a node that does not tell where it is.
+    expect(channel.explain(await answered)).toMatchObject({ code: 'STATE_SESSION_STALE' });
+  } finally {
+    channel.close();
+    line.close();
   }
 });
