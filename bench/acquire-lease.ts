@@ -5,7 +5,9 @@
  *
  *   node bench/acquire-lease.ts [sqlite|postgres] [calls] [in flight]
  */
+import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
+import { NodesService } from '#src/wire/generated/latchkey/node.ts';
 import { startKeyServer } from '../lab/keyserver.ts';
 import { postgresSkipReason, startPostgres } from '../lab/postgres.ts';
 import { type LicensedNode, activateNode } from '../test/fakes/licensed-node.ts';
@@ -14,10 +16,12 @@ import { startIdleServer } from './idle-grpc-server.ts';
 import { durableWritesPerSecond, releaseCpuMicroseconds } from './machine-limits.ts';
 import { type CallRound, measureCalls, reportCalls } from './measured-calls.ts';
 import { median } from './statistics.ts';
+import { UnaryConnection } from './unary-connection.ts';
 import { UNLIMITED } from './unlimited.ts';
 
 const WARM_UP_CALLS = 1000;
 const ROUNDS = 3;
+const NONCE_BYTES = 16;
 
 const database = process.argv[2] ?? 'sqlite';
 if (!['sqlite', 'postgres'].includes(database))
@@ -43,7 +47,12 @@ async function run(): Promise<void> {
     const sold = await createSoldProduct(server);
     const node = await activateNode(server, (await sold.sell()).licenseKey);
     const { imageDigest, imageKeyId } = sold.image;
-    const acquire = () => node.acquire({ imageDigest, imageKeyId });
+    const connection = UnaryConnection.ofNode(server, node);
+    const acquire = () =>
+      connection.call(NodesService.acquireLease, {
+        ...{ imageDigest, imageKeyId, position: undefined },
+        ...{ nonce: randomBytes(NONCE_BYTES), nodeTimeMs: Date.now() },
+      });
     const load = { calls, inFlight };
     await measureCalls(acquire, { ...load, calls: WARM_UP_CALLS, serverPid: server.pid });
     await measureCalls(idle.call, { ...load, calls: WARM_UP_CALLS, serverPid: idle.pid });
@@ -57,6 +66,7 @@ async function run(): Promise<void> {
     reportCalls('gRPC call without work', nothing);
     await reportLimits(leases, nothing, server.dataDirectory);
     await checkLog(sold.client, node);
+    connection.close();
     node.close();
   } finally {
     idle.stop();

@@ -2,19 +2,19 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { Metadata, Server, ServerCredentials, type ServerWritableStream, credentials } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerWritableStream } from '@grpc/grpc-js';
 import {
   type AcquireLeaseRequest,
   AcquireLeaseResponse,
-  NodesClient,
   NodesService,
   OpenSessionResponse,
   type WatchRevocationsRequest,
   WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
-import { callUnary, unaryHandler } from '#src/wire/unary.ts';
+import { unaryHandler } from '#src/wire/unary.ts';
 import { createAuthority, issueServerCertificate } from '../keyserver/custody/certificate-authority.ts';
 import { authorityPem } from '../keyserver/domain/organization.ts';
+import { UnaryConnection } from './unary-connection.ts';
 
 export interface IdleServer {
   readonly pid: number;
@@ -38,14 +38,11 @@ interface Ready {
 export async function startIdleServer(): Promise<IdleServer> {
   const child: ChildProcess = fork(import.meta.filename, ['serve']);
   const [ready] = (await once(child, 'message')) as [Ready];
-  const client = new NodesClient(
-    ready.address,
-    credentials.createSsl(
-      Buffer.from(ready.authority),
-      Buffer.from(ready.privateKey),
-      Buffer.from(ready.certificate),
-    ),
-  );
+  const connection = new UnaryConnection(ready.address, {
+    authorityPem: ready.authority,
+    certificatePem: ready.certificate,
+    privateKeyPem: ready.privateKey,
+  });
   const request: AcquireLeaseRequest = {
     imageDigest: `sha256:${'0'.repeat(64)}`,
     imageKeyId: 'ik',
@@ -57,10 +54,10 @@ export async function startIdleServer(): Promise<IdleServer> {
     pid: child.pid ?? 0,
     nodeAddress: ready.address,
     authorityPem: ready.authority,
-    call: () => callUnary(client.acquireLease.bind(client), request, new Metadata(), {}),
+    call: () => connection.call(NodesService.acquireLease, request),
     changeAll: () => child.send('change'),
     stop: () => {
-      client.close();
+      connection.close();
       child.kill('SIGTERM');
     },
   };

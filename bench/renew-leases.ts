@@ -4,12 +4,14 @@
  *
  *   node bench/renew-leases.ts [batches] [in flight]
  */
+import { NodesService } from '#src/wire/generated/latchkey/node.ts';
 import { startKeyServer } from '../lab/keyserver.ts';
 import { type LicensedNode, activateNode } from '../test/fakes/licensed-node.ts';
 import { type RegisteredImage, createSoldProduct } from '../test/fakes/sold-product.ts';
 import { durableWritesPerSecond, signatureCpuMicroseconds } from './machine-limits.ts';
 import { type CallRound, measureCalls, reportCalls } from './measured-calls.ts';
 import { median } from './statistics.ts';
+import { UnaryConnection } from './unary-connection.ts';
 import { UNLIMITED } from './unlimited.ts';
 
 const LEASES_PER_BATCH = 20;
@@ -23,13 +25,18 @@ const server = await startKeyServer({ args: UNLIMITED });
 try {
   const sold = await createSoldProduct(server);
   const node = await activateNode(server, (await sold.sell()).licenseKey);
+  const connection = UnaryConnection.ofNode(server, node);
   // A renewed lease is followed by another one, so each call takes the leases that an earlier one has left.
   const batches: string[][] = [];
   for (let batch = 0; batch < inFlight; batch += 1) batches.push(await acquireBatch(node, sold.image));
   const renew = async () => {
     const batch = batches.pop();
     if (batch === undefined) throw new Error('more calls than batches of leases');
-    const { results } = await node.renew(batch);
+    const { results } = await connection.call(NodesService.renewLeases, {
+      leaseIds: batch,
+      position: undefined,
+      nodeTimeMs: Date.now(),
+    });
     batches.push(
       results.map(({ outcome }) => {
         if (outcome?.$case !== 'lease') throw new Error('a lease was not renewed');
@@ -43,6 +50,7 @@ try {
     rounds.push(await measureCalls(renew, { calls, inFlight, serverPid: server.pid }));
   reportCalls(`RenewLeases, by ${LEASES_PER_BATCH}`, rounds);
   await reportLimits(rounds);
+  connection.close();
   node.close();
 } finally {
   await server.dispose();
