@@ -84,7 +84,8 @@ export function listenTls(
   });
   server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
     pending.delete(socket);
-    if (!WENT_AWAY.has(systemErrorCode(error) ?? '')) options.onRefused?.(socket.remoteAddress ?? '');
+    const isRefused = isDistrusted(socket) || !WENT_AWAY.has(systemErrorCode(error) ?? '');
+    if (isRefused) options.onRefused?.(addressOf(socket));
     socket.destroy();
   });
   server.on('secureConnection', (socket) => {
@@ -113,6 +114,16 @@ export function listenTls(
       });
     });
   });
+}
+
+/** True when its certificate is none of the authority's; Node.js ends it then as if the client had gone away. */
+function isDistrusted({ authorizationError }: { readonly authorizationError: unknown }): boolean {
+  return authorizationError !== null;
+}
+
+/** Where a client came from; a TLS socket that has ended does not know it any more, the one below it does. */
+function addressOf(socket: TLSSocket & { readonly _parent?: Socket | null }): string {
+  return socket.remoteAddress ?? socket._parent?.remoteAddress ?? '';
 }
 
 /** Of the other end; a TLS socket has the same as the socket below it. */

@@ -1,10 +1,12 @@
 /** What is left of strangers in the audit log, and the way back in for whoever has become one. */
+import { X509Certificate, generateKeyPairSync } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { AuditEntry } from '../../keyserver/audit/append-event.ts';
 import { RefusalTally } from '../../keyserver/audit/refusal-tally.ts';
+import { createAuthority } from '../../keyserver/custody/certificate-authority.ts';
 import {
   MAX_TALLIED_ADDRESSES,
   RECOVERY_TOKEN_LIFETIME_MS,
@@ -13,6 +15,13 @@ import {
 import { startKeyServer } from '../../lab/keyserver.ts';
 import { manualClock } from '../fakes/manual-clock.ts';
 import { adminClient, auditLog } from '../fakes/sold-product.ts';
+
+/** Of an authority that is not the key server's. */
+async function foreignCertificate(): Promise<{ readonly cert: string; readonly key: string }> {
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const cert = new X509Certificate(await createAuthority('Other', pair, Date.now())).toString();
+  return { cert, key: pair.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string };
+}
 
 describe('refused strangers', () => {
   afterEach(() => {
@@ -79,21 +88,23 @@ describe('refused strangers', () => {
       fetch(`${server.adminUrl}/v1/products`, { headers: { authorization: 'Bearer lkt_wrong' } }),
     );
     await Promise.all(knocks);
-    await new Promise<void>((resolve) => {
-      const [host, port] = server.nodeAddress.split(':');
-      const options = { host, port: Number(port), ALPNProtocols: ['h2'], rejectUnauthorized: false };
-      const socket = tls.connect(options);
-      socket.on('error', () => undefined);
-      socket.once('close', () => {
-        resolve();
+    for (const own of [{}, await foreignCertificate()]) {
+      await new Promise<void>((resolve) => {
+        const [host, port] = server.nodeAddress.split(':');
+        const options = { host, port: Number(port), ALPNProtocols: ['h2'], rejectUnauthorized: false };
+        const socket = tls.connect({ ...options, ...own });
+        socket.on('error', () => undefined);
+        socket.once('close', () => {
+          resolve();
+        });
       });
-    });
+    }
     await server.stop();
     const again = await startKeyServer({ dataDirectory: server.dataDirectory });
     const events = (await auditLog(adminClient(again))).filter(({ action }) => action === 'access.refuse');
     expect(events).toMatchObject([
       { actor: 'system', target: 'api-token', detail: { count: 5, addresses: 1, loopback: 5 } },
-      { actor: 'system', target: 'node-handshake', detail: { count: 1, loopback: 1 } },
+      { actor: 'system', target: 'node-handshake', detail: { count: 2, addresses: 1, loopback: 2 } },
     ]);
     await again.dispose();
   });
