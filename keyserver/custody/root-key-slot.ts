@@ -26,11 +26,26 @@ const shareParametersSchema = z.object({
 
 export type ShareParameters = z.infer<typeof shareParametersSchema>;
 
+type StoredParameters = Pick<RootKeySlot, 'id' | 'parameters'>;
+
 /** @throws LatchkeyError STATE_DAMAGED */
-export function shareParameters(slot: Pick<RootKeySlot, 'id' | 'parameters'>): ShareParameters {
-  const parsed = shareParametersSchema.safeParse(JSON.parse(slot.parameters));
-  if (parsed.success) return parsed.data;
-  throw damaged(slot.id, parsed.error);
+export function shareParameters(slot: StoredParameters): ShareParameters {
+  return slotParameters(slot, shareParametersSchema);
+}
+
+/**
+ * Reads the parameters of a slot, which may come out of the header of a backup that nothing has proved genuine yet.
+ * @throws LatchkeyError STATE_DAMAGED
+ */
+export function slotParameters<Parameters>(
+  { id, parameters }: StoredParameters,
+  schema: z.ZodType<Parameters>,
+): Parameters {
+  try {
+    return schema.parse(JSON.parse(parameters));
+  } catch (error) {
+    throw damaged(id, error);
+  }
 }
 
 /** What the root key is wrapped for in a slot. */
@@ -67,16 +82,16 @@ export function openRootKey(
 
 const NO_SLOT: Readonly<Record<RootKeyOpening['kind'], { readonly what: string; readonly hint: string }>> = {
   file: {
-    what: 'this root key does not open the database',
-    hint: 'use the root key that the database was made with',
+    what: 'this root key belongs to another key server, or was replaced',
+    hint: 'use the root key of this one; a backup takes that of when it was made',
   },
   shamir: {
-    what: 'these shares do not open the database',
-    hint: 'use the shares that `latchkey server status` counts',
+    what: 'these shares do not open the root key',
+    hint: 'use the shares that `latchkey server status` counts; a backup takes those of when it was made',
   },
   pkcs11: {
-    what: 'the key on the token does not open the database',
-    hint: 'use the token, and the key on it, that the database was made with',
+    what: 'the key on the token does not open the root key',
+    hint: 'use the token, and the key on it, that the key server was made with',
   },
 };
 
@@ -87,7 +102,7 @@ function opensNothing({ kind }: RootKeyOpening): LatchkeyError {
 
 function damaged(slotId: string, cause: unknown): LatchkeyError {
   return new LatchkeyError('STATE_DAMAGED', `the root key slot ${slotId} is damaged`, {
-    hint: 'open the keys by another slot, or restore a backup',
+    hint: 'open the keys by another slot, or use a backup that is whole',
     cause,
   });
 }

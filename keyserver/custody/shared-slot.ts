@@ -82,7 +82,7 @@ export function slotOfShare(
     'KEY_INVALID',
     'this share belongs to another key server, or to a set that was replaced',
     {
-      hint: 'see `latchkey server status` for the slots that count',
+      hint: 'see `latchkey server status` for the slots that count; a backup takes those of when it was made',
     },
   );
 }

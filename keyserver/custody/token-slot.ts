@@ -7,7 +7,13 @@ import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { decodeBase64, encodeBase64 } from '#src/crypto/base64.ts';
 import type { TokenDecryption } from '#src/keywrap/pkcs11.ts';
-import { type RootKeyOpening, type RootKeySlot, keyCheck, rootKeyPurpose } from './root-key-slot.ts';
+import {
+  type RootKeyOpening,
+  type RootKeySlot,
+  keyCheck,
+  rootKeyPurpose,
+  slotParameters,
+} from './root-key-slot.ts';
 import type { SlotOwner } from './shared-slot.ts';
 import { WRAPPING_KEY_BYTES, wrapKey } from './wrapped-key.ts';
 
@@ -60,7 +66,7 @@ export async function openingOfToken(
 ): Promise<RootKeyOpening> {
   for (const slot of slots) {
     if (slot.kind !== 'pkcs11') continue;
-    const { encryptedSlotKey } = parametersSchema.parse(JSON.parse(slot.parameters));
+    const { encryptedSlotKey } = slotParameters(slot, parametersSchema);
     const ciphertext = decodeBase64(encryptedSlotKey);
     if (ciphertext === undefined) continue;
     const slotKey = await decrypt([{ ciphertext, hash: OAEP_HASH }]);

@@ -12,6 +12,9 @@ import { type BackupHeader, backupKey, formatBackupHeader } from '../../keyserve
 import { countRows } from '../../keyserver/backup/insert-backup.ts';
 import { backupLines, openBackup } from '../../keyserver/backup/open-backup.ts';
 import { sealChunks } from '../../keyserver/backup/sealed-chunks.ts';
+import { createSharedSlot } from '../../keyserver/custody/shared-slot.ts';
+import { openingOfToken } from '../../keyserver/custody/token-slot.ts';
+import { restore } from '../../keyserver/restore.ts';
 
 const ROOT_KEY = randomBytes(32);
 const PIECE_BYTES = 64 * 1024 + 16;
@@ -115,6 +118,19 @@ it.each([
 ])('is refused with %s', async (_name, change, message) => {
   const text = await read(change()).then(String, (error: unknown) => (error as LatchkeyError).line);
   expect(text.slice(0, message.length)).toBe(message);
+});
+
+it('is refused in words when nothing can be made of a slot in its header', async () => {
+  const owner = { organizationId: 'org_1', slotId: 'slot_1', label: 'primary', nowMs: 1 };
+  const { slot, shares } = await createSharedSlot(owner, ROOT_KEY, { shares: 2, threshold: 2 });
+  const damaged = { ...slot, parameters: slot.parameters.replace(':', ';') };
+  const file = join(directory, 'shared.backup');
+  await writeFile(file, formatBackupHeader({ ...HEADER, slots: [damaged] }));
+  const proof = Readable.from([Buffer.from(JSON.stringify({ shares }))]);
+  const refusal = { code: 'STATE_DAMAGED', message: 'the root key slot slot_1 is damaged' };
+  await expect(restore(['--dry-run', '--', file], {}, proof)).rejects.toMatchObject(refusal);
+  const ofToken = { ...damaged, kind: 'pkcs11' } as const;
+  await expect(openingOfToken([ofToken], () => Promise.resolve(null))).rejects.toMatchObject(refusal);
 });
 
 it('is refused with another root key', async () => {
