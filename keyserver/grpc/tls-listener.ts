@@ -145,12 +145,14 @@ class PendingHandshakes {
   add(socket: Socket): void {
     const group = addressGroup(socket.remoteAddress ?? '');
     const name = nameOf(socket);
+    // Who resets a connection can come again from the same port before the first one is closed here.
+    this.#forget(group, name);
     const sockets = this.#groups.get(group) ?? new Map<string, Socket>();
     this.#groups.set(group, sockets);
     sockets.set(name, socket);
     this.#size += 1;
     socket.once('close', () => {
-      this.#forget(group, name);
+      if (sockets.get(name) === socket) this.#forget(group, name);
     });
     if (this.#size > this.#max) this.#dropOne();
   }

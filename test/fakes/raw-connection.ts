@@ -7,9 +7,10 @@ export interface RawConnection {
   readonly closed: Promise<void>;
 }
 
-export function connectRaw(port: number): Promise<RawConnection> {
+/** @param localPort of this end; default = any free one */
+export function connectRaw(port: number, localPort?: number): Promise<RawConnection> {
   return new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect({ host: '127.0.0.1', port, ...(localPort === undefined ? {} : { localPort }) });
     const closed = new Promise<void>((ended) => {
       socket.once('close', () => {
         ended();

@@ -181,6 +181,26 @@ describe('a listener for nodes', () => {
     await Promise.all(silent.map(({ closed }) => closed));
   });
 
+  it('counts half-open ones right when the next comes from the port of one that was just reset', async () => {
+    const listener = await listen({
+      maxConnections: 100,
+      maxPendingHandshakes: 3,
+      handshakeTimeoutMs: 60_000,
+    });
+    for (let count = 0; count < 5; count += 1) {
+      const first = await connectRaw(listener.port);
+      const { localPort } = first.socket;
+      // Until it is accepted.
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      first.socket.resetAndDestroy();
+      const second = await connectRaw(listener.port, localPort);
+      second.socket.resetAndDestroy();
+      await Promise.all([first.closed, second.closed]);
+    }
+    (await listener.shakeHands()).destroy();
+    listener.end();
+  });
+
   it('takes so many connections and no more', async () => {
     const listener = await listen({
       maxConnections: 2,
