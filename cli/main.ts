@@ -8,6 +8,7 @@ import { HostLimit } from '#src/registry/host-limit.ts';
 import type { CommandContext } from './context.ts';
 import { escapeLine } from './output.ts';
 import { createProgram } from './program.ts';
+import { standardOutput } from './standard-output.ts';
 
 const STOP_SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 
@@ -33,9 +34,13 @@ export async function main(args: readonly string[]): Promise<void> {
     if (systemErrorCode(error) === 'EPIPE') process.exit(0);
     throw error;
   });
+  const output = standardOutput();
   const context: CommandContext = {
     stdout: {
-      write: (text) => (isOutputClaimed ? process.stderr : process.stdout).write(text),
+      write: (text) => {
+        if (isOutputClaimed) process.stderr.write(text);
+        else output.write(text);
+      },
       get isTTY() {
         return isOutputClaimed ? process.stderr.isTTY : process.stdout.isTTY;
       },
@@ -52,9 +57,7 @@ export async function main(args: readonly string[]): Promise<void> {
       claimOutput: () => {
         isOutputClaimed = true;
       },
-      get output() {
-        return process.stdout;
-      },
+      output: output.stream,
     },
     stderr: process.stderr,
     env: process.env,
@@ -100,7 +103,11 @@ function showError(error: LatchkeyError, args: readonly string[], context: Comma
   if (args.includes('--json')) {
     const { code, message, hint, licenseId, contact } = error;
     const document = JSON.stringify({ error: { code, message, hint, licenseId, contact } });
-    context.stdout.write(`${escapeLine(document)}\n`);
+    try {
+      context.stdout.write(`${escapeLine(document)}\n`);
+    } catch {
+      // The same is said below, where it may be heard.
+    }
   }
   context.stderr.write(`latchkey: ${escapeLine(error.line.replaceAll(/\s*\n\s*/g, ' '))}\n`);
   if (error.code === 'BUG_UNEXPECTED' && context.env['LATCHKEY_DEBUG'] === '1') {
