@@ -31,6 +31,7 @@ import { NodeConnections } from './node-connections.ts';
 import { nodesService } from './nodes-service.ts';
 import { observedService } from './observed-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
+import { endWhenSilent } from './silent-connections.ts';
 import { ticketKey } from './ticket-key.ts';
 import { type TlsListener, type TlsListenerOptions, listenTls } from './tls-listener.ts';
 import { unlessSealed } from './unless-sealed.ts';
@@ -106,6 +107,7 @@ export async function startNodeListeners(
     const parts = { ...identity, requiresCertificate, onRefused, ...tickets };
     const listener = await bind(address, parts, (socket) => {
       if (requiresCertificate) ofNodes.add(socket);
+      endWhenSilent(socket, connections.keepaliveMs + connections.keepaliveTimeoutMs);
       injector.injectConnection(socket);
     });
     listeners.push(listener);

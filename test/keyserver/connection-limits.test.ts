@@ -2,6 +2,9 @@
 import { once } from 'node:events';
 import { X509Certificate } from 'node:crypto';
 import { type ClientHttp2Session, connect } from 'node:http2';
+import { connect as connectTcp } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MINUTE_MS } from '#src/base/units.ts';
 import { CONNECTION_LIMITS } from '../../keyserver/connection-limits.ts';
@@ -175,6 +178,22 @@ describe('a connection', () => {
     await expect.poll(watchers, PATIENTLY).toBe(0);
     client.close();
     line.close();
+  });
+
+  it('that is reset once its handshake is over is closed, also in the middle of a write', async () => {
+    const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length;
+    const before = sockets();
+    const [host, port] = strict.enrollAddress.split(':');
+    for (let count = 0; count < 20; count += 1) {
+      const socket = connectTcp(Number(port), host);
+      const secure = connectTls({ socket, rejectUnauthorized: false, ALPNProtocols: ['h2'] });
+      secure.on('error', () => undefined);
+      await once(secure, 'secureConnect');
+      // Its last message is on the way, and not yet answered.
+      await setImmediate();
+      socket.resetAndDestroy();
+    }
+    await expect.poll(sockets, PATIENTLY).toBeLessThanOrEqual(before);
   });
 
   it('has the limits that the operations guide names', () => {
