@@ -21,7 +21,7 @@ const onPostgres: TestProjectInlineConfiguration = {
     include: ['test/keyserver/**/*.test.ts'],
     // They are about one of the databases, or about what no database could change.
     exclude: [
-      ...['sqlite-*', 'postgres*', 'syslog-*', 'start-configuration', 'rate-limit'],
+      ...['sqlite-*', 'postgres*', 'syslog-*', 'start-configuration', 'rate-limit', 'input-lines'],
       ...['prepared-query', 'node-keys', 'bounded-calls', 'page', 'ids', 'webhook-message', 'backup-file'],
       // Of doors, keys and logs: sockets, TLS, tokens and shares, with a few rows behind them. Starts on PostgreSQL and
       // its audit tree for several servers are in tests of their own (postgres-processes).

@@ -1,5 +1,7 @@
 /** Other programs of Latchkey, run by the `latchkey` command: each folder of the product stays on its own. */
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { LatchkeyError, isErrorCode } from '#src/base/errors.ts';
 import { programCommand } from '#src/base/installation.ts';
@@ -33,6 +35,43 @@ export async function runJsonProgram(
   signal: AbortSignal,
   input = '',
 ): Promise<unknown> {
+  const { child, ended } = start(script, args, signal);
+  child.stdin.end(input);
+  const [output] = await Promise.all([text(child.stdout), ended]);
+  return answerIn(output, script);
+}
+
+/**
+ * Runs a program that says in a line what it is about to do, and does it once that was taken.
+ * @param taken is given what it says; where this throws, the program does nothing
+ * @throws LatchkeyError the program's own error, or what `taken` has thrown
+ */
+export async function runProgramThatTells(
+  script: string,
+  args: readonly string[],
+  signal: AbortSignal,
+  { input, taken }: { readonly input: string; readonly taken: (answer: unknown) => void },
+): Promise<void> {
+  const { child, ended } = start(script, args, signal);
+  child.stdin.write(`${input}\n`);
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async (): Promise<unknown> => answerIn((await lines.next()).value ?? '', script);
+  try {
+    taken(await next());
+    child.stdin.write('taken\n');
+    await next();
+  } finally {
+    child.stdin.end();
+    await ended;
+  }
+}
+
+interface Started {
+  readonly child: ChildProcessByStdio<Writable, Readable, null>;
+  readonly ended: Promise<void>;
+}
+
+function start(script: string, args: readonly string[], signal: AbortSignal): Started {
   const [program, ...words] = programCommand(script, args);
   const child = spawn(program, words, {
     stdio: ['pipe', 'pipe', 'inherit'],
@@ -44,10 +83,14 @@ export async function runJsonProgram(
       resolve();
     });
   });
+  // Who does not come to wait for it has an error of his own.
+  ended.catch(() => undefined);
   // One that ends before it has read everything says why in its answer.
   child.stdin.on('error', () => undefined);
-  child.stdin.end(input);
-  const [output] = await Promise.all([text(child.stdout), ended]);
+  return { child, ended };
+}
+
+function answerIn(output: string, script: string): unknown {
   const answer = parseJson(output, `the answer of ${script}`);
   if (typeof answer === 'object' && answer !== null && 'error' in answer) throw programError(answer['error']);
   return answer;

@@ -26,7 +26,9 @@ export async function main(args: readonly string[]): Promise<void> {
   if (args[0] === 'add-token') {
     return answerOnce(() => addToken(args.slice(1), process.env, process.stdin));
   }
-  if (args[0] === 'rotate') return answerOnce(() => rotate(args.slice(1), process.env, process.stdin));
+  if (args[0] === 'rotate') {
+    return answerOnce(() => rotate(args.slice(1), process.env, process.stdin, say));
+  }
   if (args[0] === 'doctor') return answerOnce(() => doctor(args.slice(1), process.env));
   if (args[0] === 'restore') return answerOnce(() => restore(args.slice(1), process.env, process.stdin));
   try {
@@ -49,11 +51,15 @@ export async function main(args: readonly string[]): Promise<void> {
 /** For `latchkey server`, which shows it: one JSON document, the answer or the error. */
 async function answerOnce(work: () => Promise<unknown>): Promise<void> {
   try {
-    process.stdout.write(`${JSON.stringify(await work())}\n`);
+    say(await work());
   } catch (error) {
     const { code, message, hint } = toLatchkeyError(error);
-    process.stdout.write(`${JSON.stringify({ error: { code, message, hint } })}\n`);
+    say({ error: { code, message, hint } });
   }
+}
+
+function say(document: unknown): void {
+  process.stdout.write(`${JSON.stringify(document)}\n`);
 }
 
 /** One line that people read and scripts wait for; stdout carries nothing else. */

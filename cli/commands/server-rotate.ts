@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import * as z from 'zod';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { CommandContext } from '../context.ts';
 import { formatFields, outputOf } from '../output.ts';
 import { type TokenOptions, readProofInput, withTokenOptions } from '../root-key-input.ts';
@@ -35,7 +36,7 @@ export function registerServerRotate(server: Command, context: CommandContext): 
     )
     .action(async (options: RotateOptions, command: Command) => {
       const input = await readProofInput(context, options);
-      const { runJsonProgram } = await import('../run-program.ts');
+      const { runJsonProgram, runProgramThatTells } = await import('../run-program.ts');
       const args = [
         'rotate',
         ...(options.data === undefined ? [] : [`--data=${options.data}`]),
@@ -44,17 +45,41 @@ export function registerServerRotate(server: Command, context: CommandContext): 
         ...(options.rootKey === undefined ? [] : [`--root-key=${resolve(options.rootKey)}`]),
         ...(options.root === true ? ['--root'] : []),
       ];
-      const answer = answerSchema.parse(
-        await runJsonProgram('keyserver/main.js', args, context.signal, input),
-      );
-      outputOf(context, command).result(answer, () =>
-        [
-          formatFields([
-            ['organization', answer.organizationId],
-            ['image keys', String(answer.imageKeys)],
-          ]),
-          ...answer.slots.map(({ label, threshold, shares }) => sharesText(label, threshold, shares)),
-        ].join('\n'),
-      );
+      const output = outputOf(context, command);
+      const show = (value: unknown): void => {
+        const answer = answerSchema.parse(value);
+        output.result(answer, () =>
+          [
+            formatFields([
+              ['organization', answer.organizationId],
+              ['image keys', String(answer.imageKeys)],
+            ]),
+            ...answer.slots.map(({ label, threshold, shares }) => sharesText(label, threshold, shares)),
+          ].join('\n'),
+        );
+      };
+      if (options.root !== true) {
+        show(await runJsonProgram('keyserver/main.js', args, context.signal, input));
+        return;
+      }
+      const progress = { isShown: false };
+      // The new shares are out before they count: a command that dies in between leaves the old ones in force.
+      const taken = (value: unknown): void => {
+        show(value);
+        progress.isShown = true;
+      };
+      try {
+        await runProgramThatTells('keyserver/main.js', args, context.signal, { input, taken });
+      } catch (error) {
+        throw progress.isShown ? uncertain(error) : error;
+      }
     });
+}
+
+function uncertain(cause: unknown): LatchkeyError {
+  const { code, message } = toLatchkeyError(cause);
+  return new LatchkeyError(code, `it is not certain that the new root key is in force: ${message}`, {
+    hint: 'what opened the old one most likely does so still: try it, and keep the new shares until you know',
+    cause,
+  });
 }

@@ -19,10 +19,15 @@ export interface Rotation {
 
 /**
  * Draws a new organization key, under the new root key if there is one.
+ * @param beforeCommit told how many image keys are wrapped anew; nothing was changed when it throws
  * @returns how many image keys were wrapped anew
  * @throws LatchkeyError CRYPTO_AUTHENTICATION_FAILED for a wrapped key that is damaged; then nothing was changed
  */
-export async function rotateKeys(store: Store, rotation: Rotation): Promise<number> {
+export async function rotateKeys(
+  store: Store,
+  rotation: Rotation,
+  beforeCommit: (imageKeys: number) => Promise<void> = () => Promise.resolve(),
+): Promise<number> {
   const { organization, rootKey, nowMs, newRoot } = rotation;
   const organizationId = organization.id;
   const rewrapped = await rewrapOrganizationKeys(
@@ -51,6 +56,7 @@ export async function rotateKeys(store: Store, rotation: Rotation): Promise<numb
       outcome: 'done',
       detail: { level, imageKeys: count },
     });
+    await beforeCommit(count);
     return count;
   });
 }

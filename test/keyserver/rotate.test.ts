@@ -10,7 +10,7 @@ import { SealClient } from '../../cli/seal-client.ts';
 import { WebhookClient } from '../../cli/webhook-client.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { databaseKind, openServerStore, serverDatabaseUrl } from '../../lab/server-database.ts';
-import { runLatchkey } from '../fakes/command-line.ts';
+import { LATCHKEY, runLatchkey, runProgram } from '../fakes/command-line.ts';
 import { LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { runKilledAt } from '../fakes/killed-program.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
@@ -25,6 +25,16 @@ const SHARES = { label: 'people', shares: 3, threshold: 2, replaces: false };
 async function rotate(...args: string[]) {
   const url = await serverDatabaseUrl(directory);
   return runLatchkey(['server', 'rotate', '--data', directory, ...args], {
+    directory,
+    ...(url === null ? {} : { env: { LATCHKEY_DATABASE: url } }),
+  });
+}
+
+/** Its output goes to a file, as a shell does it. */
+async function rotateInto(file: string, ...args: readonly string[]) {
+  const url = await serverDatabaseUrl(directory);
+  const command = [process.execPath, LATCHKEY, 'server', 'rotate', '--data', directory, ...args];
+  return runProgram('sh', ['-c', 'out=$1; shift; exec "$@" > "$out"', 'sh', file, ...command], {
     directory,
     ...(url === null ? {} : { env: { LATCHKEY_DATABASE: url } }),
   });
@@ -192,17 +202,25 @@ it.each(['organization', 'root'])(
     const env = url === null ? {} : { LATCHKEY_DATABASE: url };
     const attempt = async (killAt: number, more: readonly string[] = args) => {
       for (const key of await proofs()) {
-        const { answer, moments } = await runKilledAt(killAt, more, JSON.stringify({ rootKey: key }), env);
+        const { answer, moments } = await runKilledAt(
+          killAt,
+          more,
+          `${JSON.stringify({ rootKey: key })}\ntaken\n`,
+          env,
+        );
         if (!answer.includes('KEY_INVALID')) return { answer, moments };
       }
       throw new Error('nothing opens the database');
     };
-    const { moments } = await attempt(0);
+    // What a new root key comes to is said before it counts.
+    const hasEnded = (answer: string) => answer.split('\n').length > (level === 'root' ? 2 : 1);
+    const { moments, answer } = await attempt(0);
+    expect(hasEnded(answer)).toBe(true);
     const done = new Set<number>();
     // From behind the commit to before it.
     let earlier = await rotations();
     for (const before of [0, 2, 3, 8]) {
-      expect((await attempt(moments - before)).answer).toBe('');
+      expect(hasEnded((await attempt(moments - before)).answer)).toBe(false);
       const now = await rotations();
       done.add(now - earlier);
       earlier = now;
@@ -230,7 +248,18 @@ it('takes the root key out of its file, and makes the file and all older shares 
   for (const [index, path] of files.entries()) {
     await writeFile(path, added.shares[index] ?? '', { mode: 0o600 });
   }
+  const before = await rotations();
+  // Whoever could not be told the new shares keeps the old ones.
+  const unwritten = await rotateInto('/dev/full', '--root', '--share-file', ...files);
+  expect(unwritten.stderr).toMatch(/^latchkey: STORAGE_FULL: .+\n$/);
+  const proof = `${JSON.stringify({ shares: added.shares.slice(0, 2) })}\n`;
+  const url = await serverDatabaseUrl(directory);
+  const env = url === null ? {} : { LATCHKEY_DATABASE: url };
+  const untaken = await runKilledAt(0, ['rotate', `--data=${directory}`, '--root'], proof, env);
+  expect(untaken.answer).toContain('INTERRUPTED');
+  expect(await rotations()).toBe(before);
   const rotated = await rotate('--root', '--json', '--share-file', ...files);
+  expect(await rotations()).toBe(before + 1);
   const [people] = (JSON.parse(rotated.stdout) as { slots: { label: string; shares: string[] }[] }).slots;
   expect(people).toMatchObject({ label: 'people' });
   await rm(rootKey);
