@@ -80,6 +80,8 @@ export function registerServer(program: Command, context: CommandContext): void 
       const proof = await readProof(context, options);
       const added = await client.addSharedSlot({ label, shares, threshold, replaces, proof });
       outputOf(context, command).result(added, () => sharesText(label, threshold, added.shares));
+      // Once the new ones are out: who loses them still has the old ones.
+      if (added.replacedSlotId !== null) await client.removeSlot(added.replacedSlotId, proof);
     });
   withRootKeyOptions(withAdminOptions(server.command('remove-slot')))
     .description('remove a slot: its shares, or the root key file, open nothing any more')

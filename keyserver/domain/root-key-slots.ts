@@ -74,7 +74,8 @@ export function describeSlot(slot: RootKeySlot, given: (setId: string) => number
 }
 
 /**
- * Shares the root key among people, in a new slot or in place of the one with this label.
+ * Shares the root key among people, in a new slot. One that it replaces gives it its label, and opens the root key until it
+ * is removed: an answer that is lost must not leave keys that nobody opens.
  * @throws LatchkeyError DENIED_SEALED, KEY_INVALID without what opens the root key, STATE_CONFLICT when the label is taken
  */
 export async function addSharedSlot(
@@ -88,20 +89,25 @@ export async function addSharedSlot(
   const slotId = newId('slot', nowMs);
   const terms = { shares: count, threshold };
   const { slot, shares } = await createSharedSlot({ organizationId, slotId, label, nowMs }, rootKey, terms);
-  await runChange(server, actor, async (change) => {
+  const replacedSlotId = await runChange(server, actor, async (change) => {
     const slots = await rootKeySlots(change.writer, organizationId);
     requireSameRootKey(server, rootKey);
     const before = slots.find((other) => other.label === label);
     if (before !== undefined && !(replaces && before.kind === 'shamir')) throw taken(label, before);
-    if (before !== undefined) await deleteSlot(change, before);
+    if (before !== undefined) {
+      const without = { label: `replaced ${before.id}` };
+      await change.writer.updateTable('root_key_slot').set(without).where('id', '=', before.id).execute();
+    }
     await change.writer.insertInto('root_key_slot').values(slot).execute();
+    const replaced = before?.id ?? null;
     await change.audit({
       action: 'custody.add-slot',
       target: slotId,
-      detail: { kind: slot.kind, label, shares: count, threshold },
+      detail: { kind: slot.kind, label, shares: count, threshold, replaces: replaced },
     });
+    return replaced;
   });
-  return { slot: describeSlot(slot, () => 0), shares: [...shares] };
+  return { slot: describeSlot(slot, () => 0), shares: [...shares], replacedSlotId };
 }
 
 /**

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { standardOutput } from '../../cli/standard-output.ts';
-import { LATCHKEY, runProgram } from '../fakes/command-line.ts';
+import { runLatchkey, runLatchkeyInto } from '../fakes/command-line.ts';
 import { mountSmallDisk } from '../fakes/small-disk.ts';
 
 const STORAGE_STATUS = 74;
@@ -17,11 +17,7 @@ afterAll(() => {
   rmSync(directory, { recursive: true });
 });
 
-/** Runs `latchkey` with its output into a file, as a shell does it. */
-function run(file: string, ...args: readonly string[]) {
-  const words = ['-c', 'out=$1; shift; exec "$@" > "$out"', 'sh', file, process.execPath, LATCHKEY, ...args];
-  return runProgram('sh', words, { directory });
-}
+const run = (file: string, ...args: readonly string[]) => runLatchkeyInto(file, args, { directory });
 
 describe('a full disk', () => {
   it.each([
@@ -67,7 +63,5 @@ describe('a full disk', () => {
 it('is written to a file as it is', async () => {
   const file = join(directory, 'version');
   expect(await run(file, '--version')).toMatchObject({ status: 0, stderr: '' });
-  expect(readFileSync(file, 'utf8')).toBe(
-    (await runProgram(process.execPath, [LATCHKEY, '--version'], { directory })).stdout,
-  );
+  expect(readFileSync(file, 'utf8')).toBe((await runLatchkey(['--version'], { directory })).stdout);
 });

@@ -38,3 +38,13 @@ export function runProgram(
 export function runLatchkey(args: readonly string[], place: CommandPlace): Promise<CommandOutcome> {
   return runProgram(process.execPath, [LATCHKEY, ...args], place);
 }
+
+/** As above, with its output in a file, as a shell does it. */
+export function runLatchkeyInto(
+  file: string,
+  args: readonly string[],
+  place: CommandPlace,
+): Promise<CommandOutcome> {
+  const script = 'out=$1; shift; exec "$@" > "$out"';
+  return runProgram('sh', ['-c', script, 'sh', file, process.execPath, LATCHKEY, ...args], place);
+}

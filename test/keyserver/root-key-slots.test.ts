@@ -8,7 +8,7 @@ import { formatKeyShare, parseKeyShare } from '#src/crypto/key-share.ts';
 import { SealClient } from '../../cli/seal-client.ts';
 import { KeyServerExit, type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { removeServerDatabase, serverDatabaseUrl } from '../../lab/server-database.ts';
-import { runLatchkey } from '../fakes/command-line.ts';
+import { type CommandPlace, runLatchkey, runLatchkeyInto } from '../fakes/command-line.ts';
 import { activateNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
 
@@ -31,16 +31,20 @@ const codeOf = (promise: Promise<unknown>) =>
     (error: unknown) => (error as LatchkeyError).code,
   );
 
-async function latchkey(...args: string[]) {
+async function place(): Promise<CommandPlace> {
   const url = await serverDatabaseUrl(directory);
-  return runLatchkey(['server', ...args], {
+  return {
     directory,
     env: {
       LATCHKEY_SERVER: adminUrl,
       LATCHKEY_TOKEN_FILE: join(directory, 'admin.token'),
       ...(url === null ? {} : { LATCHKEY_DATABASE: url }),
     },
-  });
+  };
+}
+
+async function latchkey(...args: string[]) {
+  return runLatchkey(['server', ...args], await place());
 }
 
 async function unsealWith(shares: readonly string[]): Promise<boolean> {
@@ -147,6 +151,30 @@ describe('shares that are made anew', () => {
     expect(await codeOf(admin.addSharedSlot({ ...terms, proof: mixed }))).toBe('KEY_INVALID');
     const label = { ...terms, replaces: false, proof: { shares: primary.slice(0, 3) } };
     expect(await codeOf(admin.addSharedSlot(label))).toBe('STATE_CONFLICT');
+  });
+
+  it('leave the old ones in force until they are out', async () => {
+    const files = await shareFiles(primary.slice(0, 3));
+    const args = ['primary', '--replace', '--shares', '3', '--threshold', '2', '--share-file', ...files];
+    const full = await runLatchkeyInto('/dev/full', ['server', 'add-shares', ...args], await place());
+    expect(full.stderr).toMatch(/^latchkey: STORAGE_FULL: .+\n$/);
+    const { slots } = await client().status();
+    const old = slots.find(({ label }) => label.startsWith('replaced slot_'));
+    expect(old).toMatchObject({ shares: { count: 5, threshold: 3 } });
+    await seal();
+    expect(await unsealWith(primary.slice(1, 4))).toBe(true);
+    // Whoever tries again ends with the newest.
+    await adminClient(server).removeSlot(slots.find(({ label }) => label === 'primary')?.id ?? '', {
+      shares: primary.slice(0, 3),
+    });
+    const again = { label: 'primary', shares: 5, threshold: 3, replaces: false };
+    const added = await adminClient(server).addSharedSlot({
+      ...again,
+      proof: { shares: primary.slice(0, 3) },
+    });
+    expect(added.replacedSlotId).toBe(null);
+    await adminClient(server).removeSlot(old?.id ?? '', { shares: added.shares.slice(0, 3) });
+    primary = added.shares;
   });
 
   it('open the key server, and the old ones nothing any more', async () => {

@@ -10,7 +10,7 @@ import { SealClient } from '../../cli/seal-client.ts';
 import { WebhookClient } from '../../cli/webhook-client.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { databaseKind, openServerStore, serverDatabaseUrl } from '../../lab/server-database.ts';
-import { LATCHKEY, runLatchkey, runProgram } from '../fakes/command-line.ts';
+import { type CommandPlace, runLatchkey, runLatchkeyInto } from '../fakes/command-line.ts';
 import { LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { runKilledAt } from '../fakes/killed-program.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
@@ -23,21 +23,15 @@ let rootKey: string;
 const SHARES = { label: 'people', shares: 3, threshold: 2, replaces: false };
 
 async function rotate(...args: string[]) {
-  const url = await serverDatabaseUrl(directory);
-  return runLatchkey(['server', 'rotate', '--data', directory, ...args], {
-    directory,
-    ...(url === null ? {} : { env: { LATCHKEY_DATABASE: url } }),
-  });
+  return runLatchkey(...(await rotation(args)));
 }
 
-/** Its output goes to a file, as a shell does it. */
-async function rotateInto(file: string, ...args: readonly string[]) {
+async function rotation(args: readonly string[]): Promise<[string[], CommandPlace]> {
   const url = await serverDatabaseUrl(directory);
-  const command = [process.execPath, LATCHKEY, 'server', 'rotate', '--data', directory, ...args];
-  return runProgram('sh', ['-c', 'out=$1; shift; exec "$@" > "$out"', 'sh', file, ...command], {
-    directory,
-    ...(url === null ? {} : { env: { LATCHKEY_DATABASE: url } }),
-  });
+  return [
+    ['server', 'rotate', '--data', directory, ...args],
+    { directory, ...(url === null ? {} : { env: { LATCHKEY_DATABASE: url } }) },
+  ];
 }
 
 /** Every column that holds something wrapped, of every table, whoever adds one. */
@@ -250,7 +244,10 @@ it('takes the root key out of its file, and makes the file and all older shares 
   }
   const before = await rotations();
   // Whoever could not be told the new shares keeps the old ones.
-  const unwritten = await rotateInto('/dev/full', '--root', '--share-file', ...files);
+  const unwritten = await runLatchkeyInto(
+    '/dev/full',
+    ...(await rotation(['--root', '--share-file', ...files])),
+  );
   expect(unwritten.stderr).toMatch(/^latchkey: STORAGE_FULL: .+\n$/);
   const proof = `${JSON.stringify({ shares: added.shares.slice(0, 2) })}\n`;
   const url = await serverDatabaseUrl(directory);

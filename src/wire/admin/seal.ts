@@ -64,7 +64,7 @@ export const sharedSlotInputSchema = z
     label: name,
     shares: z.int().min(2).max(MAX_KEY_SHARES),
     threshold: z.int().min(2).max(MAX_KEY_SHARES),
-    /** In place of the shares with this label, which open nothing any more. */
+    /** Takes the label of the shares that have it, which open the root key until their slot is removed. */
     replaces: z.boolean().default(false),
     proof: rootKeyProofSchema,
   })
@@ -73,7 +73,12 @@ export const sharedSlotInputSchema = z
 export type SharedSlotInput = z.infer<typeof sharedSlotInputSchema>;
 
 /** Once: the key server does not keep the shares. */
-export const addedSharedSlotSchema = z.object({ slot: rootKeySlotSchema, shares: z.array(z.string()) });
+export const addedSharedSlotSchema = z.object({
+  slot: rootKeySlotSchema,
+  shares: z.array(z.string()),
+  /** Slot that had the label; remove it once the shares are out. */
+  replacedSlotId: z.string().nullable(),
+});
 
 export type AddedSharedSlot = z.infer<typeof addedSharedSlotSchema>;
 
