@@ -121,6 +121,8 @@ export interface AgentConfig {
 export interface AgentPaths {
   readonly identityDirectory: string;
   readonly journalFile: string;
+  /** Locked by the agent that uses the state directory. */
+  readonly lockFile: string;
   /** Which license allowed which image; no keys. */
   readonly licensedImagesFile: string;
   /** Files of snapshots that are not secret. */
@@ -143,6 +145,7 @@ export function agentPaths(stateDirectory: string, runtimeDirectory: string): Ag
   return {
     identityDirectory: join(stateDirectory, 'identity'),
     journalFile: join(stateDirectory, 'snapshots.db'),
+    lockFile: join(stateDirectory, 'agent.lock'),
     licensedImagesFile: join(stateDirectory, 'licensed-images.json'),
     diskDirectory: join(stateDirectory, 'snapshots'),
     memoryDirectory: join(stateDirectory, 'plaintext'),

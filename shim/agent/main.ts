@@ -33,6 +33,7 @@ import { serveProcessors } from './processor-endpoint.ts';
 import { PlaintextDropper } from './plaintext.ts';
 import { installProcessor } from './processor-install.ts';
 import { StartHook } from './start-hook.ts';
+import { lockState } from './state-lock.ts';
 import { WorkerPool } from './worker-pool.ts';
 
 const PRIVATE_DIRECTORY_MODE = 0o700;
@@ -73,6 +74,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
     });
   }
   await prepareDirectories(paths);
+  const lock = lockState(paths.lockFile);
   await refuseSecondAgent(paths.agentSocket);
   const store = choosePlaintextStore(config.store, (error) => {
     log.warn({ error: error.line, cause: causeText(error) }, 'a layer stays uncompressed');
@@ -139,6 +141,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   }
   agent.stop();
   await pool.close();
+  lock.release();
   process.exit(0);
 }
 
@@ -210,7 +213,7 @@ async function refuseSecondAgent(socketPath: string): Promise<void> {
   });
   if (answered) {
     throw new LatchkeyError('STATE_CONFLICT', `another agent is running on ${socketPath}`, {
-      hint: 'stop it, or give this one its own runtime_directory',
+      hint: 'stop it, or give this one its own state_directory and runtime_directory',
     });
   }
   for (const name of ['agent', 'snapshotter', 'processor', 'hook', 'metrics'].map(

@@ -220,7 +220,7 @@ async function removeLeftovers(
     ...[paths.processorProgram, paths.agentSocket, paths.snapshotterSocket, paths.processorSocket],
     ...[paths.hookProgram, paths.hookSocket],
     ...[paths.identityDirectory, paths.diskDirectory, paths.memoryDirectory, paths.journalFile],
-    paths.licensedImagesFile,
+    ...[paths.licensedImagesFile, paths.lockFile],
     ...['-wal', '-shm'].map((suffix) => `${paths.journalFile}${suffix}`),
   ];
   for (const path of made)

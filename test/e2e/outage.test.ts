@@ -1,4 +1,5 @@
 /** Parts go away and come back: the key server, the agent, containerd, the whole machine. */
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { filesContaining } from '../../lab/site.ts';
 import { describeOnEachContainerd } from './each-containerd.ts';
@@ -80,6 +81,15 @@ describeOnEachContainerd('the node in trouble', (containerd) => {
   test('a second agent on the same sockets is refused', async () => {
     await expect(gated.site.agent.start()).rejects.toThrow(/did not start/);
     expect(await gated.site.agent.log()).toContain('another agent is running');
+  });
+
+  test('a second agent on the same state is refused whatever its sockets, and the node is not taken for a copy', async () => {
+    const { agent } = gated.site;
+    const elsewhere = join(gated.site.directory, 'a', 'elsewhere');
+    await expect(agent.start({ runtime_directory: elsewhere })).rejects.toThrow(/did not start/);
+    expect(await agent.log()).toContain(`another agent is running on ${agent.stateDirectory}`);
+    const again = await gated.site.cri.runPod('after-second', gated.image);
+    await gated.site.cri.removePod(again.sandboxId);
   });
 
   test('after a reboot nothing starts before there is a lease, and then nothing is pulled', async () => {
