@@ -6,6 +6,7 @@
  */
 import { DatabaseSync } from 'node:sqlite';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { fromJournalError, journalDamaged } from './journal-error.ts';
 import { SnapshotMap } from './snapshot-map.ts';
 import type { Snapshot, SnapshotGateRecord, SnapshotKind, SnapshotLayer, SnapshotStore } from './snapshot.ts';
 import { WriteAheadLog } from './write-ahead-log.ts';
@@ -46,10 +47,11 @@ export interface Journal {
 
 /**
  * Opens or creates the journal.
- * @throws LatchkeyError STATE_NEWER_SCHEMA, STATE_DAMAGED
+ * @throws LatchkeyError STATE_NEWER_SCHEMA, STATE_DAMAGED, STORAGE_FULL, STORAGE_FAILED; so do changes, but the first
  */
 export function openJournal(path: string): Journal {
   const database = openDatabase(path);
+  const known = new SnapshotMap(readAll(database, path));
   const insert = database.prepare(
     `INSERT INTO snapshot (key, parent, kind, labels, created_at_ms, updated_at_ms, store, size_bytes, inodes, layer, gate)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -59,8 +61,13 @@ export function openJournal(path: string): Journal {
      size_bytes = ?, inodes = ?, layer = ?, gate = ? WHERE id = ?`,
   );
   const remove = database.prepare('DELETE FROM snapshot WHERE id = ?');
-  const rows = database.prepare('SELECT * FROM snapshot ORDER BY id').all() as unknown as Row[];
-  const known = new SnapshotMap(rows.map(fromRow));
+  const change = <Result>(run: () => Result): Result => {
+    try {
+      return run();
+    } catch (error) {
+      throw fromJournalError(error, path);
+    }
+  };
   const log = new WriteAheadLog(`${path}-wal`);
   return {
     find: (key) => known.find(key),
@@ -68,17 +75,17 @@ export function openJournal(path: string): Journal {
     all: () => known.all(),
     insert: (snapshot) => {
       // Not `get` of a RETURNING clause: that gives the row although the disk is full and nothing was written.
-      const { lastInsertRowid } = insert.run(...columns(snapshot));
+      const { lastInsertRowid } = change(() => insert.run(...columns(snapshot)));
       const inserted = { ...snapshot, id: Number(lastInsertRowid) };
       known.set(inserted);
       return inserted;
     },
     replace: (snapshot) => {
-      replace.run(...columns(snapshot), snapshot.id);
+      change(() => replace.run(...columns(snapshot), snapshot.id));
       known.set(snapshot);
     },
     remove: (id) => {
-      remove.run(id);
+      change(() => remove.run(id));
       known.delete(id);
     },
     flush: () => log.flush(),
@@ -94,11 +101,10 @@ function openDatabase(path: string): DatabaseSync {
   try {
     database = new DatabaseSync(path);
     database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
+    // What is damaged would show in the middle of somebody's start.
+    if (database.prepare('PRAGMA quick_check(1)').get()?.['quick_check'] !== 'ok') throw journalDamaged(path);
   } catch (error) {
-    throw new LatchkeyError('STATE_DAMAGED', `the snapshot journal ${path} cannot be read`, {
-      hint: 'move it away and restart the agent and containerd; images are unpacked again',
-      cause: error,
-    });
+    throw fromJournalError(error, path);
   }
   const version = Number(database.prepare('PRAGMA user_version').get()?.['user_version']);
   if (version > JOURNAL_VERSION) {
@@ -130,6 +136,15 @@ function openDatabase(path: string): DatabaseSync {
     PRAGMA user_version = ${JOURNAL_VERSION};
   `);
   return database;
+}
+
+function readAll(database: DatabaseSync, path: string): Snapshot[] {
+  const rows = database.prepare('SELECT * FROM snapshot ORDER BY id').all() as unknown as Row[];
+  try {
+    return rows.map(fromRow);
+  } catch (error) {
+    throw journalDamaged(path, error);
+  }
 }
 
 function columns(snapshot: NewSnapshot): (string | number | null)[] {

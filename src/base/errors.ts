@@ -264,8 +264,12 @@ function fileError(code: ErrorCode, error: unknown, hint: string): LatchkeyError
   });
 }
 
-/** node:sqlite names every failure ERR_SQLITE_ERROR; the number tells them apart (sqlite.org/rescode.html). */
+/**
+ * node:sqlite names every failure ERR_SQLITE_ERROR; the number tells them apart (sqlite.org/rescode.html). No room for the
+ * file that its users share has a number of its own.
+ */
 function isSqliteFull(error: unknown): boolean {
-  const SQLITE_FULL = 13;
-  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_FULL;
+  const [SQLITE_FULL, SQLITE_IOERR_SHMSIZE] = [13, 4874];
+  if (!(error instanceof Error) || !('errcode' in error)) return false;
+  return error.errcode === SQLITE_FULL || error.errcode === SQLITE_IOERR_SHMSIZE;
 }

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { toLatchkeyError } from '#src/base/errors.ts';
 import { type SmallDisk, mountSmallDisk } from '../../fakes/small-disk.ts';
 import { fakeLayer, upperDirectory } from '../../fakes/scripted-gate.ts';
+import { openJournal } from '../../../shim/snapshotter/journal.ts';
 import { SnapshotterSite } from '../../fakes/snapshotter-site.ts';
 
 const KIBIBYTE = 1024;
@@ -47,6 +48,15 @@ describe.skipIf(probe === undefined)('a full disk (needs the right to mount a sm
       }
     }
   }
+
+  test('is not taken for a damaged journal by an agent that starts', () => {
+    const path = join(disk.directory, 'of-an-earlier-run.db');
+    openJournal(path).close();
+    fill();
+    expect(() => openJournal(path)).toThrow(expect.objectContaining({ code: 'STORAGE_FULL' }));
+    disk.grow('8m');
+    openJournal(path).close();
+  });
 
   test('refuses what is new in words, keeps what there was, and goes on when there is room', async () => {
     fill();

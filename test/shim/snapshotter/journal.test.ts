@@ -10,6 +10,8 @@ import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const directory = temporaryDirectory();
 
+const PAGE_BYTES = 4096;
+
 function path(): string {
   return join(directory(), 'snapshots.db');
 }
@@ -169,6 +171,33 @@ describe('a journal that cannot be used', () => {
     expect(() => openJournal(path())).toThrow(expect.objectContaining({ code: 'STATE_DAMAGED' }));
   });
 
+  test('with a row that is no JSON any more is refused with what to do', () => {
+    const journal = openJournal(path());
+    journal.insert(gated);
+    journal.close();
+    const database = new DatabaseSync(path());
+    database.exec(`UPDATE snapshot SET gate = '{"image'`);
+    database.close();
+    expect(() => openJournal(path())).toThrow(expect.objectContaining({ code: 'STATE_DAMAGED' }));
+  });
+
+  test('with a page in its middle overwritten is refused, not opened or called a defect', () => {
+    const journal = openJournal(path());
+    for (let index = 0; index < 200; index += 1) journal.insert({ ...gated, key: `k8s.io/${index}/x` });
+    journal.close();
+    const bytes = readFileSync(path());
+    for (let page = 1; page < bytes.length / PAGE_BYTES; page += 1) {
+      const damaged = join(directory(), `${page}.db`);
+      writeFileSync(
+        damaged,
+        Buffer.from(bytes).fill(randomBytes(64), page * PAGE_BYTES, (page + 1) * PAGE_BYTES),
+      );
+      expect(() => openJournal(damaged), `page ${page}`).toThrow(
+        expect.objectContaining({ code: 'STATE_DAMAGED' }),
+      );
+    }
+  });
+
   test('of schema 1, as the first version wrote it for a running container, gives all of its snapshots', () => {
     copyFileSync(join(import.meta.dirname, '..', '..', 'vectors', 'snapshot-journal-1.db'), path());
     const journal = openJournal(path());
@@ -189,7 +218,7 @@ describe('a journal that cannot be used', () => {
 
   test('in a directory that is not there is refused', () => {
     expect(() => openJournal(join(directory(), 'nothing', 'snapshots.db'))).toThrow(
-      expect.objectContaining({ code: 'STATE_DAMAGED' }),
+      expect.objectContaining({ code: 'STORAGE_FAILED' }),
     );
   });
 });
