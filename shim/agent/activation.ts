@@ -24,6 +24,19 @@ export interface ActivationRequest {
   readonly key: NodeKey;
 }
 
+export interface Activated {
+  readonly identity: NodeIdentity;
+  readonly licenseId: string;
+  readonly productCode: string;
+}
+
+export interface Activation {
+  readonly identity: NodeIdentity;
+  readonly response: ActivateResponse;
+  /** The node was another organization's before. */
+  readonly isElsewhere: boolean;
+}
+
 /**
  * Enrols the node under a license. The license key or join token is used here and nowhere else.
  * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*
@@ -32,7 +45,7 @@ export async function activate(
   request: ActivationRequest,
   before: NodeIdentity | undefined,
   clock: Clock,
-): Promise<{ identity: NodeIdentity; response: ActivateResponse }> {
+): Promise<Activation> {
   const response = await activateAt(request.enrollmentAddress, request.authorityPem, {
     ...(isJoinToken(request.credential)
       ? { licenseKey: '', joinToken: request.credential }
@@ -43,16 +56,21 @@ export async function activate(
     nodeTimeMs: clock.nowMs(),
   });
   const { licenseId, productCode, contact } = response;
-  const others = before?.licenses.filter((license) => license.licenseId !== licenseId) ?? [];
+  const authorityPem = readCertificate(response.authorityDer);
+  // Written alike: that of an offline bundle is as the operator's file has it.
+  const isElsewhere =
+    before !== undefined && readCertificate(Buffer.from(before.authorityPem)) !== authorityPem;
+  const known = isElsewhere ? [] : (before?.licenses ?? []);
+  const others = known.filter((license) => license.licenseId !== licenseId);
   const identity: NodeIdentity = {
     nodeId: response.nodeId,
     ...certificateOf(response),
-    authorityPem: readCertificate(response.authorityDer),
+    authorityPem,
     leaseVerificationJwk: response.leaseVerificationJwk,
     releaseVerificationJwk: response.releaseVerificationJwk,
     licenses: [...others, { licenseId, productCode, contact }],
   };
-  return { identity, response };
+  return { identity, response, isElsewhere };
 }
 
 /** The lease authority of an activated node. */

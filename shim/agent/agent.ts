@@ -33,7 +33,7 @@ import type { NodeMode } from './node-mode.ts';
 import { AgentMetrics } from './metrics.ts';
 import { nodePlatform } from './node-platform.ts';
 import type { NodeIdentity } from './node-identity.ts';
-import { type Activated, NodeMembership } from './node-membership.ts';
+import { NodeMembership } from './node-membership.ts';
 import type { OfflineLeases } from './offline-leases.ts';
 import { OverlaySweeper } from './overlay-sweeper.ts';
 import { PlaintextReporter } from './plaintext-reporter.ts';
@@ -235,7 +235,7 @@ export class Agent {
    * @param credential license key or join token
    * @throws LatchkeyError DENIED_*, INPUT_LICENSE_KEY_MALFORMED, NET_*, CONFIG_INVALID
    */
-  activate(credential: string): Promise<Activated> {
+  activate(credential: string): ReturnType<NodeMembership['activate']> {
     return this.#membership.activate(credential);
   }
 

@@ -3,7 +3,7 @@ import { type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { parseOfflineBundleFile } from '#src/licensing/offline-bundle.ts';
 import type { OfflineRequestFile } from '#src/licensing/offline-request.ts';
 import { KeyedMutex } from '#src/base/keyed-mutex.ts';
-import { activate, leaseAuthority } from './activation.ts';
+import { type Activated, activate, leaseAuthority } from './activation.ts';
 import { authenticate } from './authentication.ts';
 import { readAuthorityFile } from './authority-file.ts';
 import { certificateRequest } from './certificate-request.ts';
@@ -31,12 +31,6 @@ const IDENTITY = 'identity';
 
 /** A node on a token that has no certificate asks as often as one whose certificate ends by then. */
 const ASK_WITHIN_MS = 60_000;
-
-export interface Activated {
-  readonly identity: NodeIdentity;
-  readonly licenseId: string;
-  readonly productCode: string;
-}
 
 export class NodeMembership {
   readonly #parts: MembershipParts;
@@ -165,9 +159,7 @@ export class NodeMembership {
     const { clock, config, machine } = this.#parts;
     this.#memory ??= await NodeMemory.open({
       directory: config.paths.identityDirectory,
-      key: this.#key,
-      clock,
-      boot: machine.boot,
+      ...{ key: this.#key, clock, boot: machine.boot },
       onWriteFailed: this.#warn("the node's state could not be written"),
     });
     return this.#memory;
@@ -192,7 +184,8 @@ export class NodeMembership {
     const { enrollmentAddress, nodeName } = config;
     const installation = await this.#installation();
     const request = { enrollmentAddress, authorityPem, credential, nodeName, installation, key };
-    const { identity, response } = await activate(request, this.#identity, clock);
+    const { identity, response, isElsewhere } = await activate(request, this.#identity, clock);
+    if (isElsewhere) await this.#leave();
     await this.#identities.save(identity);
     this.#identity = identity;
     await this.#connect(identity);
@@ -200,13 +193,21 @@ export class NodeMembership {
     return { identity: this.#identity, licenseId: response.licenseId, productCode: response.productCode };
   }
 
+  /** The organization of before goes on counting by itself: by its revision the new one would be taken for rolled back. */
+  async #leave(): Promise<void> {
+    this.#line?.close();
+    this.#line = undefined;
+    this.#offline?.stop();
+    this.#offline = undefined;
+    const memory = await this.#remember();
+    await memory.forgetServer();
+  }
+
   #installation(): Promise<string> {
     const { config } = this.#parts;
     return installationId({
-      installation: config.installation,
-      kubeconfig: config.kubeconfig,
-      directory: config.paths.identityDirectory,
-      env: process.env,
+      ...config,
+      ...{ directory: config.paths.identityDirectory, env: process.env },
       onClusterFailed: this.#warn('the cluster could not be asked who it is'),
     });
   }

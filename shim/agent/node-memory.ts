@@ -145,6 +145,16 @@ export class NodeMemory {
     return Math.max(0, ...[...this.#licenses.values()].map(({ sequence }) => sequence));
   }
 
+  /**
+   * The node goes over to another organization's key server, where it stands at the beginning. Time stays, and what is known of
+   * licenses: no other has their ids. On the disk when this resolves.
+   */
+  async forgetServer(): Promise<void> {
+    const { time } = this.#state;
+    this.#state = { ...EMPTY, ...(time === undefined ? {} : { time }) };
+    await this.#write();
+  }
+
   /** On the disk when this resolves. */
   async keepSequence(licenseId: string, sequence: number): Promise<void> {
     this.#noteLicense(licenseId, { ...this.#license(licenseId), sequence });
@@ -232,7 +242,7 @@ export interface MemoryParts {
   readonly onWriteFailed: (error: unknown) => void;
 }
 
-const EMPTY: StoredState = { revision: 0, place: { sequence: 0, token: '' } };
+const EMPTY: Omit<StoredState, 'licenses'> = { revision: 0, place: { sequence: 0, token: '' } };
 
 /** Agreed between the node key and itself, which every key can do that can also open image keys. */
 async function macKeyOf(key: MemoryParts['key']): Promise<Buffer> {

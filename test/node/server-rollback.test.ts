@@ -120,3 +120,43 @@ describe('a key server that was restored from an older copy', () => {
     }
   });
 });
+
+describe('the key server of another organization', () => {
+  test('is no rolled-back one to a node that is activated there, nor is the first when it comes back', async () => {
+    const first = await startKeyServer();
+    const second = await startKeyServer();
+    try {
+      const theirs = await createSoldProduct(first);
+      const sold = await theirs.sell();
+      // So that the first is far ahead.
+      await (await createSoldProduct(first)).sell();
+      const node = await start(first);
+      await node.agent.activate(sold.licenseKey);
+      await node.lease(theirs.image);
+      await vi.waitFor(() => expect(node.agent.watch.state.connected).toBe(true), WAIT);
+      node.stop();
+
+      const product = await createSoldProduct(second);
+      const { license, licenseKey } = await product.sell();
+      const moved = await start(second);
+      await moved.agent.activate(licenseKey);
+      expect((await moved.lease(product.image)).denial).toBeUndefined();
+      await vi.waitFor(() => expect(moved.agent.watch.state.connected).toBe(true), WAIT);
+      expect(moved.agent.identity?.licenses.map(({ licenseId }) => licenseId)).toEqual([license.id]);
+      moved.stop();
+      const restarted = await start(second);
+      expect((await restarted.lease(product.image)).denial).toBeUndefined();
+      restarted.stop();
+
+      // Which takes it for a restored copy, as it does any node that has forgotten where it stood.
+      const back = await start(first);
+      await back.agent.activate(sold.licenseKey);
+      await expect(back.lease(theirs.image)).rejects.toMatchObject({ code: 'DENIED_NODE_RESTORED' });
+      await back.agent.activate(sold.licenseKey);
+      expect((await back.lease(theirs.image)).denial).toBeUndefined();
+    } finally {
+      await first.dispose();
+      await second.dispose();
+    }
+  });
+});
