@@ -20,7 +20,7 @@ export function explainRefusal(
     });
   }
   const state = before === undefined ? 'no lease' : 'lease expired';
-  const reason = isAway(error) ? 'key server unreachable' : error.message;
+  const reason = isAway(error) && error.code !== 'NET_TLS' ? 'key server unreachable' : error.message;
   return new LatchkeyError('DENIED_LEASE_EXPIRED', `${state} (${reason})`, {
     hint: ASK_AGAIN,
     licenseId: before?.licenseId,

@@ -1,5 +1,6 @@
 /** Tells the key server something until it has answered: one thing at a time, and again in a while when it has not. */
 import { ERROR_TABLE, type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { isAway } from './lease-denial.ts';
 
 const RETRY_AFTER_MS = 5000;
 
@@ -53,8 +54,7 @@ export class PersistentSender {
  */
 export function answeredRefusal(error: unknown): LatchkeyError {
   const known = toLatchkeyError(error);
-  const isAnswer =
-    !ERROR_TABLE[known.code].retryable && known.code !== 'INTERRUPTED' && known.code !== 'DENIED_SEALED';
+  const isAnswer = !ERROR_TABLE[known.code].retryable && !isAway(known) && known.code !== 'DENIED_SEALED';
   if (isAnswer) return known;
   throw known;
 }

@@ -148,7 +148,7 @@ function keyServerFindings(agent: AgentFacts, facts: AgentCircumstances): Findin
   const isLong = facts.nowMs - lastContactMs > LONG_SILENCE_MS;
   const reach =
     facts.keyServerReachable === true
-      ? 'it can be reached from here, so look at its log and at the clock'
+      ? 'it can be reached from here, so look at the agent’s log, authority_file and the clock'
       : 'check address, name resolution and firewall';
   return [
     fault(

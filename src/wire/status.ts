@@ -66,6 +66,10 @@ function anyOf(type: string, bytes: Uint8Array): Any {
   return { typeUrl: `type.googleapis.com/${type}`, value: Buffer.from(bytes) };
 }
 
+/** What kept grpc-js from connecting is in its details only: a refused certificate, or OpenSSL's words without their places. */
+const TLS_FAILURE =
+  /Last error: (?:Error: )?(?:[^:]+:error:[^:]+:SSL routines:[^:]*:(?<reason>[^:]+)|(?<reason>[^\n]*(?:certificate|altnames)[^\n]*?)(?:\.? Resolution note|$))/;
+
 /**
  * The LatchkeyError behind a failed call: the far end's own, or NET_* when the call did not get there.
  * @param peer what was called, for the message: `key server at host:port`
@@ -85,7 +89,7 @@ export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
     case grpcStatus.CANCELLED:
       return new LatchkeyError('INTERRUPTED', 'the call was cancelled', { cause: error });
     case grpcStatus.UNAVAILABLE:
-      return new LatchkeyError('NET_UNREACHABLE', `${peer} is unreachable`, { cause: error });
+      return notConnected(error, peer);
     case grpcStatus.UNIMPLEMENTED:
       return new LatchkeyError('INPUT_UNSUPPORTED', `${peer} does not know this question`, {
         hint: 'it is older than this side; update it',
@@ -94,6 +98,17 @@ export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
     default:
       return new LatchkeyError('BUG_UNEXPECTED', `${peer} answered ${error.details}`, { cause: error });
   }
+}
+
+/** Whoever was reached but is not believed is not unreachable: another setting is wrong then. */
+function notConnected(error: ServiceError, peer: string): LatchkeyError {
+  const reason = TLS_FAILURE.exec(error.details)?.groups?.['reason'];
+  if (reason === undefined)
+    return new LatchkeyError('NET_UNREACHABLE', `${peer} is unreachable`, { cause: error });
+  return new LatchkeyError('NET_TLS', `${peer} was reached, but not by trusted TLS (${reason})`, {
+    hint: 'check host and port, and that authority.pem is from the same key server',
+    cause: error,
+  });
 }
 
 /** The far end's own words; undefined when it is not Latchkey, or says them in a form we do not know. */

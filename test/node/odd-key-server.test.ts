@@ -87,6 +87,31 @@ describe('behind a line', () => {
   );
 });
 
+test('one that cannot prove who it is is not called unreachable, neither to the operator nor to a start', async () => {
+  const foreign = await startKeyServer();
+  closers.push(() => void foreign.dispose());
+  const { licenseKey } = await sold.sell();
+  const trusting = { ...server, authorityPem: foreign.authorityPem };
+  const node = await AgentNode.start({ directory: join(directory(), 'n'), keyServer: trusting });
+  closers.push(() => {
+    node.stop();
+  });
+  await expect(node.agent.activate(licenseKey)).rejects.toMatchObject({
+    code: 'NET_TLS',
+    message: expect.stringContaining('self-signed certificate') as string,
+    hint: expect.stringContaining('authority.pem') as string,
+  });
+  node.stop();
+  const activated = await startNode(server.nodeAddress, 'n');
+  await activated.agent.activate(licenseKey);
+  activated.stop();
+  const misled = await startNode(foreign.nodeAddress, 'n');
+  await expect(misled.lease(sold.image)).rejects.toMatchObject({
+    code: 'DENIED_LEASE_EXPIRED',
+    message: expect.stringMatching(/^no lease \(.* was reached, but not by trusted TLS/u) as string,
+  });
+});
+
 test('an answer that is lost is asked for again: the node gets the lease that it was given', async () => {
   const line = await TcpProxy.start(server.nodeAddress);
   closers.push(() => {

@@ -118,6 +118,30 @@ describe('a call that does not get there', () => {
     });
   });
 
+  test.each([
+    [
+      'Last error: Error: self-signed certificate in certificate chain. Resolution note: ',
+      'self-signed certificate in certificate chain',
+    ],
+    [
+      'Last error: Error: 406D:error:0A00010B:SSL routines:tls_validate:wrong version number:../x.c:77:\n. Resolution note: ',
+      'wrong version number',
+    ],
+    [
+      "Last error: Error: Hostname/IP does not match certificate's altnames: Host: a. is not b. Resolution note: ",
+      "Hostname/IP does not match certificate's altnames: Host: a. is not b",
+    ],
+  ])('because of %s', (details, reason) => {
+    const error = Object.assign(new Error(details), {
+      ...{ code: grpcStatus.UNAVAILABLE, details: `No connection established. ${details}` },
+      metadata: new Metadata(),
+    });
+    expect(fromGrpcError(error, PEER)).toMatchObject({
+      code: 'NET_TLS',
+      message: `the agent was reached, but not by trusted TLS (${reason})`,
+    });
+  });
+
   test('in time', async () => {
     const call = callUnary(client.status.bind(client), {}, new Metadata(), { deadline: Date.now() + 50 });
     expect(await failure(call)).toMatchObject({ code: 'NET_TIMEOUT' });

@@ -49,23 +49,26 @@ test('the same is told once, and what changes again', async () => {
   expect(received.map(({ plaintextGoneAtMs }) => plaintextGoneAtMs)).toEqual([0, 5]);
 });
 
-test('a key server that is away is told later, and then the newest only', async () => {
-  vi.useFakeTimers();
-  try {
-    failure = new LatchkeyError('NET_UNREACHABLE', 'away');
-    reporter.start(keyServer);
-    reporter.note([report]);
-    await vi.advanceTimersByTimeAsync(0);
-    reporter.note([gone]);
-    await vi.advanceTimersByTimeAsync(0);
-    failure = undefined;
-    received = [];
-    await vi.advanceTimersByTimeAsync(60_000);
-    expect(received.map(({ plaintextGoneAtMs }) => plaintextGoneAtMs)).toEqual([5]);
-  } finally {
-    vi.useRealTimers();
-  }
-});
+test.each(['NET_UNREACHABLE', 'NET_TLS'] as const)(
+  'after %s it is told later, and then the newest only',
+  async (code) => {
+    vi.useFakeTimers();
+    try {
+      failure = new LatchkeyError(code, 'away');
+      reporter.start(keyServer);
+      reporter.note([report]);
+      await vi.advanceTimersByTimeAsync(0);
+      reporter.note([gone]);
+      await vi.advanceTimersByTimeAsync(0);
+      failure = undefined;
+      received = [];
+      await vi.advanceTimersByTimeAsync(60_000);
+      expect(received.map(({ plaintextGoneAtMs }) => plaintextGoneAtMs)).toEqual([5]);
+    } finally {
+      vi.useRealTimers();
+    }
+  },
+);
 
 test('a key server that says no is not told the same again', async () => {
   failure = new LatchkeyError('STATE_NOT_FOUND', 'not your license');
