@@ -55,7 +55,9 @@ export function parseWebhookUrl(text: string): string {
 /** Reads one more kind of event of a repeatable option. */
 export function parseWebhookEvents(text: string, before: readonly string[] = []): readonly string[] {
   if (!webhookEvent.safeParse(text).success) {
-    throw new InvalidArgumentError('Give one like license.revoke, lease.acquire.denied, license.* or *.');
+    throw new InvalidArgumentError(
+      'Give an action of the audit log, like license.revoke, lease.acquire.denied, license.* or *.',
+    );
   }
   if (before.length >= MAX_WEBHOOK_EVENTS) {
     throw new InvalidArgumentError(`Give at most ${MAX_WEBHOOK_EVENTS} of them, or *.`);

@@ -1,6 +1,7 @@
 /** Writes the audit log, in the same transaction as what it tells of. */
 import { AUDIT_START, type AuditEventBody, type AuditHead, auditHash } from '#src/crypto/audit-chain.ts';
 import { canonicalJson } from '#src/base/json.ts';
+import type { AuditAction } from '#src/licensing/audit-actions.ts';
 import { TransactionValue } from '../db/open-transaction.ts';
 import { preparedInsertAll, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
@@ -16,7 +17,7 @@ export type AuditDetail = Readonly<Record<string, string | number | boolean | nu
 
 export interface AuditEntry {
   readonly actor: Actor;
-  readonly action: string;
+  readonly action: AuditAction;
   readonly target: string;
   readonly outcome: 'done' | 'allowed' | 'denied';
   readonly code?: string | undefined;

@@ -8,6 +8,7 @@ import {
   type TermName,
   changeTerms,
 } from '#src/licensing/license-terms.ts';
+import type { AuditAction } from '#src/licensing/audit-actions.ts';
 import { changeMetadata } from '#src/licensing/license-labels.ts';
 import { toTermChange } from '#src/wire/admin/license-terms.ts';
 import { type License, type LicenseUpdate, NEVER } from '#src/wire/admin/license.ts';
@@ -112,7 +113,7 @@ async function changeTo(
   server: KeyServer,
   actor: Actor,
   licenseId: string,
-  action: string,
+  action: AuditAction,
   plan: (writer: Writer, row: LicenseRow) => Promise<Changed>,
 ): Promise<License> {
   // Beside the license, because what the transaction gives is the answer that a repeat gets.

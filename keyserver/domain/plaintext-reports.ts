@@ -1,6 +1,7 @@
 /** What nodes say about a license they refuse starts under: that they do, what still runs, and when nothing is left. */
 import type { ExpressionBuilder } from 'kysely';
 import { LatchkeyError, isDeniedCode, isErrorCode } from '#src/base/errors.ts';
+import type { AuditAction } from '#src/licensing/audit-actions.ts';
 import { licenseDenial, nodeDenial } from '#src/licensing/decide.ts';
 import type { LicenseNode } from '#src/wire/admin/node.ts';
 import type { Page, PageQuery } from '#src/wire/admin/page.ts';
@@ -75,7 +76,7 @@ export function reportPlaintext(
       .onConflict((conflict) => conflict.columns(['license_id', 'node_id']).doUpdateSet(row))
       .execute();
     const isNews = before?.epoch !== row.epoch || before.denial_code !== row.denial_code;
-    const audit = (action: string, detail: Record<string, number>): Promise<unknown> =>
+    const audit = (action: AuditAction, detail: Record<string, number>): Promise<unknown> =>
       appendAuditEvent(writer, server.organizationId, nowMs, {
         ...{ actor: `node:${nodeId}` as const, action, target: row.license_id, outcome: 'done' as const },
         code: row.denial_code,

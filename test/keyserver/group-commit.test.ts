@@ -25,7 +25,7 @@ afterAll(async () => {
 });
 
 function entry(target: string): AuditEntry {
-  return { actor: 'system', action: 'test', target, outcome: 'done', detail: { target } };
+  return { actor: 'system', action: 'product.create', target, outcome: 'done', detail: { target } };
 }
 
 async function append(writer: Writer, target: string): Promise<number> {

@@ -243,7 +243,7 @@ describe.skipIf(skipReason !== null)('two stores on one PostgreSQL', () => {
         stores[index % 2]!.write((writer) =>
           appendAuditEvent(writer, 'org-1', nowMs, {
             actor: 'system',
-            action: 'test',
+            action: 'product.create',
             target: `${index}`,
             outcome: 'done',
           }),

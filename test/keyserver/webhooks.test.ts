@@ -165,6 +165,12 @@ describe('a webhook endpoint', () => {
   });
 });
 
+describe('an endpoint for what never happens', () => {
+  it.each(['license.revoked', 'licence.*'])('is not made for %s', async (kind) => {
+    await expect(create('/never', kind)).rejects.toMatchObject({ code: 'USAGE_INVALID' });
+  });
+});
+
 describe('without --webhook-allow-private', () => {
   it('nothing is sent to an address of this network, nor over http', async () => {
     const { port } = new URL(receiverUrl);

@@ -1,6 +1,7 @@
 /** Webhook endpoints in the admin API. */
 import * as z from 'zod';
 import { MAX_WEBHOOK_EVENTS, MAX_WEBHOOK_URL } from '#src/base/limits.ts';
+import { isEventKind } from '#src/licensing/audit-actions.ts';
 import { common, timeMs } from './field.ts';
 
 /** A kind of event: an action of the audit log, with `.denied` where it was; `license.*` or `*` for all of them. */
@@ -10,7 +11,8 @@ export const webhookEvent = z
     /^(?:\*|[a-z][a-z-]*(?:\.[a-z][a-z-]*){0,3}(?:\.\*)?)$/,
     'like license.revoke, lease.acquire.denied, license.* or *',
   )
-  .max(100);
+  .max(100)
+  .refine(isEventKind, 'an action of the audit log; one that never happens would be waited for in vain');
 
 export const webhookUrl = z
   .string()
