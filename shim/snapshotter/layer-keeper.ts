@@ -49,6 +49,17 @@ export class LayerKeeper {
     }
   }
 
+  /**
+   * As `ensure`, and then asks whether it is allowed still. A license that was refused in between has its layers dropped, also
+   * when it is good again by the time of the answer; then they are made once more.
+   */
+  async ensureAllowed(chain: readonly Snapshot[], authorize: () => Promise<void>): Promise<void> {
+    do {
+      await this.ensure(chain);
+      await authorize();
+    } while (chain.some((snapshot) => snapshot.store === 'memory' && !this.isPresent(snapshot)));
+  }
+
   /** Calls a layer whole that has just been unpacked; drops of it wait until that has been done. */
   finish(snapshot: Snapshot, sizeBytes: number): Promise<void> {
     return this.#perLayer.run(snapshot.id, () => this.#directories.finishLayer(snapshot, sizeBytes));

@@ -233,13 +233,14 @@ export class Snapshotter {
     // Not before: without a lease nobody can tell what was released, and that would be given as the reason.
     if (starting !== undefined && isStart && isGated(chain))
       await admitContainers(this.#parts, starting, chain);
-    await this.#parts.keeper.ensure(chain);
-    try {
-      await authorizeChain(this.#parts.gate, chain, own, isStart);
-    } catch (error) {
-      this.#parts.gate.refusedLate();
-      throw error;
-    }
+    await this.#parts.keeper.ensureAllowed(chain, async () => {
+      try {
+        await authorizeChain(this.#parts.gate, chain, own, isStart);
+      } catch (error) {
+        this.#parts.gate.refusedLate();
+        throw error;
+      }
+    });
   }
 
   #insert(

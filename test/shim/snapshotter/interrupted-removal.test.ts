@@ -79,3 +79,20 @@ test('a container that is removed while its layers are made leaves no directory 
   await removed;
   expect(existsSync(join(site.roots.memory, String(snapshot.id)))).toBe(false);
 });
+
+test('layers that are dropped while a start is decided, as of a license that was refused for a moment, are made again', async () => {
+  const top = await gatedLayer();
+  const key = site.key('container');
+  await site.snapshotter.prepare({ key, parent: top, labels: {} });
+  const authorize = site.gate.authorize.bind(site.gate);
+  let asked = 0;
+  site.gate.authorize = async (groups) => {
+    asked += 1;
+    if (asked === 2) await site.keeper.drop(site.snapshotter.stat(top), true);
+    return authorize(groups);
+  };
+  await site.snapshotter.mounts(key);
+  expect(site.keeper.isPresent(site.snapshotter.stat(top))).toBe(true);
+  // The answer that counts is the one after the layers were made.
+  expect(asked).toBe(3);
+});
