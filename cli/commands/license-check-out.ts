@@ -7,13 +7,12 @@ import type { OfflineBundle } from '#src/wire/admin/offline-bundle.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { idParser } from '../name-arguments.ts';
-import { writeNewFile } from '../new-file.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { readSmallFile } from '../small-file.ts';
 import { formatInstant, parseOfflineLife } from '../time-arguments.ts';
+import { writeWholeFile } from '../whole-file.ts';
 
 const parseLicenseId = idParser('lic', 'latchkey license list');
-const OWNER_ONLY = 0o600;
 
 interface CheckOutOptions {
   readonly output: string;
@@ -39,10 +38,11 @@ export function registerCheckOut(license: Command, context: CommandContext): voi
     .action(async (id: string, files: string[], options: CheckOutOptions, command: Command) => {
       const requests = await readRequests(files);
       const client = await adminClientOf(context, command);
-      const { bundles, file } = await client.checkOut(id, { requests, lifeMs: options.expires });
-      await writeNewFile(options.output, `${JSON.stringify(file)}\n`, {
-        mode: OWNER_ONLY,
-        hint: 'choose another name; the next check-out takes the place of this one',
+      // The file first: what is made now takes the place of what the nodes were given before.
+      const bundles = await writeWholeFile(options.output, async (output) => {
+        const made = await client.checkOut(id, { requests, lifeMs: options.expires });
+        await output.writeFile(`${JSON.stringify(made.file)}\n`);
+        return made.bundles;
       });
       outputOf(context, command).result(bundles, () => checkedOutText(options.output, bundles));
     });

@@ -260,8 +260,11 @@ test('`license check-out` reads request files and writes one bundle file, which 
       /holds 2 offline bundles:[^]*latchkey node import/u,
     );
     expect(parseOfflineBundleFile(await readFile(bundle), 'bundle').bundles).toHaveLength(2);
-    expect(await adminCommand(server, ...command)).toMatch(/STATE_CONFLICT: .*not overwritten/u);
-    expect(await adminCommand(server, 'license', 'bundles', license.id)).toMatch(/ b +1 +1 +/u);
+    expect(await adminCommand(server, ...command)).toMatch(/STATE_CONFLICT: .*exists already/u);
+    // Nor was anything made that nobody has, in place of what is in the file.
+    const made = await adminCommand(server, 'license', 'bundles', license.id);
+    expect(made).toMatch(/ b +1 +1 +ISSUED/u);
+    expect(made).not.toContain('SUPERSEDED');
     const foreign = await adminCommand(
       server,
       'license',
