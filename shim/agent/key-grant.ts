@@ -51,7 +51,8 @@ export class KeyGrantor {
    * @throws LatchkeyError DENIED_FOREIGN_UNPACK, DENIED_*, CRYPTO_AUTHENTICATION_FAILED, INPUT_MALFORMED
    */
   async grant(head: Uint8Array, hint: Digest | undefined): Promise<KeyGrant> {
-    const candidates = await this.#candidates(head, hint);
+    const known = await this.#candidates(head, hint);
+    const candidates = known.length > 0 ? known : await this.#candidatesAnew(head, hint);
     const denials: LatchkeyError[] = [];
     for (const { extraction, gate } of candidates) {
       try {
@@ -66,6 +67,12 @@ export class KeyGrantor {
     if (denial === undefined) throw await this.#foreignUnpack(head);
     for (const { extraction } of candidates) this.#ledger.markFailed(extraction.token, denial);
     throw denial;
+  }
+
+  #candidatesAnew(head: Uint8Array, hint: Digest | undefined): Promise<Candidate[]> {
+    for (const { identity } of this.#ledger.unclaimed())
+      for (const { blob } of identity.encryptedIn) this.#index.forgetHead(blob.digest);
+    return this.#candidates(head, hint);
   }
 
   /** The keys that open the blob whose first bytes have arrived, of all unpackings that wait for one. */
@@ -100,6 +107,7 @@ export class KeyGrantor {
       layerDigest: gate.blob.digest,
       ...opened,
       verified: () => {
+        this.#index.confirmHead(gate.blob.digest);
         this.#ledger.markVerified(extraction.token, gate);
       },
       failed: (reason) => {

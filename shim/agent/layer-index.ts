@@ -26,6 +26,7 @@ export class LayerIndex {
   /** Per namespace: manifest digest -> image, or null for a manifest that is none. */
   readonly #images = new Map<string, Map<Digest, IndexedImage | null>>();
   readonly #heads = new Map<Digest, string>();
+  readonly #confirmed = new Set<Digest>();
   readonly #foreseen = new Map<Digest, Promise<string | undefined>>();
 
   constructor(containerd: ContainerdConnection) {
@@ -82,6 +83,16 @@ export class LayerIndex {
     return hash;
   }
 
+  /** The layer has proved authentic: whatever begins otherwise from now on is not it. */
+  confirmHead(digest: Digest): void {
+    this.#confirmed.add(digest);
+  }
+
+  /** A blob that was damaged when its head was read may have been fetched again since. */
+  forgetHead(digest: Digest): void {
+    if (!this.#confirmed.has(digest)) this.#heads.delete(digest);
+  }
+
   /** Asks for the heads of blobs that will be wanted in a moment. */
   foresee(namespace: string, digests: readonly Digest[]): void {
     for (const digest of digests) {
@@ -119,9 +130,16 @@ export class LayerIndex {
    * @param hint the layer's digest, when the caller was told one
    */
   async recordsByHead(head: Uint8Array, hint: Digest | undefined): Promise<SnapshotGateRecord[]> {
+    await this.refreshAll();
+    const records = await this.#recordsByHead(head, hint);
+    if (records.length > 0) return records;
+    for (const digest of hint === undefined ? [...this.#heads.keys()] : [hint]) this.forgetHead(digest);
+    return this.#recordsByHead(head, hint);
+  }
+
+  async #recordsByHead(head: Uint8Array, hint: Digest | undefined): Promise<SnapshotGateRecord[]> {
     const hash = hashHead(head);
     const records: SnapshotGateRecord[] = [];
-    await this.refreshAll();
     for (const [namespace, images] of this.#images) {
       for (const image of images.values()) {
         for (const layer of image?.layers ?? []) {

@@ -11,6 +11,8 @@ import { planMounts } from './mounts.ts';
 import type { Snapshot, SnapshotLayer } from './snapshot.ts';
 import type { StoreRoom } from './store-room.ts';
 
+const PULL_AGAIN = 'remove the image and pull it again';
+
 export class LayerKeeper {
   readonly #directories: SnapshotDirectories;
   readonly #room: StoreRoom;
@@ -147,19 +149,26 @@ function explainRestore(
   outcome: ExtractionOutcome | undefined,
   failure: LatchkeyError,
 ): LatchkeyError {
-  if (outcome?.state === 'unverified' && outcome.reason !== undefined) return outcome.reason;
+  if (outcome?.state === 'unverified' && outcome.reason !== undefined)
+    return withRemedy(outcome.reason, failure);
   // Nobody recognised the layer by its first bytes, although its key was ready.
   if (outcome?.state === 'no-key' && failure.code === 'STORAGE_FAILED') {
     return new LatchkeyError(
       'INPUT_DIGEST_MISMATCH',
       `the encrypted layer ${layer.digest} was changed on this node`,
       {
-        hint: 'remove the image and pull it again',
+        hint: PULL_AGAIN,
         cause: failure,
       },
     );
   }
   return failure;
+}
+
+/** The layer was authentic when it was unpacked first, so it was changed on this node, and can be had again. */
+function withRemedy(reason: LatchkeyError, failure: LatchkeyError): LatchkeyError {
+  if (reason.code !== 'CRYPTO_AUTHENTICATION_FAILED') return reason;
+  return new LatchkeyError(reason.code, reason.message, { hint: PULL_AGAIN, cause: failure });
 }
 
 /**
@@ -170,7 +179,7 @@ export function neverNotFound(error: unknown): LatchkeyError {
   const known = toLatchkeyError(error);
   if (known.code !== 'STATE_NOT_FOUND') return known;
   return new LatchkeyError('STATE_DAMAGED', known.message, {
-    hint: known.hint ?? 'remove the image and pull it again',
+    hint: known.hint ?? PULL_AGAIN,
     cause: error,
   });
 }

@@ -96,3 +96,24 @@ test('layers that are dropped while a start is decided, as of a license that was
   // The answer that counts is the one after the layers were made.
   expect(asked).toBe(3);
 });
+
+test('a layer that was changed on this node says what to do, whichever part of it was changed', async () => {
+  const snapshot = site.snapshotter.stat(await gatedLayer());
+  await site.keeper.drop(snapshot);
+  site.gate.applyFailure = new LatchkeyError('STORAGE_FAILED', 'a processor ended with status 1');
+  const view = { key: site.key('view'), parent: snapshot.key, labels: {} };
+  const hint = 'remove the image and pull it again';
+  await expect(site.snapshotter.view(view)).rejects.toMatchObject({ code: 'INPUT_DIGEST_MISMATCH', hint });
+  site.gate.onApply = () => {
+    const [extraction] = site.gate.ledger.unclaimed();
+    site.gate.ledger.claim(extraction!.token);
+    site.gate.ledger.markFailed(
+      extraction!.token,
+      new LatchkeyError('CRYPTO_AUTHENTICATION_FAILED', 'changed'),
+    );
+  };
+  await expect(site.snapshotter.view(view)).rejects.toMatchObject({
+    code: 'CRYPTO_AUTHENTICATION_FAILED',
+    hint,
+  });
+});
