@@ -56,25 +56,30 @@ export async function gatherFacts(options: DoctorOptions, nowMs: number): Promis
   };
 }
 
-type DatabaseFacts = Pick<ServerFacts, 'slots' | 'postgres' | 'lastBackupMs'>;
+type DatabaseFacts = Pick<ServerFacts, 'hasDatabase' | 'slots' | 'postgres' | 'lastBackupMs'>;
 
-const UNKNOWN: DatabaseFacts = { slots: undefined, postgres: undefined, lastBackupMs: undefined };
+const NONE: DatabaseFacts = {
+  hasDatabase: false,
+  slots: undefined,
+  postgres: undefined,
+  lastBackupMs: undefined,
+};
 
 async function databaseFacts(options: DoctorOptions): Promise<DatabaseFacts> {
   const { dataDirectory, database } = options;
   // Opening would make one.
-  if (database === null && (await fileFacts(join(dataDirectory, 'latchkey.db'))) === undefined)
-    return UNKNOWN;
+  if (database === null && (await fileFacts(join(dataDirectory, 'latchkey.db'))) === undefined) return NONE;
   let store: Store;
   try {
     // As it is: a database of an earlier version is not brought up to date by looking at it.
     store = await openDatabaseOnce(options, () => Promise.resolve());
   } catch (error) {
     if (!(error instanceof LatchkeyError) || error.code !== 'STATE_CONFLICT') throw error;
-    return { ...UNKNOWN, slots: await slotsOfRunning(dataDirectory) };
+    return { ...NONE, hasDatabase: true, slots: await slotsOfRunning(dataDirectory) };
   }
   try {
     return {
+      hasDatabase: true,
       slots: await storedSlots(store.read),
       postgres:
         database === null ? undefined : await postgresFacts(store.read, await readDatabaseUrl(database)),

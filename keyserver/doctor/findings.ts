@@ -46,6 +46,8 @@ export interface PostgresFacts {
 
 export interface ServerFacts {
   readonly nowMs: number;
+  /** False before the first start. */
+  readonly hasDatabase: boolean;
   /** Undefined when nobody could be asked. */
   readonly slots: readonly Pick<RootKeySlot, 'kind' | 'label'>[] | undefined;
   readonly rootKey: FileFacts | undefined;
@@ -112,7 +114,18 @@ function rootKeyFindings({ slots, rootKey, isRootKeyOnDataDisk, postgres }: Serv
   return found;
 }
 
-function slotFindings({ slots }: ServerFacts): Finding[] {
+function slotFindings({ hasDatabase, slots }: ServerFacts): Finding[] {
+  if (!hasDatabase) {
+    return [
+      {
+        id: 'slots-unknown',
+        severity: 'info',
+        detail:
+          'there is no database in the data directory, so that nothing is known of what opens the root key',
+        mend: 'name the directory of `latchkey serve` with --data, or start it there first',
+      },
+    ];
+  }
   if (slots === undefined) {
     return [
       {

@@ -14,6 +14,7 @@ const WELL: ServerFacts = {
     { kind: 'pkcs11', label: 'primary' },
     { kind: 'shamir', label: 'emergency' },
   ],
+  hasDatabase: true,
   rootKey: undefined,
   isRootKeyOnDataDisk: false,
   pin: { path: '/etc/latchkey/pin', mode: 0o100600 },
@@ -147,7 +148,10 @@ describe('latchkey server doctor', () => {
     const file = join(server.dataDirectory, 'authority.pem');
     expect((await doctor('--data', file)).stderr).toContain('STATE_NOT_FOUND');
     await mkdir(empty, { mode: 0o700 });
-    await doctor('--data', empty);
+    const { stdout } = await runLatchkey(['server', 'doctor', '--data', empty], {
+      directory: server.dataDirectory,
+    });
+    expect(stdout).toContain('there is no database in the data directory');
     expect(await readdir(empty)).toEqual([]);
     await rm(empty, { recursive: true });
   });
