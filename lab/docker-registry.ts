@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnDependent } from './dependent-process.ts';
+import { freePort } from './free-port.ts';
 
 const REGISTRY_BINARY = '/usr/bin/docker-registry';
 const HTPASSWD_BINARY = '/usr/bin/htpasswd';
@@ -60,7 +61,7 @@ export async function startDockerRegistry(options: DockerRegistryOptions = {}): 
   const authentication = await authenticationLine(directory, options);
   let running: RunningRegistry;
   try {
-    running = await run(directory, '127.0.0.1:0', authentication);
+    running = await run(directory, `127.0.0.1:${await freePort()}`, authentication);
   } catch (error) {
     await rm(directory, { recursive: true, force: true });
     throw error;

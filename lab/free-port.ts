@@ -7,12 +7,19 @@ import { systemErrorCode } from '#src/base/errors.ts';
  * Linux takes the ports of outgoing connections from 32768 on. One of those could be taken while a server that comes
  * back on it is down: even by a client that asks for it and is connected with itself.
  */
-const LOWEST_PORT = 20_000;
+const FIRST_PORT = 20_000;
 const FIRST_EPHEMERAL_PORT = 32_768;
+/** Each process of a test run has its own, so that no two find the same one free. */
+const PORTS_PER_WORKER = 1000;
+
+const state = { next: randomInt(PORTS_PER_WORKER) };
 
 export async function freePort(): Promise<number> {
+  const slices = Math.floor((FIRST_EPHEMERAL_PORT - FIRST_PORT) / PORTS_PER_WORKER);
+  const slice = Number(process.env['VITEST_POOL_ID'] ?? 0) % slices;
   for (;;) {
-    const port = randomInt(LOWEST_PORT, FIRST_EPHEMERAL_PORT);
+    const port = FIRST_PORT + slice * PORTS_PER_WORKER + (state.next % PORTS_PER_WORKER);
+    state.next += 1;
     if (await isFree(port)) return port;
   }
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { systemErrorCode } from '#src/base/errors.ts';
 import { spawnDependent } from './dependent-process.ts';
+import { freePort } from './free-port.ts';
 import { removeServerDatabase, serverDatabaseUrl } from './server-database.ts';
 
 const MAIN = join(import.meta.dirname, '..', 'keyserver', 'main.js');
@@ -64,6 +65,12 @@ const endpointsSchema = z.object({
   enrollAddress: z.string(),
   metricsAddress: z.string().optional(),
 });
+
+/** Arguments for one that will be started again where it was, while others ask for it. */
+export async function keptAddresses(): Promise<string[]> {
+  const [node, enroll] = [await freePort(), await freePort()];
+  return ['--node-listen', `127.0.0.1:${node}`, '--enroll-listen', `127.0.0.1:${enroll}`];
+}
 
 /**
  * Starts a key server and waits until it is ready.

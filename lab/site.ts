@@ -18,7 +18,7 @@ import { CriClient } from './cri-client.ts';
 import { unpackDebianPackages } from './debian-files.ts';
 import { type DockerRegistry, startDockerRegistry } from './docker-registry.ts';
 import { writeImage } from './image-builder.ts';
-import { type TestKeyServer, startKeyServer } from './keyserver.ts';
+import { type TestKeyServer, keptAddresses, startKeyServer } from './keyserver.ts';
 import { type BuiltLayer, layerFromDirectory } from './layer-archive.ts';
 import { LabAgent } from './node-agent.ts';
 import { stopAll } from './stop-all.ts';
@@ -70,7 +70,9 @@ export class Site {
     try {
       const registry = await startDockerRegistry();
       undo = [() => registry.stop(), ...undo];
-      const keyServer = await startKeyServer({ args: ['--organization', 'Acme'] });
+      const keyServer = await startKeyServer({
+        args: ['--organization', 'Acme', ...(await keptAddresses())],
+      });
       undo = [() => keyServer.dispose(), ...undo];
       const [site, startProxy] = await Site.#assemble(directory, registry, keyServer, options);
       undo = [() => site.stop()];

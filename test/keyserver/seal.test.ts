@@ -6,7 +6,7 @@ import { AUDIT_GENESIS_HASH, auditHash } from '#src/crypto/audit-chain.ts';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { SealClient } from '../../cli/seal-client.ts';
-import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { type TestKeyServer, keptAddresses, startKeyServer } from '../../lab/keyserver.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
 import { type LicensedNode, activateNode, connectNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
@@ -39,7 +39,7 @@ async function ready(): Promise<[number, unknown]> {
 }
 
 beforeAll(async () => {
-  server = await startKeyServer();
+  server = await startKeyServer({ args: await keptAddresses() });
   sold = await createSoldProduct(server);
   await sold.client.createCustomer({ name: 'Hooli' });
   const { license, licenseKey: key } = await sold.sell();

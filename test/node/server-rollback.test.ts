@@ -2,7 +2,7 @@ import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { type TestKeyServer, keptAddresses, startKeyServer } from '../../lab/keyserver.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
 import { AgentNode } from '../fakes/agent-node.ts';
 import { adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
@@ -25,7 +25,7 @@ async function start(keyServer: TestKeyServer): Promise<AgentNode> {
 
 describe('a key server that was restored from an older copy', () => {
   test('is refused by the nodes that have seen more, until its operator says so', async () => {
-    const own = await startKeyServer();
+    const own = await startKeyServer({ args: await keptAddresses() });
     const addresses = ['--node-listen', own.nodeAddress, '--enroll-listen', own.enrollAddress];
     const backup = await mkdtemp(join(tmpdir(), 'latchkey-backup-'));
     let running = own;
@@ -76,7 +76,7 @@ describe('a key server that was restored from an older copy', () => {
   });
 
   test('goes on with all nodes by itself when it was restored from a backup', async () => {
-    const own = await startKeyServer();
+    const own = await startKeyServer({ args: await keptAddresses() });
     const data = await mkdtemp(join(tmpdir(), 'latchkey-restored-'));
     let restored: TestKeyServer | undefined;
     const latchkey = (...args: string[]) =>
