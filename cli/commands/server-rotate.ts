@@ -71,9 +71,15 @@ export function registerServerRotate(server: Command, context: CommandContext): 
       try {
         await runProgramThatTells('keyserver/main.js', args, context.signal, { input, taken });
       } catch (error) {
-        throw progress.isShown ? uncertain(error) : error;
+        throw progress.isShown ? uncertain(error) : undone(error);
       }
     });
+}
+
+function undone(cause: unknown): LatchkeyError {
+  const { code, message, hint } = toLatchkeyError(cause);
+  const again = code.startsWith('STORAGE_') ? 'make room, and run it again; the keys are as they were' : hint;
+  return new LatchkeyError(code, message, { hint: again, cause });
 }
 
 function uncertain(cause: unknown): LatchkeyError {

@@ -248,7 +248,7 @@ it('takes the root key out of its file, and makes the file and all older shares 
     '/dev/full',
     ...(await rotation(['--root', '--share-file', ...files])),
   );
-  expect(unwritten.stderr).toMatch(/^latchkey: STORAGE_FULL: .+\n$/);
+  expect(unwritten.stderr).toMatch(/^latchkey: STORAGE_FULL: .+; the keys are as they were\n$/);
   const proof = `${JSON.stringify({ shares: added.shares.slice(0, 2) })}\n`;
   const url = await serverDatabaseUrl(directory);
   const env = url === null ? {} : { LATCHKEY_DATABASE: url };
