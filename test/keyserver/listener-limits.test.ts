@@ -14,6 +14,7 @@ import { callUnary } from '#src/wire/unary.ts';
 import { createAuthority, issueServerCertificate } from '../../keyserver/custody/certificate-authority.ts';
 import { listenTls } from '../../keyserver/grpc/tls-listener.ts';
 import { MAX_CALLS_PER_CONNECTION, MAX_NODE_MESSAGE_BYTES } from '../../keyserver/limits.ts';
+import { freePort } from '../../lab/free-port.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { type RawConnection, connectRaw } from '../fakes/raw-connection.ts';
@@ -188,8 +189,9 @@ describe('a listener for nodes', () => {
       handshakeTimeoutMs: 60_000,
     });
     for (let count = 0; count < 5; count += 1) {
-      const first = await connectRaw(listener.port);
-      const { localPort } = first.socket;
+      // One that no other connection is given, to wherever.
+      const localPort = await freePort();
+      const first = await connectRaw(listener.port, localPort);
       // Until it is accepted.
       await new Promise((resolve) => setTimeout(resolve, 20));
       first.socket.resetAndDestroy();

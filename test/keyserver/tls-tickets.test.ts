@@ -113,12 +113,15 @@ it('makes a whole handshake after the key server was sealed, and after it was un
   expect(tls.wasResumed).toBe(true);
 });
 
+/** By the time the refusal has arrived, a client may or may not think that it is connected. */
+const NOT_CONNECTED = { code: expect.stringMatching(/^NET_(TLS|UNREACHABLE)$/) as string };
+
 it('comes to the port for nodes with no ticket of the port for everybody', async () => {
   const tls = tlsOf();
   // There is no such call at that port; its ticket comes all the same.
   await expect(callWith(tls, server.enrollAddress)).rejects.toThrow();
   await expect(callWith(tls, server.enrollAddress)).rejects.toThrow();
   expect(tls.wasResumed).toBe(true);
-  await expect(callWith(tls)).rejects.toMatchObject({ code: 'NET_UNREACHABLE' });
+  await expect(callWith(tls)).rejects.toMatchObject(NOT_CONNECTED);
   expect(tls.wasResumed).toBe(false);
 });

@@ -198,7 +198,7 @@ describe('TLS', () => {
   test('with a client certificate, where the server asks for one', async () => {
     const { address } = await serve({ tls: { directory, isMutual: true } });
     await roundTrip(provider(address, mutual()));
-    expect((await failureOf(provider(address, {}, { timeoutMs: 5000 }))).code).toBe('NET_UNREACHABLE');
+    expect((await failureOf(provider(address, {}, { timeoutMs: 5000 }))).code).toMatch(/^NET_/);
   });
 
   test.each([
