@@ -5,8 +5,7 @@
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { LatchkeyError } from '#src/base/errors.ts';
-
-const SQLITE_BUSY = 5;
+import { sqliteFailure } from '#src/base/sqlite-failure.ts';
 
 export interface StateLock {
   release(): void;
@@ -29,7 +28,7 @@ export function lockState(path: string): StateLock {
       },
     };
   } catch (error) {
-    if (!isBusy(error)) {
+    if (sqliteFailure(error) !== 'busy') {
       const reason = error instanceof Error ? error.message : String(error);
       throw new LatchkeyError('STORAGE_FAILED', `${path} cannot be locked (${reason})`, {
         hint: 'remove it, it holds nothing, and look whether the directory can be written',
@@ -41,8 +40,4 @@ export function lockState(path: string): StateLock {
       cause: error,
     });
   }
-}
-
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY;
 }

@@ -1,33 +1,23 @@
-/** SQLite's result codes for the journal as Latchkey errors (sqlite.org/rescode.html). */
+/** SQLite's failures of the journal as Latchkey errors. */
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-
-const SQLITE_READONLY = 8;
-const SQLITE_IOERR = 10;
-const SQLITE_CORRUPT = 11;
-const SQLITE_CANTOPEN = 14;
-const SQLITE_NOTADB = 26;
-/** Extended codes keep the primary code in their low byte. */
-const PRIMARY_CODE_MASK = 0xff;
+import { sqliteFailure } from '#src/base/sqlite-failure.ts';
 
 /** The advice to move the journal away is for one that is damaged only: with it go the snapshots of all containers. */
 export function fromJournalError(error: unknown, path: string): LatchkeyError {
-  const known = toLatchkeyError(error);
-  if (known.code !== 'BUG_UNEXPECTED' || !(error instanceof Error)) return known;
-  const code =
-    'errcode' in error && typeof error.errcode === 'number' ? error.errcode & PRIMARY_CODE_MASK : 0;
-  switch (code) {
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
+  switch (sqliteFailure(error)) {
+    case 'damaged':
       return journalDamaged(path, error);
-    case SQLITE_READONLY:
-    case SQLITE_IOERR:
-    case SQLITE_CANTOPEN:
-      return new LatchkeyError('STORAGE_FAILED', `${path} cannot be read or written (${error.message})`, {
-        hint: 'check the disk and the permissions of the directory',
-        cause: error,
-      });
+    case 'unusable':
+      return new LatchkeyError(
+        'STORAGE_FAILED',
+        `${path} cannot be read or written (${(error as Error).message})`,
+        {
+          hint: 'check the disk and the permissions of the directory',
+          cause: error,
+        },
+      );
     default:
-      return known;
+      return toLatchkeyError(error);
   }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { getSystemErrorMessage, inspect } from 'node:util';
+import { sqliteFailure } from './sqlite-failure.ts';
 
 /** Exit statuses, after sysexits.h, so that scripts can branch on them. */
 const EXIT = {
@@ -209,7 +210,7 @@ export function toLatchkeyError(error: unknown): LatchkeyError {
   if (error instanceof Error && error.name === 'AbortError') {
     return new LatchkeyError('INTERRUPTED', 'interrupted', { cause: error });
   }
-  switch (isSqliteFull(error) ? 'ENOSPC' : systemErrorCode(error)) {
+  switch (sqliteFailure(error) === 'full' ? 'ENOSPC' : systemErrorCode(error)) {
     case 'ENOSPC':
     case 'EDQUOT':
       return new LatchkeyError('STORAGE_FULL', `the disk is full (${message})`, {
@@ -262,14 +263,4 @@ function fileError(code: ErrorCode, error: unknown, hint: string): LatchkeyError
     hint,
     cause: error,
   });
-}
-
-/**
- * node:sqlite names every failure ERR_SQLITE_ERROR; the number tells them apart (sqlite.org/rescode.html). No room for the
- * file that its users share has a number of its own.
- */
-function isSqliteFull(error: unknown): boolean {
-  const [SQLITE_FULL, SQLITE_IOERR_SHMSIZE] = [13, 4874];
-  if (!(error instanceof Error) || !('errcode' in error)) return false;
-  return error.errcode === SQLITE_FULL || error.errcode === SQLITE_IOERR_SHMSIZE;
 }

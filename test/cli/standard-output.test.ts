@@ -39,7 +39,7 @@ describe('a full disk', () => {
   probe?.remove();
 
   it.skipIf(probe === undefined)(
-    'is told, too, when it takes a part; whoever sits there sees the whole',
+    'is told, too, when it takes a part; whoever sits there sees the whole (needs the right to mount a small disk)',
     async () => {
       const disk = mountSmallDisk('8k')!;
       const file = openSync(join(disk.directory, 'result'), 'w');
