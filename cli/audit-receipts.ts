@@ -3,14 +3,14 @@
  * of that event covers all before it.
  */
 import { type KeyObject, createPublicKey } from 'node:crypto';
-import { compactVerify } from 'jose';
 import * as z from 'zod';
 import { readBoundedFile } from '#src/base/bounded-file.ts';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
-import { MAX_RECEIPT_FILE_BYTES } from '#src/base/limits.ts';
+import { MAX_NODE_STATUS_BYTES } from '#src/base/limits.ts';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
-import { LEASE_TOKEN_TYPE, type LeaseReceipt, leaseReceiptSchema } from '#src/licensing/lease-claims.ts';
+import { openToken } from '#src/crypto/open-token.ts';
+import { LEASE_TOKEN_TYPES, type LeaseReceipt, leaseReceiptSchema } from '#src/licensing/lease-claims.ts';
 
 export interface KeptReceipt extends LeaseReceipt {
   readonly leaseId: string;
@@ -86,11 +86,9 @@ async function openLease(
   path: string,
 ): Promise<z.infer<typeof receiptClaimsSchema>> {
   for (const key of keys) {
-    const opened = await compactVerify(token.trim(), key, { algorithms: ['EdDSA', 'Ed25519'] }).catch(
-      () => null,
-    );
-    if (opened?.protectedHeader.typ !== LEASE_TOKEN_TYPE) continue;
-    const claims = receiptClaimsSchema.safeParse(parseJson(opened.payload, 'a lease'));
+    const payload = await openToken(token.trim(), key, LEASE_TOKEN_TYPES).catch(() => null);
+    if (payload === null) continue;
+    const claims = receiptClaimsSchema.safeParse(parseJson(payload, 'a lease'));
     if (claims.success) return claims.data;
     throw new LatchkeyError(
       'INPUT_MALFORMED',
@@ -107,13 +105,13 @@ async function openLease(
 
 async function readText(path: string, hint: string): Promise<string> {
   try {
-    const bytes = await readBoundedFile(path, MAX_RECEIPT_FILE_BYTES);
+    const bytes = await readBoundedFile(path, MAX_NODE_STATUS_BYTES);
     if (bytes !== undefined) return bytes.toString();
   } catch (error) {
     if (!['ENOENT', 'ENOTDIR', 'EISDIR'].includes(systemErrorCode(error) ?? '')) throw error;
     throw new LatchkeyError('STATE_NOT_FOUND', `there is no file ${path}`, { hint, cause: error });
   }
-  throw new LatchkeyError('LIMIT_EXCEEDED', `${path} is larger than ${MAX_RECEIPT_FILE_BYTES} bytes`, {
+  throw new LatchkeyError('LIMIT_EXCEEDED', `${path} is larger than ${MAX_NODE_STATUS_BYTES} bytes`, {
     hint,
   });
 }

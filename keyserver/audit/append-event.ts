@@ -1,4 +1,5 @@
 /** Writes the audit log, in the same transaction as what it tells of. */
+import { sql } from 'kysely';
 import { AUDIT_START, type AuditEventBody, type AuditHead, auditHash } from '#src/crypto/audit-chain.ts';
 import { canonicalJson } from '#src/base/json.ts';
 import type { AuditAction } from '#src/licensing/audit-actions.ts';
@@ -24,12 +25,13 @@ export interface AuditEntry {
   readonly detail?: AuditDetail | undefined;
 }
 
+/** SQLite plans a query with a limit that is a parameter anew each time. */
 const lastEvent = preparedQuery((reader) =>
   reader
     .selectFrom('audit_event')
     .select(['sequence', 'hash', 'time_ms'])
     .orderBy('sequence', 'desc')
-    .limit(1),
+    .limit(sql.lit(1)),
 );
 
 /** The log is appended to by one transaction at a time. */

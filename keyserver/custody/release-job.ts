@@ -6,7 +6,15 @@ export type ReleaseJob =
   | {
       readonly kind: 'sign';
       readonly type: string;
-      readonly payload: unknown;
+      /** JSON: a text is handed to another thread in less time than an object. */
+      readonly payload: string;
+      readonly privateKey: KeyObject;
+    }
+  | {
+      readonly kind: 'sign-together';
+      readonly listType: string;
+      /** JSON. */
+      readonly payloads: readonly string[];
       readonly privateKey: KeyObject;
     }
   | {

@@ -35,7 +35,13 @@ export class ReleaseThread {
 
   /** A compact JWS over a JSON payload; see src/crypto/sign-token.ts. */
   sign(type: string, payload: unknown, privateKey: KeyObject): Promise<string> {
-    return this.#ask({ kind: 'sign', type, payload, privateKey });
+    return this.#ask({ kind: 'sign', type, payload: JSON.stringify(payload), privateKey });
+  }
+
+  /** JSON payloads that share a signature; see src/crypto/sign-token.ts. */
+  signTogether(listType: string, payloads: readonly unknown[], privateKey: KeyObject): Promise<string> {
+    const texts = payloads.map((payload) => JSON.stringify(payload));
+    return this.#ask({ kind: 'sign-together', listType, payloads: texts, privateKey });
   }
 
   /**

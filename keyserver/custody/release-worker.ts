@@ -1,7 +1,7 @@
 /** The release thread: one message of jobs after the other, each answered by one with their results. It keeps no secret. */
 import { parentPort } from 'node:worker_threads';
 import { sealKey } from '#src/crypto/seal-key.ts';
-import { signToken } from '#src/crypto/sign-token.ts';
+import { signToken, signTogether } from '#src/crypto/sign-token.ts';
 import { NodeKeys } from './node-keys.ts';
 import type { ReleaseJob, ReleaseResult } from './release-job.ts';
 
@@ -9,13 +9,20 @@ const nodeKeys = new NodeKeys();
 
 function run(job: ReleaseJob): ReleaseResult {
   try {
-    const text =
-      job.kind === 'sign'
-        ? signToken(job.type, job.payload, job.privateKey)
-        : sealKey(nodeKeys.read(job.recipient), job.key, job.purpose);
-    return { ok: true, text };
+    return { ok: true, text: textOf(job) };
   } catch (error) {
     return { ok: false, error };
+  }
+}
+
+function textOf(job: ReleaseJob): string {
+  switch (job.kind) {
+    case 'sign':
+      return signToken(job.type, job.payload, job.privateKey);
+    case 'sign-together':
+      return signTogether(job.listType, job.payloads, job.privateKey);
+    case 'seal':
+      return sealKey(nodeKeys.read(job.recipient), job.key, job.purpose);
   }
 }
 

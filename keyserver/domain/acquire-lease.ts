@@ -66,7 +66,7 @@ export async function acquireLease(
   const { node, image, claims, receipt, toldNodes } = verdict;
   if (toldNodes.length > 0) server.changes.publish(toldNodes);
   const [lease, imageKeyJwe] = await Promise.all([
-    signLease(server, claims, receipt),
+    signLease(server, { claims, receipt }),
     // One JWE to the node key, whatever the number of layers.
     server.releaseThread.seal(node.publicJwk, openImageKey(server, image), 'latchkey-image-key-lease'),
   ]);

@@ -207,7 +207,9 @@ async function toClaims(server: KeyServer, bundle: PreparedBundle): Promise<Offl
       [...Map.groupBy(leases, ({ image }) => image.imageKeyId)].map(async ([imageKeyId, own]) => ({
         imageKeyId,
         imageKeyJwe: await sealImageKey(server, node, own[0]?.image),
-        leases: await Promise.all(own.map(({ claims }) => signLease(server, claims, bundle.receipt))),
+        leases: await Promise.all(
+          own.map(({ claims }) => signLease(server, { claims, receipt: bundle.receipt })),
+        ),
       })),
     ),
   };

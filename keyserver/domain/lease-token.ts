@@ -1,7 +1,12 @@
 /** Cuts leases: the row, the claims, and the signed token (compact JWS) that a node keeps. */
 import type { Insertable } from 'kysely';
 import { allowedUntilMs, graceEndsAtMs } from '#src/licensing/expiry.ts';
-import { LEASE_TOKEN_TYPE, type LeaseClaims, type LeaseReceipt } from '#src/licensing/lease-claims.ts';
+import {
+  LEASE_LIST_TOKEN_TYPE,
+  LEASE_TOKEN_TYPE,
+  type LeaseClaims,
+  type LeaseReceipt,
+} from '#src/licensing/lease-claims.ts';
 import { type LeaseTimes, connectivityGraceUntilMs, leaseTimes } from '#src/licensing/lease-rules.ts';
 import { preparedInsertAll, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
@@ -151,8 +156,23 @@ function graceOf(license: GrantableLicense): Pick<LeaseClaims, 'grace'> {
   return fromMs === null || untilMs === null || untilMs === fromMs ? {} : { grace: { fromMs, untilMs } };
 }
 
+/** A lease that is in the audit log. */
+export interface RecordedLease {
+  readonly claims: LeaseClaims;
+  readonly receipt: LeaseReceipt;
+}
+
 /** Signs claims with the organization's lease key, and with them which event tells of them. */
-export function signLease(server: KeyServer, claims: LeaseClaims, receipt: LeaseReceipt): Promise<string> {
-  const signed: LeaseClaims = { ...claims, receipt };
-  return server.releaseThread.sign(LEASE_TOKEN_TYPE, signed, server.keys.leaseKey);
+export function signLease(server: KeyServer, lease: RecordedLease): Promise<string> {
+  return server.releaseThread.sign(LEASE_TOKEN_TYPE, signedClaims(lease), server.keys.leaseKey);
+}
+
+/** As `signLease`, with one signature for all of them; see src/crypto/sign-token.ts. */
+export function signLeaseList(server: KeyServer, leases: readonly RecordedLease[]): Promise<string> {
+  const { releaseThread, keys } = server;
+  return releaseThread.signTogether(LEASE_LIST_TOKEN_TYPE, leases.map(signedClaims), keys.leaseKey);
+}
+
+function signedClaims({ claims, receipt }: RecordedLease): LeaseClaims {
+  return { ...claims, receipt };
 }

@@ -3,7 +3,6 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import { decide } from '#src/licensing/decide.ts';
 import { type ChainedLease, isLeaseCloned } from '#src/licensing/lease-chain.ts';
-import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
 import type { ChainPosition } from '#src/licensing/node-chain.ts';
 import { type AuditEntry, appendAuditEvents } from '../audit/append-event.ts';
 import { together } from '../db/open-transaction.ts';
@@ -21,9 +20,10 @@ import {
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
 import { loadRenewedRelatives } from './lease-chains.ts';
-import { type CutLease, cutLease, insertLeases, signLease } from './lease-token.ts';
+import { type CutLease, cutLease, insertLeases } from './lease-token.ts';
 import { takePosition } from './node-sessions.ts';
 import { loadSession } from './session-row.ts';
+import { type DecidedRenewal, type SignedRenewals, signAsList, signEach } from './signed-renewals.ts';
 import { suspectNode } from './suspect-node.ts';
 import { type GrantableLicense, loadNodeLicenses } from './license-facts.ts';
 
@@ -31,19 +31,15 @@ const MAX_LEASE_ID = 128;
 /** Renewals repeat freely: they hand out no key. */
 const NO_NONCE = '';
 
-/** A signed lease that follows the old one, or why there is none. */
-export type Renewal =
-  | { readonly leaseId: string; readonly lease: string }
-  | { readonly leaseId: string; readonly denial: LatchkeyError };
-
 export interface RenewalTerms {
   readonly nodeTimeMs: number;
   /** Undefined from a node that is too old to have one. */
   readonly position?: ChainPosition | undefined;
+  /** False from a node that is too old for leases that share a signature. */
+  readonly acceptsLeaseList?: boolean;
 }
 
-export interface Renewals {
-  readonly renewals: readonly Renewal[];
+export interface Renewals extends SignedRenewals {
   readonly revision: number;
 }
 
@@ -55,7 +51,7 @@ export async function renewLeases(
   server: KeyServer,
   identity: NodeIdentity,
   leaseIds: readonly string[],
-  { nodeTimeMs, position }: RenewalTerms,
+  { nodeTimeMs, position, acceptsLeaseList = false }: RenewalTerms,
 ): Promise<Renewals> {
   if (leaseIds.length > MAX_LEASES_PER_RENEWAL) {
     throw new LatchkeyError('LIMIT_EXCEEDED', `more than ${MAX_LEASES_PER_RENEWAL} leases in one renewal`);
@@ -78,14 +74,8 @@ export async function renewLeases(
     return { outcomes: recorded, revision: organization.revision, isNodeCloned };
   });
   if (isNodeCloned) server.changes.publish([identity.nodeId]);
-  const renewals = await Promise.all(
-    outcomes.map(async ({ leaseId, outcome }): Promise<Renewal> =>
-      outcome instanceof LatchkeyError
-        ? { leaseId, denial: outcome }
-        : { leaseId, lease: await signLease(server, outcome.claims, outcome.receipt) },
-    ),
-  );
-  return { renewals, revision };
+  const sign = acceptsLeaseList ? signAsList : signEach;
+  return { ...(await sign(server, outcomes)), revision };
 }
 
 /** What the leases of a call are decided on: loaded once, as many of them are for the same image. */
@@ -109,11 +99,6 @@ interface RenewalContext {
 interface Decided {
   readonly leaseId: string;
   readonly outcome: CutLease | LatchkeyError;
-}
-
-interface Recorded {
-  readonly leaseId: string;
-  readonly outcome: { readonly claims: LeaseClaims; readonly receipt: LeaseReceipt } | LatchkeyError;
 }
 
 /** @throws LatchkeyError RATE_LIMITED, for the whole call: a lease must not end because of it */
@@ -165,7 +150,7 @@ function imageName(lease: LeaseRow): string {
 async function record(
   { server, writer, identity, nowMs }: RenewalContext,
   decided: readonly Decided[],
-): Promise<Recorded[]> {
+): Promise<DecidedRenewal[]> {
   const cut = decided.flatMap(({ outcome }) => (outcome instanceof LatchkeyError ? [] : [outcome]));
   const events = decided.map(({ leaseId, outcome }): AuditEntry => {
     const event = { actor: `node:${identity.nodeId}`, action: 'lease.renew', target: leaseId } as const;

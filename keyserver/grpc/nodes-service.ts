@@ -30,8 +30,9 @@ import { reportUsageOfNode } from '../domain/node-usage.ts';
 import { openSession } from '../domain/node-sessions.ts';
 import { preflightOfNode } from '../domain/preflight.ts';
 import { reportPlaintext } from '../domain/plaintext-reports.ts';
-import { type Renewal, renewLeases } from '../domain/renew-leases.ts';
+import { renewLeases } from '../domain/renew-leases.ts';
 import { rotateCertificate } from '../domain/rotate-certificate.ts';
+import type { Renewal } from '../domain/signed-renewals.ts';
 import { type Rate, RateLimit, hostOfPeer } from '../rate-limit.ts';
 import type { CallLog } from './call-log.ts';
 import { renewCertificateAtMs } from './certificate-times.ts';
@@ -76,11 +77,9 @@ export function nodesService(
     }, log),
     renewLeases: unaryHandler<RenewLeasesRequest, RenewLeasesResponse>(async (request, call) => {
       const identity = identify(call);
-      const { renewals, revision } = await renewLeases(server, identity, request.leaseIds, {
-        nodeTimeMs: request.nodeTimeMs,
-        position: request.position,
-      });
-      return { results: renewals.map(toResult), serverTimeMs: server.clock.nowMs(), revision };
+      const { leaseIds, ...terms } = request;
+      const { renewals, ...answer } = await renewLeases(server, identity, leaseIds, terms);
+      return { ...answer, results: renewals.map(toResult), serverTimeMs: server.clock.nowMs() };
     }, log),
     watchRevocations: (call) => {
       try {
@@ -145,7 +144,11 @@ export function nodesService(
 }
 
 function toResult(renewal: Renewal): RenewalResult {
-  return 'lease' in renewal
-    ? { leaseId: renewal.leaseId, outcome: { $case: 'lease', value: renewal.lease } }
-    : { leaseId: renewal.leaseId, outcome: { $case: 'denial', value: toDenial(renewal.denial) } };
+  return { leaseId: renewal.leaseId, outcome: toOutcome(renewal) };
+}
+
+function toOutcome(renewal: Renewal): RenewalResult['outcome'] {
+  if ('lease' in renewal) return { $case: 'lease', value: renewal.lease };
+  if ('listedLease' in renewal) return { $case: 'listedLease', value: renewal.listedLease };
+  return { $case: 'denial', value: toDenial(renewal.denial) };
 }

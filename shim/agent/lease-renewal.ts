@@ -1,6 +1,7 @@
 /** Prolongs leases before they end, and ends those whose time is up. One small timer for all. */
 import type { Clock } from '#src/base/clock.ts';
 import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
+import { tokensOf } from '#src/crypto/open-token.ts';
 import type { KeyServer } from './key-server.ts';
 import { fromDenial } from './lease-denial.ts';
 import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
@@ -61,17 +62,22 @@ export class LeaseRenewal {
     const answer = await keyServer.renewLeases({
       leaseIds: due.map(({ claims }) => claims.leaseId),
       nodeTimeMs: this.#clock.nowMs(),
+      acceptsLeaseList: true,
     });
     const failures: unknown[] = [];
+    const listed = tokensOf(answer.leaseList);
     for (const { leaseId, outcome } of answer.results) {
       const lease = due.find(({ claims }) => claims.leaseId === leaseId);
       if (lease === undefined || outcome === undefined) continue;
-      if (outcome.$case === 'denial') this.#leases.end(lease, fromDenial(outcome.value));
+      if (outcome.$case === 'denial') {
+        this.#leases.end(lease, fromDenial(outcome.value));
+        continue;
+      }
+      const token = outcome.$case === 'lease' ? outcome.value : (listed[outcome.value] ?? '');
       // One that is not valid must not stand in the way of the others.
-      else
-        await this.#leases
-          .renewed(lease, outcome.value, answer.serverTimeMs)
-          .catch((error: unknown) => failures.push(error));
+      await this.#leases
+        .renewed(lease, token, answer.serverTimeMs)
+        .catch((error: unknown) => failures.push(error));
     }
     if (failures.length > 0) throw failures[0];
   }

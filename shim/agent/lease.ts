@@ -1,10 +1,10 @@
 /** A lease as the node holds it, and when it is good. Pure. */
 import { type KeyObject, createPublicKey } from 'node:crypto';
-import { compactVerify } from 'jose';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
-import { LEASE_TOKEN_TYPE, type LeaseClaims, parseLeaseClaims } from '#src/licensing/lease-claims.ts';
+import { openToken } from '#src/crypto/open-token.ts';
+import { LEASE_TOKEN_TYPES, type LeaseClaims, parseLeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { Digest } from '#src/oci/digest.ts';
 
 /** What is wrong with a lease is told as far as this. */
@@ -72,10 +72,7 @@ export async function verifyLease(
   expected: { readonly nodeId: string; readonly subject?: LeaseSubject },
 ): Promise<LeaseClaims> {
   try {
-    const { payload, protectedHeader } = await compactVerify(token, key, {
-      algorithms: ['EdDSA', 'Ed25519'],
-    });
-    if (protectedHeader.typ !== LEASE_TOKEN_TYPE) throw new Error('the token is not a lease');
+    const payload = await openToken(token, key, LEASE_TOKEN_TYPES);
     const claims = parseLeaseClaims(parseJson(payload, 'the lease'));
     if (claims.nodeId !== expected.nodeId) throw new Error('the lease is for another node');
     if (expected.subject !== undefined && !isAbout(claims, expected.subject)) {

@@ -21,8 +21,8 @@ export const MAX_PKCS11_FILE_BYTES = 16 * KIBIBYTE;
 export const MAX_WEBHOOK_URL = 2048;
 /** Kinds of events of one webhook; whoever wants more wants `*`. */
 export const MAX_WEBHOOK_EVENTS = 50;
-/** What a node says of itself with all its leases, images and containers: some hundred kibibytes on a large one. */
-export const MAX_RECEIPT_FILE_BYTES = 16 * MEBIBYTE;
+/** What a node says of itself with all its leases, images and containers: some hundred kibibytes, on a large one a few mebibytes. */
+export const MAX_NODE_STATUS_BYTES = 16 * MEBIBYTE;
 /** A file with an API token alone, and perhaps a line end. */
 export const MAX_TOKEN_FILE_BYTES = 4 * KIBIBYTE;
 /** A password; peers read at most 64 bytes from a file descriptor. */

@@ -1,6 +1,6 @@
 /**
- * What a lease says. A lease is a compact JWS (RFC 7515, EdDSA over Ed25519, `typ` = "lease+jwt"); the key
- * server signs it, the node verifies it offline. Times are milliseconds, unlike RFC 7519's seconds, because
+ * What a lease says. A lease is a compact JWS (RFC 7515, EdDSA over Ed25519, `typ` = "lease+jwt"), or shares one with
+ * those that were renewed with it (`typ` = "lease-list+jwt", see src/crypto/sign-token.ts); the key server signs it, the node verifies it offline. Times are milliseconds, unlike RFC 7519's seconds, because
  * tests and short leases need them; hence our own names and no `exp`.
  */
 import * as z from 'zod';
@@ -8,6 +8,8 @@ import { LatchkeyError, type LatchkeyErrorOptions } from '#src/base/errors.ts';
 import { isDigest } from '#src/oci/digest.ts';
 
 export const LEASE_TOKEN_TYPE = 'lease+jwt';
+export const LEASE_LIST_TOKEN_TYPE = 'lease-list+jwt';
+export const LEASE_TOKEN_TYPES = { type: LEASE_TOKEN_TYPE, listType: LEASE_LIST_TOKEN_TYPE } as const;
 
 /** The event of the key server's audit log that tells of the lease: who has it can show that it is missing there. */
 export const leaseReceiptSchema = z.strictObject({

@@ -1,6 +1,7 @@
 /** A client for the agent on this machine. */
 import { Metadata, credentials } from '@grpc/grpc-js';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_NODE_STATUS_BYTES } from '#src/base/limits.ts';
 import {
   AgentClient,
   type AgentActivateResponse,
@@ -24,7 +25,9 @@ export class AgentConnection {
 
   constructor(socketPath: string) {
     this.#socketPath = socketPath;
-    this.#client = new AgentClient(`unix://${socketPath}`, credentials.createInsecure());
+    this.#client = new AgentClient(`unix://${socketPath}`, credentials.createInsecure(), {
+      'grpc.max_receive_message_length': MAX_NODE_STATUS_BYTES,
+    });
   }
 
   activate(licenseKey: string): Promise<AgentActivateResponse> {

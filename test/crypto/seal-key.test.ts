@@ -45,7 +45,7 @@ describe('sealing a key', () => {
 describe('signing a token', () => {
   it('gives a token that an independent JOSE library verifies', async () => {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
-    const token = signToken('lease+jwt', { leaseId: 'lease_a', text: 'ü' }, privateKey);
+    const token = signToken('lease+jwt', JSON.stringify({ leaseId: 'lease_a', text: 'ü' }), privateKey);
     const { payload, protectedHeader } = await compactVerify(token, publicKey);
     expect(protectedHeader).toEqual({ alg: 'EdDSA', typ: 'lease+jwt' });
     expect(JSON.parse(Buffer.from(payload).toString())).toEqual({ leaseId: 'lease_a', text: 'ü' });

@@ -2,10 +2,11 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { CompactSign } from 'jose';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
+import { signTogether } from '#src/crypto/sign-token.ts';
 import type { ReleaseStatement } from '#src/image/statement.ts';
-import { LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
+import { LEASE_LIST_TOKEN_TYPE, LEASE_TOKEN_TYPE, type LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { digestOf } from '#src/oci/digest.ts';
-import type { RenewLeasesResponse, RenewalResult } from '#src/wire/generated/latchkey/node.ts';
+import type { Denial, RenewLeasesResponse, RenewalResult } from '#src/wire/generated/latchkey/node.ts';
 import type { KeyServer } from '../../shim/agent/key-server.ts';
 import type { LeaseAuthority } from '../../shim/agent/lease-authority.ts';
 import { openLeaseStatement } from '../../shim/agent/lease-statement.ts';
@@ -34,6 +35,10 @@ export class LeaseIssuer {
   nodeRefusal: LatchkeyError | undefined;
   acquired = 0;
   renewed = 0;
+  /** Of before there were leases that share a signature. */
+  isOld = false;
+  /** Where the answer says that a lease stands in the list. */
+  placeInList: (place: number) => number = (place) => place;
   readonly #keys = generateKeyPairSync('ed25519');
   readonly releaseKeys = signingKeyPair();
 
@@ -70,6 +75,12 @@ export class LeaseIssuer {
     return new CompactSign(Buffer.from(JSON.stringify(claims)))
       .setProtectedHeader({ alg: 'EdDSA', typ: LEASE_TOKEN_TYPE, ...header })
       .sign(this.#keys.privateKey);
+  }
+
+  /** Leases that share a signature, as they come from the key server. */
+  signTogether(leases: readonly object[]): string {
+    const payloads = leases.map((claims) => JSON.stringify(claims));
+    return signTogether(LEASE_LIST_TOKEN_TYPE, payloads, this.#keys.privateKey);
   }
 
   /** The signed statement that comes with a lease. */
@@ -120,7 +131,8 @@ export class LeaseIssuer {
       },
       acknowledgeRevocations: () => Promise.resolve(),
       reportUsage: () => Promise.reject(new TypeError('usage has its own test')),
-      renewLeases: ({ leaseIds }) => this.#track(this.#renew(leaseIds)),
+      renewLeases: ({ leaseIds, acceptsLeaseList }) =>
+        this.#track(this.#renew(leaseIds, acceptsLeaseList && !this.isOld)),
       watchRevocations: () => Promise.reject(new TypeError('the watch has its own test')),
       listChanges: () => Promise.reject(new TypeError('the watch has its own test')),
       explain: (error) => toLatchkeyError(error),
@@ -148,21 +160,33 @@ export class LeaseIssuer {
     }
   }
 
-  async #renew(leaseIds: readonly string[]): Promise<RenewLeasesResponse> {
+  async #renew(leaseIds: readonly string[], asList: boolean): Promise<RenewLeasesResponse> {
     this.renewed += 1;
     if (this.refusal?.code.startsWith('NET_') === true) throw this.refusal;
-    const results = await Promise.all(leaseIds.map((leaseId) => this.#renewal(leaseId)));
-    return { results, serverTimeMs: this.clock.wallMs, revision: 1 };
+    const listed: object[] = [];
+    const results: RenewalResult[] = [];
+    for (const leaseId of leaseIds) {
+      const claims = this.#renewal(leaseId);
+      const outcome: RenewalResult['outcome'] =
+        claims === undefined
+          ? { $case: 'denial', value: this.#denial() }
+          : asList
+            ? { $case: 'listedLease', value: this.placeInList(listed.push(claims) - 1) }
+            : { $case: 'lease', value: await this.sign(claims) };
+      results.push({ leaseId, outcome });
+    }
+    const leaseList = asList ? this.signTogether(listed) : '';
+    return { results, serverTimeMs: this.clock.wallMs, revision: 1, leaseList };
   }
 
-  async #renewal(leaseId: string): Promise<RenewalResult> {
+  #renewal(leaseId: string): LeaseClaims | undefined {
     const subject = this.subjects.get(leaseId);
-    if (this.refusal !== undefined || subject === undefined) {
-      const { code = 'DENIED_LEASE_INVALID', message = 'unknown lease' } = this.refusal ?? {};
-      const denial = { code, message, licenseId: 'lic-1', contact: 'license@acme.example' };
-      return { leaseId, outcome: { $case: 'denial', value: denial } };
-    }
-    const token = await this.sign({ ...this.claims(subject), leaseId });
-    return { leaseId, outcome: { $case: 'lease', value: token } };
+    if (this.refusal !== undefined || subject === undefined) return undefined;
+    return { ...this.claims(subject), leaseId };
+  }
+
+  #denial(): Denial {
+    const { code = 'DENIED_LEASE_INVALID', message = 'unknown lease' } = this.refusal ?? {};
+    return { code, message, licenseId: 'lic-1', contact: 'license@acme.example' };
   }
 }

@@ -4,6 +4,7 @@ import { type KeyObject, X509Certificate, createPrivateKey, randomBytes, webcryp
 import { Metadata, credentials } from '@grpc/grpc-js';
 import { Pkcs10CertificateRequestGenerator } from '@peculiar/x509';
 import { openEnvelope } from '#src/crypto/envelope.ts';
+import { tokensOf } from '#src/crypto/open-token.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import { isJoinToken } from '#src/licensing/join-token.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
@@ -15,6 +16,7 @@ import {
   EnrollmentClient,
   NodesClient,
   type PreflightResponse,
+  type RenewalResult,
   type RenewLeasesResponse,
   type ReportUsageRequest,
   type ReportUsageResponse,
@@ -93,6 +95,12 @@ export interface AcquireOptions {
   readonly nodeTimeMs?: number;
 }
 
+/** How a renewal ended for one lease. */
+export interface KeptRenewal {
+  readonly leaseId: string;
+  readonly outcome: Exclude<RenewalResult['outcome'], { $case: 'listedLease' }>;
+}
+
 export class LicensedNode {
   readonly activation: ActivateResponse;
   readonly key: NodeKey;
@@ -126,15 +134,26 @@ export class LicensedNode {
     );
   }
 
-  async renew(leaseIds: string[], position?: ChainPosition): Promise<RenewLeasesResponse> {
-    return this.#call(
+  /** Gives each lease as it is kept, also of those that share a signature; a node of before there were such ones gets none. */
+  async renew(
+    leaseIds: string[],
+    position?: ChainPosition,
+    acceptsLeaseList = true,
+  ): Promise<RenewLeasesResponse & { results: KeptRenewal[] }> {
+    const answer = await this.#call(
       callUnary(
         this.client.renewLeases.bind(this.client),
-        { leaseIds, nodeTimeMs: Date.now(), position },
+        { leaseIds, nodeTimeMs: Date.now(), position, acceptsLeaseList },
         new Metadata(),
         { deadline: Date.now() + CALL_TIMEOUT_MS },
       ),
     );
+    const listed = tokensOf(answer.leaseList);
+    const results = answer.results.map(({ leaseId, outcome }): KeptRenewal => {
+      if (outcome?.$case !== 'listedLease') return { leaseId, outcome };
+      return { leaseId, outcome: { $case: 'lease', value: listed[outcome.value] ?? '' } };
+    });
+    return { ...answer, results };
   }
 
   async reportUsage(usage: Partial<ReportUsageRequest>): Promise<ReportUsageResponse> {

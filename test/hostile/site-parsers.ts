@@ -6,7 +6,8 @@ import { Metadata } from '@grpc/grpc-js';
 import { CompactSign } from 'jose';
 import { InvalidArgumentError } from 'commander';
 import { parseLicenseKey, formatLicenseKey } from '#src/licensing/license-key.ts';
-import { LEASE_TOKEN_TYPE } from '#src/licensing/lease-claims.ts';
+import { openToken, tokensOf } from '#src/crypto/open-token.ts';
+import { LEASE_TOKEN_TYPE, LEASE_TOKEN_TYPES } from '#src/licensing/lease-claims.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import { parseReference } from '#src/oci/reference.ts';
 import { checkRealm } from '#src/registry/token.ts';
@@ -67,6 +68,7 @@ const nodeRequest = await Pkcs10CertificateRequestGenerator.create({
 const image = encryptedImage([Buffer.from('a'), Buffer.from('b')]);
 const issuer = new LeaseIssuer(manualClock());
 const leaseKey = leaseVerificationKey(issuer.verificationJwk);
+const [sharedLease = ''] = tokensOf(issuer.signTogether([{ leaseId: 'a' }, { leaseId: 'b' }]));
 const lease = await issuer.sign(issuer.claims({ imageDigest: DIGEST, imageKeyId: 'ik-1' }));
 const stranger = generateKeyPairSync('ed25519').privateKey;
 const registry = new URL('https://reg.example');
@@ -238,6 +240,13 @@ export const SITE_PARSERS: readonly HostileParser[] = [
   ),
   textParser('shim/agent/lease.ts', 'verifyLease', [lease], (text) =>
     verifyLease(text, leaseKey, { nodeId: NODE_ID }),
+  ),
+  textParser(
+    'src/crypto/open-token.ts',
+    'openToken',
+    [lease, sharedLease],
+    (text) => openToken(text, leaseKey, LEASE_TOKEN_TYPES),
+    { raises: Error },
   ),
   bytesParser(
     'shim/agent/lease.ts',

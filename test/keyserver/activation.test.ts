@@ -144,7 +144,7 @@ describe('node certificates', () => {
       await expect(
         new Promise((resolve, reject) => {
           client.renewLeases(
-            { leaseIds: [], nodeTimeMs: Date.now(), position: undefined },
+            { leaseIds: [], nodeTimeMs: Date.now(), position: undefined, acceptsLeaseList: true },
             (error, answer) => {
               if (error === null) resolve(answer);
               else reject(error);

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AuditEvent } from '#src/crypto/audit-chain.ts';
-import { signToken } from '#src/crypto/sign-token.ts';
+import { tokensOf } from '#src/crypto/open-token.ts';
+import { signToken, signTogether } from '#src/crypto/sign-token.ts';
 import { verifyAuditLog } from '../../cli/audit-log.ts';
 import {
   type KeptReceipt,
@@ -53,6 +54,7 @@ beforeAll(async () => {
   const { results } = await node.renew([payload.leaseId]);
   const [renewed] = results;
   if (renewed?.outcome?.$case !== 'lease') throw new Error('the lease was not renewed');
+  // One that shares its signature, and one that does not.
   tokens = [renewed.outcome.value, first.lease];
   node.close();
   await sold.sell();
@@ -129,20 +131,26 @@ describe('leases as receipts of the audit log', () => {
   it('count only when the key server has signed them', async () => {
     const keys = await readReceiptKeys(keyFile);
     const stranger = generateKeyPairSync('ed25519').privateKey;
-    const claims = JSON.parse(Buffer.from(tokens[0]!.split('.')[1]!, 'base64url').toString()) as object;
+    const claims = JSON.parse(Buffer.from(tokens[1]!.split('.')[1]!, 'base64url').toString()) as object;
     const path = join(directory, 'forged');
-    const changed = tokens[0]!.replace(
+    const changed = tokens[1]!.replace(
       /\.[^.]+\./u,
       `.${Buffer.from(JSON.stringify({ ...claims, epoch: 9 })).toString('base64url')}.`,
     );
-    for (const forged of [signToken('lease+jwt', claims, stranger), changed, 'not a token']) {
+    const [shared = ''] = tokensOf(signTogether('lease-list+jwt', [JSON.stringify(claims)], stranger));
+    const exchanged = `${tokens[0]!.split('~')[0]}~${shared.split('~')[1]}`;
+    const alone = signToken('lease+jwt', JSON.stringify(claims), stranger);
+    for (const forged of [alone, shared, exchanged, changed, 'not a token']) {
       await writeFile(path, forged);
       await expect(readReceipts(path, keys)).rejects.toMatchObject({ code: 'STATE_DAMAGED' });
     }
     // What a newer key server says besides is not for the auditor.
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
-    await writeFile(path, signToken('lease+jwt', { ...claims, onlyOnWeekdays: true }, privateKey));
-    expect(await readReceipts(path, [publicKey])).toEqual([receipts[0]]);
+    await writeFile(
+      path,
+      signToken('lease+jwt', JSON.stringify({ ...claims, onlyOnWeekdays: true }), privateKey),
+    );
+    expect(await readReceipts(path, [publicKey])).toEqual([receipts[1]]);
     for (const text of ['{"leases":[{}]}', '{', '{"leases":{}}']) {
       await writeFile(path, text);
       await expect(readReceipts(path, keys)).rejects.toMatchObject({ code: 'INPUT_MALFORMED' });
@@ -155,8 +163,8 @@ describe('leases as receipts of the audit log', () => {
       await writeFile(path, text);
       await expect(readReceiptKeys(path)).rejects.toMatchObject({ code: 'KEY_INVALID' });
     }
-    const alone = await latchkey('audit', 'verify', exported, '--receipts', receiptFile);
-    expect(alone).toMatchObject({ status: 2, stderr: expect.stringContaining('--receipt-key') as string });
+    const keyless = await latchkey('audit', 'verify', exported, '--receipts', receiptFile);
+    expect(keyless).toMatchObject({ status: 2, stderr: expect.stringContaining('--receipt-key') as string });
   });
 });
 

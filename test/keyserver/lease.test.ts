@@ -210,6 +210,27 @@ describe('renewing leases', () => {
     });
   });
 
+  it('signs all leases of a batch at once, and each for itself for a node that knows no list', async () => {
+    const { node } = await licensedNode();
+    const leaseIds: string[] = [];
+    for (let count = 0; count < 3; count += 1)
+      leaseIds.push((await node.claimsOf((await node.acquire(sold.image)).lease)).leaseId);
+    const asked = [leaseIds[0]!, 'lease_unknown', leaseIds[1]!, leaseIds[2]!];
+    const listed = await node.renew(asked);
+    const renewed = listed.results.flatMap(({ outcome }) =>
+      outcome?.$case === 'lease' ? [outcome.value] : [],
+    );
+    expect(new Set(renewed.map((token) => token.split('~')[0])).size).toBe(1);
+    const next = await Promise.all(renewed.map(async (token) => (await node.claimsOf(token)).leaseId));
+    expect(new Set([...next, ...leaseIds]).size).toBe(6);
+    const { results, leaseList } = await node.renew(next, undefined, false);
+    expect(leaseList).toBe('');
+    for (const { outcome } of results) {
+      expect(outcome).toMatchObject({ $case: 'lease', value: expect.not.stringContaining('~') as string });
+      await node.claimsOf(outcome!.value as string);
+    }
+  });
+
   it('refuses more leases at once than the limit', async () => {
     const { node } = await licensedNode();
     await expect(node.renew(Array.from({ length: 101 }, () => 'lease_x'))).rejects.toMatchObject({

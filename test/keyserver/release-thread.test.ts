@@ -5,6 +5,7 @@ import { compactVerify } from 'jose';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startWorker } from '#src/base/installation.ts';
 import { openEnvelope } from '#src/crypto/envelope.ts';
+import { openToken, tokensOf } from '#src/crypto/open-token.ts';
 import { ReleaseThread } from '../../keyserver/custody/release-thread.ts';
 
 const PURPOSE = 'latchkey-image-key-lease';
@@ -48,6 +49,18 @@ describe('the release thread', () => {
     });
     await Promise.all(rounds);
     expect(workers).toHaveLength(1);
+  });
+
+  it('signs many at once', async () => {
+    const signed = await thread.signTogether(
+      'lease-list+jwt',
+      [{ name: 'a' }, { name: 'b' }],
+      signer.privateKey,
+    );
+    const types = { type: 'lease+jwt', listType: 'lease-list+jwt' };
+    const opened = tokensOf(signed).map((token) => openToken(token, signer.publicKey, types));
+    const payloads = (await Promise.all(opened)).map((payload) => Buffer.from(payload).toString());
+    expect(payloads).toEqual(['{"name":"a"}', '{"name":"b"}']);
   });
 
   it('refuses what is no key on P-256, and does the rest of the message', async () => {

@@ -113,8 +113,8 @@ describe('a copied identity', () => {
     const privateKeyPem = await store.privateKeyPem();
     const channel = connectKeyServer(server.nodeAddress, { ...identity, privateKeyPem });
     try {
-      const request = { leaseIds: [old], nodeTimeMs: Date.now(), position: undefined };
-      expect((await channel.renewLeases(request)).results).toMatchObject([
+      const request = { leaseIds: [old], nodeTimeMs: Date.now(), acceptsLeaseList: true };
+      expect((await channel.renewLeases({ ...request, position: undefined })).results).toMatchObject([
         { outcome: { $case: 'denial', value: { code: 'DENIED_LEASE_CLONED' } } },
       ]);
     } finally {
@@ -199,8 +199,9 @@ describe('a restored identity', () => {
       isRunning: false,
       ...{ ...opening, bootTimeMs },
     });
+    const noLeases = { leaseIds: [], nodeTimeMs: Date.now(), acceptsLeaseList: true };
     const renew = (counter: number) =>
-      channel.renewLeases({ leaseIds: [], nodeTimeMs: Date.now(), position: { sequence, token, counter } });
+      channel.renewLeases({ ...noLeases, position: { sequence, token, counter } });
     for (const counter of [1, 3, 2]) await renew(counter);
     await expect(renew(2)).rejects.toMatchObject({ code: 'STATE_SESSION_STALE' });
     await expect(

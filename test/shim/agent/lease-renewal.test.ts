@@ -129,6 +129,27 @@ describe('leases', () => {
     expect(keeper.isGood(odd)).toBe(true);
   });
 
+  test('are prolonged by a key server of before there were leases that share a signature', async () => {
+    issuer.isOld = true;
+    const [held, other] = [await lease(), await lease('another')];
+    const before = held.claims.expiresAtMs;
+    await pass(LEASE_DURATION_MS / 2);
+    for (const { claims } of [held, other]) expect(claims.expiresAtMs).toBeGreaterThan(before);
+    expect(failures).toEqual([]);
+  });
+
+  test.each([
+    ['beyond its end', (place: number) => place + 7],
+    ['of another lease', (place: number) => 1 - place],
+  ])('are not prolonged by a place in the list %s', async (_case, placeInList) => {
+    const [held, other] = [await lease(), await lease('another')];
+    const before = held.claims.expiresAtMs;
+    issuer.placeInList = placeInList;
+    await pass(LEASE_DURATION_MS / 2);
+    for (const { claims } of [held, other]) expect(claims.expiresAtMs).toBe(before);
+    expect(failures).toMatchObject([{ code: 'DENIED_LEASE_INVALID' }]);
+  });
+
   test('are not prolonged after the end of the agent', async () => {
     await lease();
     renewal.stop();

@@ -3,6 +3,7 @@ import { CompactSign } from 'jose';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { digestOf } from '#src/oci/digest.ts';
+import { tokensOf } from '#src/crypto/open-token.ts';
 import { LEASE_TOKEN_TYPE, parseLeaseClaims } from '#src/licensing/lease-claims.ts';
 import { leaseTimeMs, leaseVerificationKey, subjectKey, verifyLease } from '../../../shim/agent/lease.ts';
 import { LeaseIssuer, NODE_ID } from '../../fakes/lease-issuer.ts';
@@ -85,6 +86,16 @@ describe('a lease', () => {
         else expect(read).toThrow(expect.objectContaining({ code: 'DENIED_LEASE_INVALID' }) as Error);
       }),
     );
+  });
+
+  test('that shares a signature with others says what was signed, and is refused where it is not ours', async () => {
+    const others = [subject, { ...subject, imageKeyId: 'key-2' }].map((one) => issuer.claims(one));
+    const [own, other] = tokensOf(issuer.signTogether(others));
+    expect(await verify(own!)).toEqual(others[0]);
+    await expect(verify(other!)).rejects.toEqual(invalid);
+    expect(await verify(other!, { nodeId: NODE_ID })).toEqual(others[1]);
+    await expect(verify(own!, { nodeId: 'node-2' })).rejects.toEqual(invalid);
+    await expect(verify(own!.slice(0, own!.indexOf('~')))).rejects.toEqual(invalid);
   });
 
   test('without one of its fields is refused', async () => {

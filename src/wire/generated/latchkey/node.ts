@@ -172,19 +172,27 @@ export interface AcquireLeaseResponse {
 export interface RenewLeasesRequest {
   leaseIds: string[];
   nodeTimeMs: number;
-  position: ChainPosition | undefined;
+  position:
+    | ChainPosition
+    | undefined;
+  /** The node reads leases that share a signature. */
+  acceptsLeaseList: boolean;
 }
 
 export interface RenewLeasesResponse {
   results: RenewalResult[];
   serverTimeMs: number;
   revision: number;
+  /** Those that share a signature; see src/crypto/sign-token.ts. */
+  leaseList: string;
 }
 
 export interface RenewalResult {
   /** The lease that was to be prolonged. */
   leaseId: string;
-  outcome: { $case: "lease"; value: string } | { $case: "denial"; value: Denial } | undefined;
+  outcome: { $case: "lease"; value: string } | { $case: "denial"; value: Denial } | //
+  /** Its place in the list of leases, from 0. */
+  { $case: "listedLease"; value: number } | undefined;
 }
 
 export interface Denial {
@@ -1682,7 +1690,7 @@ export const AcquireLeaseResponse: MessageFns<AcquireLeaseResponse> = {
 };
 
 function createBaseRenewLeasesRequest(): RenewLeasesRequest {
-  return { leaseIds: [], nodeTimeMs: 0, position: undefined };
+  return { leaseIds: [], nodeTimeMs: 0, position: undefined, acceptsLeaseList: false };
 }
 
 export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
@@ -1695,6 +1703,9 @@ export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
     }
     if (message.position !== undefined) {
       ChainPosition.encode(message.position, writer.uint32(26).fork()).join();
+    }
+    if (message.acceptsLeaseList !== false) {
+      writer.uint32(32).bool(message.acceptsLeaseList);
     }
     return writer;
   },
@@ -1736,6 +1747,14 @@ export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
             message.position = ChainPosition.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.acceptsLeaseList = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1758,12 +1777,13 @@ export const RenewLeasesRequest: MessageFns<RenewLeasesRequest> = {
     message.position = (object.position !== undefined && object.position !== null)
       ? ChainPosition.fromPartial(object.position)
       : undefined;
+    message.acceptsLeaseList = object.acceptsLeaseList ?? false;
     return message;
   },
 };
 
 function createBaseRenewLeasesResponse(): RenewLeasesResponse {
-  return { results: [], serverTimeMs: 0, revision: 0 };
+  return { results: [], serverTimeMs: 0, revision: 0, leaseList: "" };
 }
 
 export const RenewLeasesResponse: MessageFns<RenewLeasesResponse> = {
@@ -1776,6 +1796,9 @@ export const RenewLeasesResponse: MessageFns<RenewLeasesResponse> = {
     }
     if (message.revision !== 0) {
       writer.uint32(24).int64(message.revision);
+    }
+    if (message.leaseList !== "") {
+      writer.uint32(34).string(message.leaseList);
     }
     return writer;
   },
@@ -1817,6 +1840,14 @@ export const RenewLeasesResponse: MessageFns<RenewLeasesResponse> = {
             message.revision = longToNumber(reader.int64());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.leaseList = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1837,6 +1868,7 @@ export const RenewLeasesResponse: MessageFns<RenewLeasesResponse> = {
     message.results = object.results?.map((e) => RenewalResult.fromPartial(e)) || [];
     message.serverTimeMs = object.serverTimeMs ?? 0;
     message.revision = object.revision ?? 0;
+    message.leaseList = object.leaseList ?? "";
     return message;
   },
 };
@@ -1856,6 +1888,9 @@ export const RenewalResult: MessageFns<RenewalResult> = {
         break;
       case "denial":
         Denial.encode(message.outcome.value, writer.uint32(26).fork()).join();
+        break;
+      case "listedLease":
+        writer.uint32(32).uint32(message.outcome.value);
         break;
     }
     return writer;
@@ -1898,6 +1933,14 @@ export const RenewalResult: MessageFns<RenewalResult> = {
             message.outcome = { $case: "denial", value: Denial.decode(reader, reader.uint32()) };
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.outcome = { $case: "listedLease", value: reader.uint32() };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1926,6 +1969,12 @@ export const RenewalResult: MessageFns<RenewalResult> = {
       case "denial": {
         if (object.outcome?.value !== undefined && object.outcome?.value !== null) {
           message.outcome = { $case: "denial", value: Denial.fromPartial(object.outcome.value) };
+        }
+        break;
+      }
+      case "listedLease": {
+        if (object.outcome?.value !== undefined && object.outcome?.value !== null) {
+          message.outcome = { $case: "listedLease", value: object.outcome.value };
         }
         break;
       }
