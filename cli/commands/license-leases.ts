@@ -32,9 +32,10 @@ export function registerLicenseLeases(license: Command, context: CommandContext)
 
 function leaseTable(leases: readonly Lease[]): string {
   return formatTable(
-    ['ID', 'LICENSE', 'NODE', 'ISSUED', 'EXPIRES', 'IMAGE'],
+    ['ID', 'STATE', 'LICENSE', 'NODE', 'ISSUED', 'EXPIRES', 'IMAGE'],
     leases.map((lease) => [
       lease.id,
+      lease.state,
       lease.licenseId,
       lease.nodeId,
       formatInstant(lease.issuedAtMs),

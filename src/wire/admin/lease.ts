@@ -1,10 +1,12 @@
 /** Leases in the admin API. */
 import * as z from 'zod';
+import { LEASE_STATES } from '#src/licensing/lease-state.ts';
 import { name, timeMs } from './field.ts';
 import { pageQuerySchema } from './page.ts';
 
 export const leaseSchema = z.object({
   id: z.string(),
+  state: z.enum(LEASE_STATES),
   licenseId: z.string(),
   epoch: z.int(),
   nodeId: z.string(),
@@ -16,6 +18,8 @@ export const leaseSchema = z.object({
   issuedAtMs: timeMs,
   renewAtMs: timeMs,
   expiresAtMs: timeMs,
+  /** Until when its node can start with it while it reaches no key server. */
+  usableUntilMs: timeMs,
 });
 
 export type Lease = z.infer<typeof leaseSchema>;
