@@ -1,6 +1,7 @@
 /** Changes what a license says, and prolongs it. Each change voids the leases of before, but for one of tags and metadata. */
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { MAX_LICENSE_TIME_MS } from '#src/base/limits.ts';
 import {
   DEFAULT_TERMS,
   type LicenseTerms,
@@ -85,7 +86,8 @@ export function updateLicense(
 
 /**
  * Prolongs a license by its duration, or by another: from its end, or from now when that is past.
- * @throws LatchkeyError STATE_NOT_FOUND, STATE_PRECONDITION when it is revoked, has no end, or nothing says how long
+ * @throws LatchkeyError STATE_NOT_FOUND, STATE_PRECONDITION when it is revoked, has no end, or nothing says how long;
+ *   USAGE_INVALID for an end that is too far away
  */
 export function renewLicense(
   server: KeyServer,
@@ -104,6 +106,11 @@ export function renewLicense(
     }
     const own = [...fromCodeColumn(row.own_terms), END_OF_TERM];
     const endMs = Math.max(server.clock.nowMs(), row.expires_at_ms) + byMs;
+    if (endMs > MAX_LICENSE_TIME_MS) {
+      throw new LatchkeyError('USAGE_INVALID', `license ${licenseId} would end after the year 9999`, {
+        hint: 'prolong it by less, or take its end away with `latchkey license update --expires never`',
+      });
+    }
     return Promise.resolve({ expires_at_ms: endMs, own_terms: toCodeColumn(own) });
   });
 }

@@ -229,6 +229,11 @@ export const DEFAULT_MAX_NODES = 3;
 export const MIN_LICENSE_DURATION_MS = SECOND_MS;
 /** The longest that is not a typing mistake, a hundred years; longer is without an end. */
 export const MAX_LICENSE_DURATION_MS = 36_500 * 24 * HOUR_MS;
+/**
+ * The last moment that a license may be said to begin or end at: of the last year with four digits, so that what is counted
+ * from it, such as a term, is still a moment that a Date can hold.
+ */
+export const MAX_LICENSE_TIME_MS = Date.UTC(10_000, 0) - 1;
 /** Grace after the end of a license (keyserver model 6.3); who gives more sells a longer license. */
 export const MAX_EXPIRY_GRACE_MS = 90 * 24 * HOUR_MS;
 /** Features that one license or release may name; a product is sold in a few. */

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MAX_LICENSE_DURATION_MS, MAX_LICENSE_TIME_MS } from '#src/base/limits.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { activateNode, createNodeKey } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, auditLog, createSoldProduct } from '../fakes/sold-product.ts';
+
+const DAY_MS = 86_400_000;
 
 let server: TestKeyServer;
 let sold: SoldProduct;
@@ -54,6 +57,28 @@ describe('a license', () => {
       hint: expect.any(String) as string,
     });
     await expect(sold.sell({ startsAtMs: 8.64e15 + 1 })).rejects.toMatchObject({ code: 'USAGE_INVALID' });
+  });
+
+  it('has no end that its terms or renewals put beyond what a Date can hold: no list would be read again', async () => {
+    const { client } = sold;
+    const refused = { code: 'USAGE_INVALID' };
+    const tooLate = 8.64e15;
+    await expect(sold.sell({ startsAtMs: tooLate, durationMs: DAY_MS })).rejects.toMatchObject(refused);
+    await expect(sold.sell({ expiresAtMs: tooLate })).rejects.toMatchObject(refused);
+    const { license } = await sold.sell({
+      startsAtMs: MAX_LICENSE_TIME_MS,
+      durationMs: MAX_LICENSE_DURATION_MS,
+    });
+    await expect(client.updateLicense(license.id, { startsAtMs: tooLate })).rejects.toMatchObject(refused);
+    await expect(client.updateLicense(license.id, { expiresAtMs: tooLate })).rejects.toMatchObject(refused);
+    await client.updateLicense(license.id, { startsAtMs: null, expiresAtMs: MAX_LICENSE_TIME_MS });
+    await expect(client.renewLicense(license.id, DAY_MS)).rejects.toMatchObject({
+      ...{ code: 'USAGE_INVALID', message: expect.stringContaining('year 9999') as string },
+    });
+    expect((await client.license(license.id)).expiresAtMs).toBe(MAX_LICENSE_TIME_MS);
+    expect(await client.licenses({ product: sold.productCode })).toContainEqual(
+      await client.license(license.id),
+    );
   });
 });
 

@@ -1,12 +1,15 @@
 /** Licenses in the admin API. */
 import * as z from 'zod';
-import { MAX_LICENSE_DURATION_MS, MIN_LICENSE_DURATION_MS } from '#src/base/limits.ts';
+import { MAX_LICENSE_DURATION_MS, MAX_LICENSE_TIME_MS, MIN_LICENSE_DURATION_MS } from '#src/base/limits.ts';
 import { LICENSE_STATES } from '#src/licensing/license-state.ts';
 import { common, contact, name, text, timeMs } from './field.ts';
 import { metadata, metadataChange, tag, tags } from './labels.ts';
 import { termAnswers, termChanges, termInputs } from './license-terms.ts';
 import { policyCode } from './policy.ts';
 import { pageQuerySchema, queryTimeMs } from './page.ts';
+
+/** When a license begins or ends. */
+const licenseTimeMs = z.int().nonnegative().max(MAX_LICENSE_TIME_MS);
 
 export const licenseInputSchema = z.strictObject({
   /** Id, external id or name. */
@@ -16,8 +19,8 @@ export const licenseInputSchema = z.strictObject({
   plan: name.optional(),
   /** Code of the policy that gives what is not said here; default: none. */
   policy: policyCode.optional(),
-  startsAtMs: timeMs.optional(),
-  expiresAtMs: timeMs.optional(),
+  startsAtMs: licenseTimeMs.optional(),
+  expiresAtMs: licenseTimeMs.optional(),
   ...z.strictObject(termInputs).partial().shape,
   contact: contact.optional(),
   /** Releases published after it are not covered; default: all are. */
@@ -93,10 +96,10 @@ export const NEVER = 'never';
 export const licenseUpdateSchema = z.strictObject({
   policy: policyCode.nullable().optional(),
   plan: name.nullable().optional(),
-  startsAtMs: timeMs.nullable().optional(),
+  startsAtMs: licenseTimeMs.nullable().optional(),
   /** Null = as the duration says. */
   expiresAtMs: z
-    .union([timeMs, z.literal(NEVER)])
+    .union([licenseTimeMs, z.literal(NEVER)])
     .nullable()
     .optional(),
   contact: contact.nullable().optional(),
