@@ -1,4 +1,5 @@
 /** The term of a license: begun at its creation, its first node or its first start, and as long as its duration says. */
+import { sql } from 'kysely';
 import type { ExpirationBasis } from '#src/licensing/expiry.ts';
 import type { LicenseTerms } from '#src/licensing/license-terms.ts';
 import type { LicenseTable } from '../db/tables/license.ts';
@@ -15,6 +16,26 @@ type TermColumns = Pick<LicenseTable, 'term_started_at_ms' | 'expires_at_ms'>;
 export function termStartMs(eventMs: number, startsAtMs: number | null): number {
   return Math.max(eventMs, startsAtMs ?? 0);
 }
+
+/**
+ * Gives when the term of a license began that may now count from something else; null = that has not happened yet. Of an
+ * event that was not counted from nobody knows when it was, so then the begin stays.
+ */
+export function termStartNow(
+  license: Pick<LicenseTable, 'created_at_ms' | 'term_started_at_ms' | 'state'>,
+  basis: ExpirationBasis,
+  startsAtMs: number | null,
+): number | null {
+  if (basis === 'creation') return termStartMs(license.created_at_ms, startsAtMs);
+  return license.state === 'PENDING' ? null : license.term_started_at_ms;
+}
+
+/** `termStartNow` as an expression, for all licenses of a policy at once; a test holds the two together. */
+export const termStartColumn = sql<number | null>`case
+  when expiration_basis = 'creation' and starts_at_ms > created_at_ms then starts_at_ms
+  when expiration_basis = 'creation' then created_at_ms
+  when state = 'PENDING' then null
+  else term_started_at_ms end`;
 
 /** Gives what to write when a term begins with this event; undefined when it does not. */
 export function beginTerm(

@@ -27,7 +27,7 @@ import {
   toMetadataColumn,
 } from './license-labels.ts';
 import { nodesOfLicense } from './license-nodes.ts';
-import { END_OF_TERM, termStartMs } from './license-term.ts';
+import { END_OF_TERM, termStartNow } from './license-term.ts';
 import { licenseUnknown, requireLicense } from './licenses.ts';
 import { type PolicyRow, loadPolicy, requirePolicy } from './policies.ts';
 import { fromTermColumns, toTermColumns } from './term-columns.ts';
@@ -186,10 +186,7 @@ function endOf(
 ): Pick<LicenseTable, 'own_terms' | 'term_started_at_ms' | 'expires_at_ms'> {
   const isOwnEnd =
     wanted === undefined ? fromCodeColumn(row.own_terms).includes(END_OF_TERM) : wanted !== null;
-  const startedAtMs =
-    terms.expirationBasis === 'creation'
-      ? termStartMs(row.created_at_ms, startsAtMs)
-      : row.term_started_at_ms;
+  const startedAtMs = termStartNow(row, terms.expirationBasis, startsAtMs);
   const derived = startedAtMs === null || terms.durationMs === null ? null : startedAtMs + terms.durationMs;
   const set = wanted === NEVER ? null : (wanted ?? row.expires_at_ms);
   const expiresAtMs = isOwnEnd ? set : derived;

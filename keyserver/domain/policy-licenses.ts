@@ -4,7 +4,7 @@ import { TERM_NAMES } from '#src/licensing/license-terms.ts';
 import type { TermColumns } from '../db/tables/term-columns.ts';
 import type { Writer } from '../db/store.ts';
 import { fromCodeColumn } from './code-list.ts';
-import { END_OF_TERM } from './license-term.ts';
+import { END_OF_TERM, termStartColumn } from './license-term.ts';
 import { TERM_COLUMNS } from './term-columns.ts';
 
 export interface PolicyChange {
@@ -48,13 +48,10 @@ export async function changeLicensesOfPolicy(
       }))
       .executeTakeFirst();
     licenses += Number(numUpdatedRows);
-    if (own.includes(END_OF_TERM)) continue;
     // Both from what has just been written.
-    await group.set({ term_started_at_ms: termStart }).where('expiration_basis', '=', 'creation').execute();
+    await group.set({ term_started_at_ms: termStartColumn }).execute();
+    if (own.includes(END_OF_TERM)) continue;
     await group.set({ expires_at_ms: sql<number | null>`term_started_at_ms + duration_ms` }).execute();
   }
   return licenses;
 }
-
-const termStart = sql<number>`coalesce(term_started_at_ms,
-  case when starts_at_ms > created_at_ms then starts_at_ms else created_at_ms end)`;

@@ -78,6 +78,43 @@ describe('a policy', () => {
     await sold.client.policies.update(code, { expirationBasis: 'creation' });
     expect((await sold.client.license(license.id)).expiresAtMs).toBe(license.createdAtMs + DAY_MS);
   });
+
+  it('that counts from something else does so for licenses with nodes too, as a license that is changed itself', async () => {
+    const { client } = sold;
+    const code = newCode();
+    await client.policies.create({ code, durationMs: DAY_MS, expirationBasis: 'activation' });
+    const startsAtMs = Date.now() - DAY_MS / 2;
+    const ownEnd = Date.now() + 9 * DAY_MS;
+    const sales = [{}, { startsAtMs }, { expiresAtMs: ownEnd }];
+    const licenses = await Promise.all(sales.map((terms) => sold.sell({ policy: code, ...terms })));
+    for (const { licenseKey } of licenses) (await activateNode(server, licenseKey)).close();
+    await client.policies.update(code, { expirationBasis: 'creation' });
+    const now = await Promise.all(licenses.map(({ license }) => client.license(license.id)));
+    const fromCreation = licenses.map(({ license }) => license.createdAtMs + DAY_MS);
+    expect(now.map(({ expiresAtMs }) => expiresAtMs)).toEqual([fromCreation[0], fromCreation[1], ownEnd]);
+    for (const { id, epoch, expiresAtMs } of now) {
+      // Tags void no lease, and surely move no end.
+      expect(await client.updateLicense(id, { tags: ['x'] })).toMatchObject({ epoch, expiresAtMs });
+    }
+  });
+
+  it('that counts from the first node leaves the term of a license without any still to begin', async () => {
+    const { client } = sold;
+    const code = newCode();
+    await client.policies.create({ code, durationMs: DAY_MS });
+    const { license, licenseKey } = await sold.sell({ policy: code });
+    const { license: own, licenseKey: ownKey } = await sold.sell({ durationMs: DAY_MS });
+    const { license: held, licenseKey: heldKey } = await sold.sell({ policy: code });
+    (await activateNode(server, heldKey)).close();
+    await client.policies.update(code, { expirationBasis: 'activation' });
+    await client.updateLicense(own.id, { expirationBasis: 'activation' });
+    for (const { id } of [license, own]) expect((await client.license(id)).expiresAtMs).toBeNull();
+    expect((await client.license(held.id)).expiresAtMs).toBe(held.expiresAtMs);
+    for (const key of [licenseKey, ownKey]) (await activateNode(server, key)).close();
+    for (const { id, expiresAtMs } of [license, own]) {
+      expect((await client.license(id)).expiresAtMs).toBeGreaterThan(expiresAtMs!);
+    }
+  });
 });
 
 describe('a license', () => {
