@@ -7,12 +7,24 @@ import { requireCustomer } from './customers.ts';
 import { type KeyServer, withStore } from './key-server.ts';
 
 /** What can be changed under a condition; each has a revision. */
-export const GUARDED_THINGS = ['license', 'policy', 'node', 'customer', 'release', 'join_token'] as const;
+export const GUARDED_THINGS = [
+  'license',
+  'policy',
+  'node',
+  'customer',
+  'release',
+  'join_token',
+  'webhook_endpoint',
+  'meter',
+] as const;
 export type GuardedThing = (typeof GUARDED_THINGS)[number];
 
 export interface Precondition {
   readonly thing: GuardedThing;
-  /** As the request names it: an id, for a customer also its external id or name, for a policy its code. */
+  /**
+   * As the request names it: an id, for a customer also its external id or name, for a policy its code; a meter is
+   * `LICENSE/NAME`.
+   */
   readonly name: string;
   /** Any of these. */
   readonly revisions: readonly number[];
@@ -57,6 +69,7 @@ async function revisionOf(
   name: string,
 ): Promise<number | undefined> {
   const { organizationId } = server;
+  if (thing === 'meter') return meterRevision(reader, organizationId, name);
   if (thing === 'customer') return (await requireCustomer(reader, organizationId, name)).revision;
   const row = await reader
     .selectFrom(thing)
@@ -65,4 +78,17 @@ async function revisionOf(
     .where(sql.ref(`${thing}.${thing === 'policy' ? 'code' : 'id'}`), '=', name)
     .executeTakeFirst();
   return row?.revision;
+}
+
+/** 0 = there is none, and the change would make it: nobody can have seen that. */
+async function meterRevision(reader: Reader, organizationId: string, name: string): Promise<number> {
+  const [licenseId = '', meter = ''] = name.split('/');
+  const row = await reader
+    .selectFrom('meter')
+    .select('revision')
+    .where('organization_id', '=', organizationId)
+    .where('license_id', '=', licenseId)
+    .where('name', '=', meter)
+    .executeTakeFirst();
+  return row?.revision ?? 0;
 }

@@ -13,6 +13,7 @@ import { pageSchema } from '#src/wire/admin/page.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { listMeters, listUsage, reportUsage, setMeter } from '../../domain/meters.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
 
 const licenseParams = z.object({ id: z.string() });
 const meterParams = z.object({ id: z.string(), meter: meterName });
@@ -38,11 +39,16 @@ export function meterRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Make a meter of a license, or change what was sold',
         params: meterParams,
+        headers: ifMatchHeaders,
         body: meterInputSchema,
         response: { 200: meterSchema },
       },
     },
-    ({ actor, params, body }) => setMeter(server, actor, params.id, params.meter, body),
+    async (request) => {
+      const { id, meter } = request.params;
+      const guarded = await ifMatched(server, request, 'meter', `${id}/${meter}`);
+      return setMeter(guarded, request.actor, id, meter, request.body);
+    },
   );
   app.post(
     '/v1/licenses/:id/meters/:meter([^:]+)::report',

@@ -16,6 +16,7 @@ import {
   setWebhookState,
 } from '../../domain/webhook-endpoints.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 const byId = z.object({ id: z.string() });
@@ -75,10 +76,19 @@ export function webhookRoutes(app: AdminApp, server: KeyServer): void {
               ? 'Enable a webhook endpoint; it gets what it has missed'
               : 'Disable a webhook endpoint',
           params: byId,
+          headers: ifMatchHeaders,
           response: { 200: webhookEndpointSchema },
         },
       },
-      (request) => setWebhookState(server, request.actor, request.params.id, state),
+      async (request) => {
+        const { id } = request.params;
+        return setWebhookState(
+          await ifMatched(server, request, 'webhook_endpoint', id),
+          request.actor,
+          id,
+          state,
+        );
+      },
     );
   }
   app.delete(
@@ -88,11 +98,13 @@ export function webhookRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Delete a webhook endpoint',
         params: byId,
+        headers: ifMatchHeaders,
         response: { 204: z.null() },
       },
     },
     async (request, reply) => {
-      await deleteWebhook(server, request.actor, request.params.id);
+      const { id } = request.params;
+      await deleteWebhook(await ifMatched(server, request, 'webhook_endpoint', id), request.actor, id);
       return reply.code(204).send(null);
     },
   );
