@@ -63,6 +63,9 @@ const THINGS = {
   'join token': { table: 'join_token', key: 'id', columns: { license: 'join_token.license_id' } },
 } as const;
 
+/** What lists are filtered by, and where it is listed itself. */
+const FILTERS = { license: 'see `latchkey license list`', node: 'see `latchkey node list`' } as const;
+
 export type OwnedThing = keyof typeof THINGS;
 
 /**
@@ -87,5 +90,39 @@ export async function requireWithin(
   if (row !== undefined) return;
   throw new LatchkeyError('STATE_NOT_FOUND', `there is no ${thing} ${JSON.stringify(name)}`, {
     hint: 'this token sees a part of the organization only',
+  });
+}
+
+/** Ids that a list is asked to look at alone. */
+export type NamedInFilter = { readonly [Thing in keyof typeof FILTERS]?: string | undefined };
+
+/**
+ * Refuses filters that name what is not there: an empty list would say that it has nothing. A caller that sees no nodes
+ * does not learn by them which ones there are.
+ * @throws LatchkeyError STATE_NOT_FOUND
+ */
+export async function requireFilters(
+  server: KeyServer,
+  access: Access,
+  { license, node }: NamedInFilter,
+): Promise<void> {
+  if (!isWholeOrganization(access)) {
+    if (license !== undefined) await requireWithin(server, access, 'license', license);
+    return;
+  }
+  if (license !== undefined) await requireThere(server, 'license', license);
+  if (node !== undefined) await requireThere(server, 'node', node);
+}
+
+async function requireThere(server: KeyServer, thing: keyof typeof FILTERS, id: string): Promise<void> {
+  const row = await server.store.read
+    .selectFrom(thing)
+    .select('id')
+    .where('organization_id', '=', server.organizationId)
+    .where('id', '=', id)
+    .executeTakeFirst();
+  if (row !== undefined) return;
+  throw new LatchkeyError('STATE_NOT_FOUND', `there is no ${thing} ${JSON.stringify(id)}`, {
+    hint: FILTERS[thing],
   });
 }

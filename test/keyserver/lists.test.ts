@@ -146,6 +146,23 @@ describe('filters', () => {
     expect(await client.joinTokens({ license: licenseId })).toEqual([]);
   });
 
+  it.each([
+    'licenses?node=node_unknown',
+    'nodes?license=lic_unknown',
+    'leases?license=lic_unknown',
+    'leases?node=node_unknown',
+    'join-tokens?license=lic_unknown',
+  ])('refuse what is not there, for an empty list would say that it has nothing: %s', async (query) => {
+    expect(await get(query)).toMatchObject({
+      status: 404,
+      body: {
+        code: 'STATE_NOT_FOUND',
+        detail: expect.stringContaining('_unknown') as string,
+        hint: expect.stringContaining('latchkey') as string,
+      },
+    });
+  });
+
   it('of audit events', async () => {
     const { client } = sold;
     const nodeId = nodes[0]!.activation.nodeId;
@@ -190,7 +207,20 @@ describe('filters', () => {
       expect((await told(name))[0]).toBe(404);
       expect(await told(name)).toEqual(await told('unknown'));
     }
+    for (const [list, filter, id] of [
+      ['leases', 'license', licenses[5]!.id],
+      ['join-tokens', 'license', licenses[5]!.id],
+      ['leases', 'node', nodes[2]!.activation.nodeId],
+      ['licenses', 'node', nodes[2]!.activation.nodeId],
+    ] as const) {
+      const told = async (value: string) => {
+        const { status, body } = await get(`${list}?${filter}=${value}`, token);
+        return [status, JSON.stringify(body).replaceAll(value, 'IT')];
+      };
+      expect(await told(id), list).toEqual(await told('unknown'));
+    }
     const client = adminClient(server, token);
     expect((await client.licenses({ product: sold.productCode })).length).toBe(5);
+    expect((await client.leases({ license: licenses[3]!.id })).length).toBe(2);
   });
 });

@@ -18,6 +18,7 @@ import {
 } from '#src/wire/admin/license.ts';
 import { licenseNodeSchema } from '#src/wire/admin/node.ts';
 import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
+import { requireFilters } from '../../domain/access.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { createJoinToken, listJoinTokens, revokeJoinToken } from '../../domain/join-tokens.ts';
 import { getLease, listLeases } from '../../domain/leases.ts';
@@ -57,7 +58,10 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
         response: { 200: pageSchema(licenseSchema) },
       },
     },
-    (request) => listLicenses(server, request.query, request.access),
+    async ({ query, access }) => {
+      await requireFilters(server, access, query);
+      return listLicenses(server, query, access);
+    },
   );
   app.get(
     '/v1/licenses/:id',
@@ -168,7 +172,10 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
         response: { 200: pageSchema(joinTokenSchema) },
       },
     },
-    (request) => listJoinTokens(server, request.query, request.access),
+    async ({ query, access }) => {
+      await requireFilters(server, access, query);
+      return listJoinTokens(server, query, access);
+    },
   );
   app.post(
     '/v1/join-tokens/:id([^:]+)::revoke',
@@ -196,7 +203,10 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
         response: { 200: pageSchema(leaseSchema) },
       },
     },
-    (request) => listLeases(server, request.query, request.access),
+    async ({ query, access }) => {
+      await requireFilters(server, access, query);
+      return listLeases(server, query, access);
+    },
   );
   app.get(
     '/v1/leases/:id',

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { NODE_ACTIONS, type NodeAction } from '#src/licensing/node-state.ts';
 import { nodeQuerySchema, nodeSchema } from '#src/wire/admin/node.ts';
 import { pageSchema } from '#src/wire/admin/page.ts';
+import { requireFilters } from '../../domain/access.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import { changeNode, getNode, listNodes } from '../../domain/nodes.ts';
 import type { AdminApp } from '../admin-app.ts';
@@ -28,7 +29,10 @@ export function nodeRoutes(app: AdminApp, server: KeyServer): void {
         response: { 200: pageSchema(nodeSchema) },
       },
     },
-    (request) => listNodes(server, request.query),
+    async ({ query, access }) => {
+      await requireFilters(server, access, query);
+      return listNodes(server, query);
+    },
   );
   app.get(
     '/v1/nodes/:id',
