@@ -23,7 +23,7 @@ import { requireToken } from './authentication.ts';
 import { sendEntityTags } from './entity-tag.ts';
 import { acceptJsonAlone } from './json-body.ts';
 import { collectMethods } from './other-methods.ts';
-import { PROBLEM_MEDIA_TYPE, fromFrameworkError, toProblem } from './problem.ts';
+import { PROBLEM_MEDIA_TYPE, frameworkStatus, fromFrameworkError, toProblem } from './problem.ts';
 import { administrationRoutes } from './routes/administration.ts';
 import { auditTreeRoutes } from './routes/audit-tree.ts';
 import { catalogRoutes } from './routes/catalog.ts';
@@ -135,7 +135,7 @@ function refuseNullCharacter(request: FastifyRequest): Promise<void> {
 /** The router refuses a path before any handler; the status is then its own. */
 function answerBadPath(error: FastifyError, _request: unknown, reply: FastifyReply): void {
   const problem = toProblem(fromFrameworkError(error));
-  const status = error.statusCode ?? problem.status;
+  const status = frameworkStatus(error) ?? problem.status;
   void reply
     .code(status)
     .type(PROBLEM_MEDIA_TYPE)
@@ -147,11 +147,16 @@ function answerWithProblems(app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => {
     const known = fromFrameworkError(error);
     const problem = toProblem(known);
+    const status = frameworkStatus(error) ?? problem.status;
     const fields = { method: request.method, path: request.routeOptions.url, code: known.code };
     if (known.code === 'BUG_UNEXPECTED') request.log.error({ ...fields, err: known.cause }, known.message);
     else request.log.info({ ...fields, cause: causeMessage(known) }, known.message);
     if (known.retryAfterMs !== undefined) reply.header('retry-after', Math.ceil(known.retryAfterMs / 1000));
-    return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).serializer(JSON.stringify).send(problem);
+    return reply
+      .code(status)
+      .type(PROBLEM_MEDIA_TYPE)
+      .serializer(JSON.stringify)
+      .send({ ...problem, status });
   });
   app.setNotFoundHandler((request, reply) => {
     const problem = toProblem(

@@ -37,7 +37,18 @@ describe('the admin API', () => {
       expect(response.status).toBe(status);
       expect(await response.text()).toContain(text);
     }
-    expect((await post('code=x', { 'content-type': 'text/plain' })).status).toBe(400);
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/merge-patch+json']) {
+      const response = await post('{}', { 'content-type': type });
+      expect(response.status, type).toBe(415);
+      expect(response.headers.get('content-type'), type).toContain('application/problem+json');
+      expect(await response.json(), type).toMatchObject({
+        ...{
+          status: 415,
+          code: 'USAGE_INVALID',
+          hint: expect.stringContaining('application/json') as string,
+        },
+      });
+    }
   });
 
   it('takes headers up to a size', async () => {
