@@ -151,6 +151,8 @@ function answerWithProblems(app: FastifyInstance): void {
     const fields = { method: request.method, path: request.routeOptions.url, code: known.code };
     if (known.code === 'BUG_UNEXPECTED') request.log.error({ ...fields, err: known.cause }, known.message);
     else request.log.info({ ...fields, cause: causeMessage(known) }, known.message);
+    // RFC 9110, section 15.5.2: an answer that asks for credentials says which.
+    if (known.code === 'AUTH_REQUIRED') reply.header('www-authenticate', 'Bearer');
     if (known.retryAfterMs !== undefined) reply.header('retry-after', Math.ceil(known.retryAfterMs / 1000));
     return reply
       .code(status)

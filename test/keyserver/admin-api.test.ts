@@ -50,7 +50,7 @@ describe('the admin API', () => {
     const response = await fetch(`${server.adminUrl}/v1/licenses`, {
       headers: authorization === undefined ? {} : { authorization },
     });
-    expect(response.status).toBe(401);
+    expect([response.status, response.headers.get('www-authenticate')]).toEqual([401, 'Bearer']);
     expect(response.headers.get('content-type')).toContain('application/problem+json');
     expect(await response.json()).toMatchObject({ code: 'AUTH_REQUIRED', status: 401, type: 'about:blank' });
   });
