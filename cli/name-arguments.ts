@@ -3,7 +3,8 @@ import { InvalidArgumentError } from 'commander';
 import { MAX_ENTITLEMENTS, MAX_WEBHOOK_EVENTS } from '#src/base/limits.ts';
 import { MAX_CONCEALED_TEXT, concealInputSchema } from '#src/wire/admin/audit.ts';
 import { customerInputSchema } from '#src/wire/admin/customer.ts';
-import { entitlementCodes } from '#src/wire/admin/field.ts';
+import { contact, entitlementCodes } from '#src/wire/admin/field.ts';
+import { licenseChangeInputSchema } from '#src/wire/admin/license.ts';
 import { productInputSchema } from '#src/wire/admin/product.ts';
 import { webhookEvent, webhookUrl } from '#src/wire/admin/webhook.ts';
 
@@ -13,6 +14,18 @@ export function parseName(text: string): string {
     throw new InvalidArgumentError('Give a name of 1 to 200 characters.');
   }
   return text;
+}
+
+/** Reads whom customers ask. */
+export function parseContact(text: string): string {
+  if (contact.safeParse(text).success) return text;
+  throw new InvalidArgumentError('Give a line of at most 256 characters.');
+}
+
+/** Reads why a license is changed. */
+export function parseReason(text: string): string {
+  if (licenseChangeInputSchema.shape.reason.safeParse(text).success) return text;
+  throw new InvalidArgumentError('Give a reason of at most 500 characters.');
 }
 
 /** Reads a text that the audit log conceals. */

@@ -1,7 +1,7 @@
 /** Terms of a license as people write them on a command line: with a word for what has no limit. */
 import { InvalidArgumentError } from 'commander';
 import { MAX_EXPIRY_GRACE_MS, MAX_LICENSE_DURATION_MS, MIN_LICENSE_DURATION_MS } from '#src/base/limits.ts';
-import { UNLIMITED } from '#src/wire/admin/license-terms.ts';
+import { UNLIMITED, termInputs } from '#src/wire/admin/license-terms.ts';
 import { formatDuration, parseDuration, parseSeatCount } from './time-arguments.ts';
 
 /** Reads a number of seats, or `unlimited`. */
@@ -22,6 +22,12 @@ export function parseRenewal(text: string): number {
 /** Reads how long a license goes on after its end, as milliseconds. */
 export function parseGrace(text: string): number {
   return spanWithin(text, 0, MAX_EXPIRY_GRACE_MS);
+}
+
+/** Reads the versions that a license covers. */
+export function parseVersionRange(text: string): string {
+  if (termInputs.versionConstraint.safeParse(text).success) return text;
+  throw new InvalidArgumentError('Give an npm semver range of at most 200 characters: ^1.2, or >=1.0 <3.0.');
 }
 
 function spanWithin(text: string, least: number, most: number): number {

@@ -11,7 +11,7 @@ import { OVERAGES, type Overage } from '#src/licensing/seats.ts';
 import type { UNLIMITED } from '#src/wire/admin/license-terms.ts';
 import type { LicenseRequest } from '#src/wire/admin/license.ts';
 import { parseEntitlements } from './name-arguments.ts';
-import { parseGrace, parseSeatLimit, parseTermDuration } from './term-arguments.ts';
+import { parseGrace, parseSeatLimit, parseTermDuration, parseVersionRange } from './term-arguments.ts';
 import { parseConnectivityGrace, parseLeaseDuration, parseSeatCount } from './time-arguments.ts';
 
 export interface TermOptions {
@@ -65,7 +65,11 @@ export function withTermOptions(command: Command): Command {
       parseLeaseDuration,
     )
     .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))
-    .option('--versions <range>', 'versions that it covers, as an npm semver range (default: all)')
+    .option(
+      '--versions <range>',
+      'versions that it covers, as an npm semver range (default: all)',
+      parseVersionRange,
+    )
     .option('--entitlement <code>', 'feature that is sold with it; repeatable', parseEntitlements)
     .option('--duration <span>', 'how long it lasts, where no end is given: 365d', parseTermDuration)
     .addOption(

@@ -2,6 +2,7 @@
 import { InvalidArgumentError } from 'commander';
 import {
   MAX_CONNECTIVITY_GRACE_MS,
+  MAX_JOIN_TOKEN_LIFE_MS,
   MAX_LEASE_DURATION_MS,
   MAX_SEATS_PER_LICENSE,
   MAX_OFFLINE_MS,
@@ -46,6 +47,20 @@ export function parseOfflineLife(text: string): number {
   return lifeMs;
 }
 
+/** Reads how long a join token lives, as milliseconds. */
+export function parseJoinTokenLife(text: string): number {
+  const lifeMs = parseDuration(text);
+  if (lifeMs >= UNIT_MS.s && lifeMs <= MAX_JOIN_TOKEN_LIFE_MS) return lifeMs;
+  throw new InvalidArgumentError(`Give a span from 1s to ${formatDuration(MAX_JOIN_TOKEN_LIFE_MS)}.`);
+}
+
+/** Reads how long an API token lives, as milliseconds; the key server knows the longest. */
+export function parseApiTokenLife(text: string): number {
+  const lifeMs = parseDuration(text);
+  if (lifeMs >= UNIT_MS.m) return lifeMs;
+  throw new InvalidArgumentError('Give a span of at least 1m.');
+}
+
 /** Reads a date (`2027-01-31`, midnight UTC) or a time (`2027-01-31T12:00:00Z`) as epoch milliseconds. */
 export function parseInstant(text: string): number {
   const complete = /^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text;
@@ -53,6 +68,7 @@ export function parseInstant(text: string): number {
   const timeMs = zoned ? Date.parse(complete) : Number.NaN;
   if (Number.isNaN(timeMs) || !isCalendarDay(text.slice(0, 10)))
     throw new InvalidArgumentError('Give a date or a time: 2027-01-31 or 2027-01-31T12:00:00Z.');
+  if (timeMs < 0) throw new InvalidArgumentError('Give a date or a time from 1970 on.');
   return timeMs;
 }
 

@@ -6,7 +6,7 @@ import type { CommandContext } from '../context.ts';
 import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
 import { idParser } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
-import { formatInstant, parseDuration, parseSeatCount } from '../time-arguments.ts';
+import { formatInstant, parseJoinTokenLife, parseSeatCount } from '../time-arguments.ts';
 
 /** @param license the `license` command, on which these verbs stand */
 export function registerJoinTokens(license: Command, context: CommandContext): void {
@@ -14,7 +14,7 @@ export function registerJoinTokens(license: Command, context: CommandContext): v
     .description('create a join token, with which machines are activated instead of the license key')
     .argument('<id>', 'of the license', idParser('lic', 'latchkey license list'))
     .option('--uses <count>', 'nodes it lets in (default: 1)', parseSeatCount)
-    .option('--life <span>', 'how long it counts (default: 7d)', parseDuration)
+    .option('--life <span>', 'how long it counts (default: 7d)', parseJoinTokenLife)
     .addHelpText('after', '\nExample:\n  latchkey license join-token lic_0191b2f0-... --uses 5 --life 24h')
     .action(async (id: string, options: { uses?: number; life?: number }, command: Command) => {
       const client = await adminClientOf(context, command);

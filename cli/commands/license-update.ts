@@ -5,7 +5,7 @@ import { NEVER } from '#src/wire/admin/license.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { type InheritOptions, inheritedTerms, withInheritOption } from '../inherit-option.ts';
-import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
+import { idParser, parseContact, parseName, parseProductCode } from '../name-arguments.ts';
 import { parseMetadata, parseTags } from '../label-arguments.ts';
 import { outputOf } from '../output.ts';
 import { parseRenewal } from '../term-arguments.ts';
@@ -43,7 +43,7 @@ export function registerLicenseUpdate(license: Command, context: CommandContext)
     .option('--expires <time>', 'end of validity; `never`, or `inherit` for what its duration gives', readEnd)
     .option('--maintenance-until <time>', 'releases published later are not covered', parseInstant)
     .option('--no-maintenance-until', 'all releases are covered')
-    .option('--contact <line>', 'whom this customer asks when a start is refused')
+    .option('--contact <line>', 'whom this customer asks when a start is refused', parseContact)
     .option('--no-contact', "the product's contact again")
     .option('--tag <tag>', 'its tags from now on; repeatable', parseTags)
     .option('--no-tag', 'take all its tags away')

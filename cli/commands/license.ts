@@ -8,7 +8,7 @@ import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { parseNewMetadata, parseTag, parseTags } from '../label-arguments.ts';
 import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
-import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
+import { idParser, parseContact, parseName, parseProductCode, parseReason } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { registerJoinTokens } from './join-token.ts';
 import { registerCheckOut } from './license-check-out.ts';
@@ -72,7 +72,7 @@ export function registerLicense(program: Command, context: CommandContext): void
     withAdminOptions(license.command(verb))
       .description(VERBS[verb])
       .argument('<id>', 'of the license', parseLicenseId)
-      .option('--reason <text>', 'kept with the license and in the audit log')
+      .option('--reason <text>', 'kept with the license and in the audit log', parseReason)
       .addHelpText('after', `\nExample:\n  latchkey license ${verb} lic_0191b2f0-...`)
       .action(async (id: string, options: { reason?: string }, command: Command) => {
         const client = await adminClientOf(context, command);
@@ -132,7 +132,7 @@ function registerCreate(license: Command, context: CommandContext): void {
       'end of validity; a date ends as it begins, UTC (default: never)',
       parseInstant,
     )
-    .option('--contact <line>', 'whom this customer asks when a start is refused')
+    .option('--contact <line>', 'whom this customer asks when a start is refused', parseContact)
     .option(
       '--maintenance-until <time>',
       'releases published later are not covered (default: all are)',

@@ -4,7 +4,7 @@ import type { Product } from '#src/wire/admin/product.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
 import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
-import { parseName, parseProductCode } from '../name-arguments.ts';
+import { parseContact, parseName, parseProductCode } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 
 export function registerProduct(program: Command, context: CommandContext): void {
@@ -17,7 +17,7 @@ export function registerProduct(program: Command, context: CommandContext): void
       parseProductCode,
     )
     .option('--name <name>', 'name for people (default: the code)', parseName)
-    .option('--contact <line>', 'whom customers ask when a start is refused')
+    .option('--contact <line>', 'whom customers ask when a start is refused', parseContact)
     .addHelpText('after', '\nExample:\n  latchkey product create acme-web --contact help@acme.example')
     .action(async (code: string, options: { name?: string; contact?: string }, command: Command) => {
       const client = await adminClientOf(context, command);

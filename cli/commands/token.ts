@@ -7,7 +7,7 @@ import type { CommandContext } from '../context.ts';
 import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
 import { idParser, parseName, parseProductCode } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
-import { formatInstant, parseDuration } from '../time-arguments.ts';
+import { formatInstant, parseApiTokenLife } from '../time-arguments.ts';
 
 interface CreateOptions {
   readonly permissionSet: PermissionSet;
@@ -32,7 +32,7 @@ export function registerToken(program: Command, context: CommandContext): void {
         .choices(PERMISSION_SET_NAMES)
         .makeOptionMandatory(),
     )
-    .option('--expires-in <span>', 'how long it is valid, at most 366d (default: 90d)', parseDuration)
+    .option('--expires-in <span>', 'how long it is valid, at most 366d (default: 90d)', parseApiTokenLife)
     .option('--product <code>', 'the token sees and changes this product alone')
     .option('--customer <customer>', 'the token sees and changes this customer alone')
     .addHelpText(

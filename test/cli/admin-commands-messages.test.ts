@@ -44,6 +44,7 @@ async function latchkey(args: readonly string[], env: Record<string, string> = {
   return { status, ...written };
 }
 
+const TOKEN = ['token', 'create', 'x', '--permission-set', 'release'];
 const CREATE = ['license', 'create', '--customer', 'c', '--product', 'p'];
 
 describe('a command that cannot work says so in one line with a hint', () => {
@@ -58,6 +59,18 @@ describe('a command that cannot work says so in one line with a hint', () => {
     ['a lease that is too short', [...CREATE, '--lease', '0s'], 'from 1s to 30d'],
     ['too many nodes', [...CREATE, '--max-nodes', '1000001'], 'from 1 to 1000000'],
     ['a day that is none', [...CREATE, '--expires', '2027-02-31'], 'is invalid: give a date'],
+    ['a day of before all times', [...CREATE, '--expires', '1960-01-01'], 'from 1970 on'],
+    ['versions that are none', [...CREATE, '--versions', 'newest'], '--versions <range>'],
+    ['a contact that is too long', [...CREATE, '--contact', 'x'.repeat(257)], 'at most 256 characters'],
+    [
+      'a reason that is too long',
+      ['license', 'suspend', 'lic_x', '--reason', 'x'.repeat(501)],
+      'at most 500',
+    ],
+    ['a join token for ever', ['license', 'join-token', 'lic_x', '--life', '400d'], 'from 1s to 366d'],
+    ['a join token for no time', ['license', 'join-token', 'lic_x', '--life', '0s'], 'from 1s to 366d'],
+    ['a token for a second', [...TOKEN, '--expires-in', '1s'], 'at least 1m'],
+    ['a token for ever', [...TOKEN, '--expires-in', '400d'], '366 days at most'],
     ['a server with a path', ['product', 'list', '--server', 'http://127.0.0.1:9/v1'], 'without a path'],
     ['a server with a user', ['product', 'list', '--server', 'http://a:b@127.0.0.1:9'], 'without a path'],
   ])('%s', async (_name, args, says) => {

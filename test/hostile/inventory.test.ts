@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { IMAGE_PARSERS } from './image-parsers.ts';
 import { KEY_PARSERS } from './key-parsers.ts';
 import { NODE_PARSERS } from './node-parsers.ts';
+import { ARGUMENT_PARSERS } from './argument-parsers.ts';
 import { OFFLINE_PARSERS } from './offline-parsers.ts';
 import { RECEIVER_PARSERS } from './receiver-parsers.ts';
 import { SITE_PARSERS } from './site-parsers.ts';
@@ -93,6 +94,7 @@ const parsers = [
   ...SITE_PARSERS,
   ...RECEIVER_PARSERS,
   ...NODE_PARSERS,
+  ...ARGUMENT_PARSERS,
   ...OFFLINE_PARSERS,
 ];
 const inTables = new Set(parsers.map(({ file }) => file));
