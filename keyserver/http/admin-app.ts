@@ -68,6 +68,7 @@ export async function createAdminApp(
   await app.register(swagger, apiDocument(version));
   observeRequests(app, metrics);
   app.addHook('onRequest', refuseNullCharacter);
+  app.addHook('preValidation', refuseEmptyParameters);
   const unsealing = new Unsealing(server);
   const refuseOtherMethods = collectMethods(app);
   healthRoutes(app, server);
@@ -130,6 +131,21 @@ function causeMessage(error: LatchkeyError): string | undefined {
 function refuseNullCharacter(request: FastifyRequest): Promise<void> {
   if (!request.url.includes('%00')) return Promise.resolve();
   return Promise.reject(new LatchkeyError('USAGE_INVALID', 'the address holds a null character (%00)'));
+}
+
+/**
+ * An empty parameter is a variable that somebody forgot to set, and as a time it would be read as 1970: nothing has ended by
+ * then. The first page alone may be asked for with an empty `after`.
+ */
+function refuseEmptyParameters(request: FastifyRequest): Promise<void> {
+  const parameters = Object.entries(request.query as Readonly<Record<string, unknown>>);
+  const empty = parameters.find(([name, value]) => name !== 'after' && value === '');
+  if (empty === undefined) return Promise.resolve();
+  return Promise.reject(
+    new LatchkeyError('USAGE_INVALID', `the parameter ${JSON.stringify(empty[0])} is empty`, {
+      hint: 'give it a value, or leave it out',
+    }),
+  );
 }
 
 /** The router refuses a path before any handler; the status is then its own. */

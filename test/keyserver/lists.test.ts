@@ -88,6 +88,17 @@ describe('every list', () => {
     }
   });
 
+  it('refuses a parameter that is empty, as one from a variable that was not set', async () => {
+    const empty = ['expiresUntilMs=', 'createdFromMs=', 'limit=', 'state=', 'order=asc&createdUntilMs='];
+    for (const query of empty) {
+      expect(await get(`licenses?${query}`), query).toMatchObject({
+        ...{ status: 400, body: { code: 'USAGE_INVALID', hint: expect.any(String) as string } },
+      });
+    }
+    expect((await get('audit-events?untilMs=')).status).toBe(400);
+    expect((await get('licenses?after=')).status).toBe(200);
+  });
+
   it.each(LISTS.slice(0, -1))('can be asked for a range of time: %s', async (list) => {
     const now = Date.now();
     const all = await walk(list, 'asc');
