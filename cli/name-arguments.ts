@@ -62,7 +62,7 @@ export function parseEntitlements(text: string, before: readonly string[] = []):
 /** Reads the address of a webhook. */
 export function parseWebhookUrl(text: string): string {
   if (webhookUrl.safeParse(text).success) return text;
-  throw new InvalidArgumentError('Give an https:// address without user, password and #.');
+  throw new InvalidArgumentError('Give an https:// address without user, password, spaces and #.');
 }
 
 /** Reads one more kind of event of a repeatable option. */

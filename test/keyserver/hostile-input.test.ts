@@ -50,6 +50,22 @@ describe('a customer', () => {
   });
 });
 
+it.each([
+  ['customers', { name: 'half \ud800' }],
+  ['customers', { name: 'x', externalId: '\udc00' }],
+  ['webhook-endpoints', { url: 'https://hook.example/\0', events: ['*'] }],
+  ['webhook-endpoints', { url: 'https://hook.example/\ud800', events: ['*'] }],
+  ['webhook-endpoints', { url: ' https://hook.exa\nmple/ ', events: ['*'] }],
+])('text that no database gives back as it was is refused: %s %j', async (path, body) => {
+  const response = await fetch(`${server.adminUrl}/v1/${path}`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${server.adminToken}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  expect(response.status).toBe(400);
+  expect(await response.json()).toMatchObject({ code: 'USAGE_INVALID' });
+});
+
 describe('a license', () => {
   it('is not made for a time that is over, or that no Date can hold', async () => {
     await expect(sold.sell({ expiresAtMs: Date.now() - 1 })).rejects.toMatchObject({

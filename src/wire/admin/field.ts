@@ -3,11 +3,15 @@ import * as z from 'zod';
 import { MAX_ENTITLEMENTS } from '#src/base/limits.ts';
 import { isDigest } from '#src/oci/digest.ts';
 
-/** Text that a person gives; PostgreSQL stores none with a null character. */
+/**
+ * Text that a person gives; PostgreSQL stores none with a null character, and no database half a character: what comes back
+ * would be another text, and two different ones the same.
+ */
 export const text = z
   .string()
   .trim()
-  .refine((value) => !value.includes('\0'), 'holds a null character');
+  .refine((value) => !value.includes('\0'), 'holds a null character')
+  .refine((value) => value.isWellFormed(), 'holds half a character (a surrogate without the other)');
 
 export const name = text.min(1).max(200);
 

@@ -17,10 +17,11 @@ export const webhookEvent = z
 export const webhookUrl = z
   .string()
   .max(MAX_WEBHOOK_URL)
-  .refine(isWebhookUrl, 'an https:// address without user, password and #');
+  .refine(isWebhookUrl, 'an https:// address without user, password, spaces and #');
 
+/** URL takes spaces and control characters, and leaves them out or encodes them; a database may not store them. */
 function isWebhookUrl(text: string): boolean {
-  if (!URL.canParse(text)) return false;
+  if (/[\p{Cc}\s]/u.test(text) || !text.isWellFormed() || !URL.canParse(text)) return false;
   const { protocol, username, password, hash } = new URL(text);
   return /^https?:$/.test(protocol) && username === '' && password === '' && hash === '';
 }
