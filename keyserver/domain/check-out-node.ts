@@ -1,6 +1,7 @@
 /** The node of a check-out: known already, or enrolled with its request. */
 import { LatchkeyError } from '#src/base/errors.ts';
 import { decide } from '#src/licensing/decide.ts';
+import { isOverdrawn } from '#src/licensing/seats.ts';
 import { type Applicant, admit, findNode } from './activate.ts';
 import type { Change } from './change.ts';
 import type { CarrierNode } from './check-out-images.ts';
@@ -47,7 +48,10 @@ export async function admitCarrier(
     await change.audit({
       action: 'node.activate',
       target: licenseId,
-      detail: { nodeId, name, keyThumbprint, by: 'check-out' },
+      detail: {
+        ...{ nodeId, name, keyThumbprint, by: 'check-out' },
+        ...(isOverdrawn(license.seats) ? { isOverdrawn: true } : {}),
+      },
     });
   }
   const node = await loadNode(writer, organizationId, { nodeId, keyThumbprint: candidate.keyThumbprint });

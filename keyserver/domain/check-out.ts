@@ -11,12 +11,14 @@ import { MAX_OFFLINE_LEASES, MAX_OFFLINE_MS } from '#src/base/limits.ts';
 import { certificateRenewAtMs } from '#src/licensing/certificate-rules.ts';
 import { allowedUntilMs } from '#src/licensing/expiry.ts';
 import type { LeaseClaims, LeaseReceipt } from '#src/licensing/lease-claims.ts';
+import { licenseStateAt } from '#src/licensing/license-state.ts';
 import {
   OFFLINE_BUNDLE_TOKEN_TYPE,
   type OfflineBundleClaims,
   type OfflineBundleFile,
 } from '#src/licensing/offline-bundle.ts';
 import type { OfflineRequestClaims } from '#src/licensing/offline-request.ts';
+import { isOverdrawn } from '#src/licensing/seats.ts';
 import type { CheckOutInput, CheckedOut, OfflineBundle } from '#src/wire/admin/offline-bundle.ts';
 import type { Actor } from '../audit/append-event.ts';
 import { issueLeaseSignerCertificate } from '../custody/certificate-authority.ts';
@@ -148,7 +150,11 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
   const receipt = await change.audit({
     action: 'license.check-out',
     target: licenseId,
-    detail: { bundleId, nodeId: node.nodeId, sequence, expiresAtMs, leases: leases.length },
+    detail: {
+      ...{ bundleId, nodeId: node.nodeId, sequence, expiresAtMs, leases: leases.length },
+      ...(isOverdrawn(license.seats) ? { isOverdrawn: true } : {}),
+      ...(licenseStateAt(license, nowMs) === 'GRACE' ? { isInGrace: true } : {}),
+    },
   });
   return { row, node, leases, receipt, contact: license.contact, productCode: license.productCode };
 }

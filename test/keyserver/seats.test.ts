@@ -10,6 +10,7 @@ import {
   activateNode,
   createNodeKey,
 } from '../fakes/licensed-node.ts';
+import { offlineRequest } from '../fakes/offline-node.ts';
 import { type SoldProduct, auditLog, createSoldProduct, registerImage } from '../fakes/sold-product.ts';
 
 let server: TestKeyServer;
@@ -47,6 +48,7 @@ async function codeOf(attempt: Promise<unknown>): Promise<string> {
   );
 }
 
+const isInGrace = (detail: unknown) => (detail as { isInGrace?: boolean }).isInGrace;
 const isOverdrawn = (detail: unknown) => (detail as { isOverdrawn?: boolean }).isOverdrawn;
 
 const start = (node: LicensedNode) => codeOf(node.acquire(sold.image));
@@ -170,5 +172,22 @@ describe('overage', () => {
     const events = await auditLog(sold.client, last);
     expect(events.map(({ detail }) => isOverdrawn(detail))).toEqual([undefined, true, true]);
     expect(await sold.client.license(id)).toMatchObject({ maxConcurrent: 1, usedConcurrent: 3 });
+  });
+
+  it('is in the audit log as well for nodes without a line, as is the grace', async () => {
+    const terms = { overage: 'always', expiryGraceMs: 3_600_000 } as const;
+    const { license } = await sold.sell({ maxNodes: 1, maxConcurrent: 1, ...terms });
+    await sold.client.updateLicense(license.id, { expiresAtMs: Date.now() - 1 });
+    const last = (await auditLog(sold.client)).at(-1)?.sequence;
+    const requests = await Promise.all([1, 2].map(async () => offlineRequest(await createNodeKey())));
+    await sold.client.checkOut(license.id, { requests });
+    const events = await auditLog(sold.client, last);
+    const marks = events.map(({ action, detail }) => [action, isOverdrawn(detail), isInGrace(detail)]);
+    expect(marks).toEqual([
+      ['node.activate', undefined, undefined],
+      ['license.check-out', undefined, true],
+      ['node.activate', true, undefined],
+      ['license.check-out', true, true],
+    ]);
   });
 });
