@@ -42,6 +42,7 @@ import { NO_PLAINTEXT, type PlaintextHolder } from './plaintext-holder.ts';
 import { RefusedLicenses, isRefusal } from './refused-licenses.ts';
 import { RevocationAcknowledger } from './revocation-acknowledger.ts';
 import { RevocationWatch } from './revocation-watch.ts';
+import { SharedLayers } from './shared-layers.ts';
 import { Standings } from './standing.ts';
 import { SweepGrantor } from './sweep-grant.ts';
 import { triggerSweeps } from './sweep-trigger.ts';
@@ -156,21 +157,15 @@ export class Agent {
         );
       },
     });
-    this.#journal = openJournal(config.paths.journalFile);
+    const journal = (this.#journal = openJournal(config.paths.journalFile));
     const directories = new SnapshotDirectories(
       { disk: config.paths.diskDirectory, memory: store.directory },
       { packer: store.packer, writableDirectory },
     );
     this.keeper = new LayerKeeper(directories, room, this.#gate, overlayOptions, clock);
     this.snapshotter = new Snapshotter({
-      journal: this.#journal,
-      directories,
-      keeper: this.keeper,
-      room,
-      gate: this.#gate,
-      clock,
-      overlayOptions,
-      copyTree,
+      ...{ journal, directories, keeper: this.keeper, room },
+      ...{ gate: this.#gate, clock, overlayOptions, copyTree },
     });
     const { containerd, snapshotter, keeper, leases, refused } = this;
     const standings = (this.standings = new Standings({ leases, images, refused }));
@@ -186,10 +181,13 @@ export class Agent {
       hook: () => NO_PLAINTEXT,
     };
     this.plaintext = holders[config.mode]();
+    const hasLease = (): boolean => leases.all().some((lease) => leases.isGood(lease));
+    const shared = new SharedLayers({ journal, index, standings, guard, hasLease });
     this.#reporter = new PlaintextReporter(clock, reportLog(log));
     this.#enforcement = new Enforcement({
       ...{ containerd, leases, images, refused, standings, clock, stopGraceMs },
       plaintext: this.plaintext,
+      passOnLayers: () => shared.passOn(),
       reporter: this.#reporter,
       licenses: () => this.identity?.licenses ?? [],
       events: enforcementLog(log, clock, this.metrics),

@@ -15,6 +15,7 @@ import type { ExtractionLedger } from './extraction-ledger.ts';
 import type { ImageGuard } from './image-guard.ts';
 import type { LayerIndex } from './layer-index.ts';
 import { mostTelling } from './denial-choice.ts';
+import { subjectKey } from './lease.ts';
 
 export interface ContainerdGateParts {
   readonly containerd: ContainerdConnection;
@@ -50,13 +51,30 @@ export class ContainerdGate implements SnapshotGate {
     return this.#parts.index.identify(namespace, chainId);
   }
 
-  async authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<SnapshotGateRecord[]> {
+  authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<SnapshotGateRecord[]> {
+    return this.#authorize(groups, () => Promise.resolve([]));
+  }
+
+  authorizeLayers(records: readonly SnapshotGateRecord[]): Promise<SnapshotGateRecord[]> {
+    // Without containerd nobody can tell; then it stays refused.
+    const othersLike = ({ blob }: SnapshotGateRecord): Promise<SnapshotGateRecord[]> =>
+      this.#parts.index.recordsOfBlob(blob.digest).catch(() => []);
+    return this.#authorize(
+      records.map((record) => [record]),
+      othersLike,
+    );
+  }
+
+  async #authorize(
+    groups: readonly (readonly SnapshotGateRecord[])[],
+    othersLike: (record: SnapshotGateRecord) => Promise<readonly SnapshotGateRecord[]>,
+  ): Promise<SnapshotGateRecord[]> {
     const allowed: SnapshotGateRecord[] = [];
     let isCleared = this.#parts.guard.clearance();
     for (const group of groups) {
       // Those with a lease already come first: asking for each forged one would only cost time.
       const held = group.find(isCleared);
-      allowed.push(held ?? (await this.#askForOne(group)));
+      allowed.push(held ?? (await this.#askForOne(group, othersLike)));
       if (held === undefined) isCleared = this.#parts.guard.clearance();
     }
     return allowed;
@@ -108,15 +126,31 @@ export class ContainerdGate implements SnapshotGate {
     this.#blobs.stop();
   }
 
-  async #askForOne(group: readonly SnapshotGateRecord[]): Promise<SnapshotGateRecord> {
+  async #askForOne(
+    group: readonly SnapshotGateRecord[],
+    othersLike: (record: SnapshotGateRecord) => Promise<readonly SnapshotGateRecord[]>,
+  ): Promise<SnapshotGateRecord> {
     const denials: LatchkeyError[] = [];
-    for (const record of group) {
-      try {
-        await this.#parts.guard.require(record);
-        return record;
-      } catch (error) {
-        denials.push(toLatchkeyError(error));
+    const askFor = async (
+      records: readonly SnapshotGateRecord[],
+    ): Promise<SnapshotGateRecord | undefined> => {
+      for (const record of records) {
+        try {
+          await this.#parts.guard.require(record);
+          return record;
+        } catch (error) {
+          denials.push(toLatchkeyError(error));
+        }
       }
+      return undefined;
+    };
+    const own = await askFor(group);
+    if (own !== undefined) return own;
+    const asked = new Set(group.map((record) => subjectKey(record)));
+    for (const record of group) {
+      const others = await othersLike(record);
+      const another = await askFor(others.filter((other) => !asked.has(subjectKey(other))));
+      if (another !== undefined) return another;
     }
     throw mostTelling(denials) ?? new TypeError('a group without records');
   }

@@ -49,6 +49,8 @@ export interface EnforcementParts {
   readonly refused: RefusedLicenses;
   readonly standings: Standings;
   readonly plaintext: PlaintextHolder;
+  /** See `SharedLayers`. */
+  readonly passOnLayers: () => Promise<boolean>;
   readonly reporter: PlaintextReporter;
   readonly clock: Clock;
   readonly stopGraceMs: number;
@@ -115,9 +117,10 @@ export class Enforcement {
 
   /** @returns when to look again */
   async #pass(): Promise<number> {
-    const { plaintext, refused } = this.#parts;
-    const running = await plaintext.running();
+    const { plaintext, refused, passOnLayers } = this.#parts;
+    let running = await plaintext.running();
     await this.#askWhereUnclear(running);
+    if (await passOnLayers()) running = await plaintext.running();
     const stoppable = running.flatMap((gated) => this.#stoppable(gated));
     await this.#stopper.step(stoppable);
     await plaintext.sweep(running);

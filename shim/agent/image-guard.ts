@@ -3,12 +3,13 @@
  * key leaves this agent and at every start, the image in containerd must be that one. Its documents are immutable under
  * their digests, so each lease is compared once.
  */
-import { LatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { type FoundImage, imageAlterations } from '#src/image/statement-match.ts';
 import { chainIds } from '#src/oci/chain-id.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Platform } from '#src/oci/platform.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
+import { mostTelling, saysLittle } from './denial-choice.ts';
 import { subjectKey } from './lease.ts';
 import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
 
@@ -70,14 +71,18 @@ export class ImageGuard {
    * Resolves when the chain is all the layers of a released image with a lease, no fewer and no others. A chain ID
    * stands for everything below it, so the topmost one tells.
    * @param records of the gated layers in the chain, which hold leases
-   * @throws LatchkeyError DENIED_IMAGE_ALTERED
+   * @throws LatchkeyError DENIED_IMAGE_ALTERED; DENIED_* when it is one whose layers another image opens, but is refused itself
    */
   async requireReleasedChain(
     namespace: string,
     topChainId: Digest,
     records: readonly SnapshotGateRecord[],
   ): Promise<void> {
-    if ((await this.findReleased(namespace, topChainId, undefined)) !== undefined) return;
+    const denials: LatchkeyError[] = [];
+    const noteDenial = (denial: LatchkeyError): void => void denials.push(denial);
+    if ((await this.findReleased(namespace, topChainId, undefined, noteDenial)) !== undefined) return;
+    const denial = mostTelling(denials);
+    if (denial !== undefined && !saysLittle(denial)) throw denial;
     const lease = records.map((record) => this.#leases.findGood(record)).find((found) => found !== undefined);
     throw altered(lease?.claims, 'layers of it are missing, were replaced, or lie on top of it');
   }
@@ -86,11 +91,13 @@ export class ImageGuard {
    * The lease of a released image whose layers end with a chain ID. Gated layers may have come with another release;
    * then nobody has asked for a lease for this one yet, and it is asked for here.
    * @param manifest of the image; undefined = any that has these layers
+   * @param onDenied told why an image that has these layers has no lease
    */
   async findReleased(
     namespace: string,
     topChainId: Digest,
     manifest: Digest | undefined,
+    onDenied: (denial: LatchkeyError) => void = () => undefined,
   ): Promise<HeldLease | undefined> {
     const isWanted = (imageDigest: Digest): boolean => manifest === undefined || imageDigest === manifest;
     const held = this.#leases
@@ -105,7 +112,9 @@ export class ImageGuard {
     if (held !== undefined) return held;
     for (const record of await this.#images.recordsOf(namespace, topChainId)) {
       if (!isWanted(record.imageDigest)) continue;
-      const lease = await this.require(record).catch(() => undefined);
+      const lease = await this.require(record).catch((error: unknown) => {
+        onDenied(toLatchkeyError(error));
+      });
       if (lease !== undefined && this.#topChainIdOf(lease) === topChainId) return lease;
     }
     return undefined;

@@ -19,6 +19,7 @@ import type { LayerIdentity } from '../snapshotter/gate.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
 import { type ImageLayer, imageLayers, parseImageManifest } from './encrypted-image.ts';
 import { type IndexedImage, recordsOfLayer, toFoundImage } from './indexed-image.ts';
+import { subjectKey } from './lease.ts';
 import { type SecretChain, secretChains } from './secret-chains.ts';
 
 export class LayerIndex {
@@ -65,6 +66,21 @@ export class LayerIndex {
       const records = image.layers.flatMap((layer) => recordsOfLayer(image, layer));
       return [...new Map(records.map((record) => [record.imageKeyId, record])).values()];
     });
+  }
+
+  /** The keys to an encrypted layer, from every image of this node that holds it. Reads the manifests that have come since. */
+  async recordsOfBlob(digest: Digest): Promise<SnapshotGateRecord[]> {
+    await this.refreshAll();
+    const images = [...this.#images.values()].flatMap((known) => [...known.values()]);
+    const records = images.flatMap((image) =>
+      (image?.layers ?? []).flatMap((layer) =>
+        image === null || layer.digest !== digest ? [] : recordsOfLayer(image, layer),
+      ),
+    );
+    return [...new Map(records.map((record) => [subjectKey(record), record])).values()].slice(
+      0,
+      MAX_KEYS_PER_LAYER,
+    );
   }
 
   /** The images of a namespace whose layers end with a chain ID. Asks containerd what has come since. */

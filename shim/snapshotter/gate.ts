@@ -38,6 +38,13 @@ export interface SnapshotGate {
    */
   authorize(groups: readonly (readonly SnapshotGateRecord[])[]): Promise<SnapshotGateRecord[]>;
   /**
+   * Resolves when layers that were unpacked before may be used: each under its own record or, where that is refused, under
+   * one of another image on this node that holds the same encrypted layer.
+   * @returns for each layer the record that has a lease
+   * @throws LatchkeyError DENIED_*
+   */
+  authorizeLayers(records: readonly SnapshotGateRecord[]): Promise<SnapshotGateRecord[]>;
+  /**
    * Resolves when the image whose layers end with this chain ID is one that was released.
    * @param records of the gated layers in it, which are authorized
    * @throws LatchkeyError DENIED_*

@@ -51,7 +51,7 @@ export class Snapshotter {
     const chain = this.parentChain(request.parent);
     const chainId = extractionChainId(request.key, request.labels);
     if (chainId !== null) return this.#prepareExtraction(request, chain, chainId);
-    await authorizeChain(this.#parts.gate, chain, null, true);
+    await authorizeChain(this.#parts, chain, null, true);
     const snapshot = this.#insert(request, 'active', { store: isGated(chain) ? 'memory' : 'disk' });
     // Under a gated chain a container's directories wait for Mounts, when its parents' files are there.
     await this.#makeOrForget(snapshot, chain, !isGated(chain));
@@ -229,13 +229,13 @@ export class Snapshotter {
     isStart: boolean,
     starting?: Snapshot,
   ): Promise<void> {
-    await authorizeChain(this.#parts.gate, chain, own, isStart);
+    const layers = await authorizeChain(this.#parts, chain, own, isStart);
     // Not before: without a lease nobody can tell what was released, and that would be given as the reason.
     if (starting !== undefined && isStart && isGated(chain))
       await admitContainers(this.#parts, starting, chain);
-    await this.#parts.keeper.ensureAllowed(chain, async () => {
+    await this.#parts.keeper.ensureAllowed(layers, async () => {
       try {
-        await authorizeChain(this.#parts.gate, chain, own, isStart);
+        await authorizeChain(this.#parts, layers, own, isStart);
       } catch (error) {
         this.#parts.gate.refusedLate();
         throw error;

@@ -56,6 +56,8 @@ export class ScriptedGate implements SnapshotGate {
   readonly layers: FakeLayer[] = [];
   /** Raised by every authorization while set. */
   denial: LatchkeyError | undefined;
+  /** By whose key every layer is allowed that was unpacked before, while set. */
+  takenOverBy: SnapshotGateRecord | undefined;
   /** Raised for every start, not for unpacking, while set. */
   startDenial: LatchkeyError | undefined;
   readonly started: Digest[] = [];
@@ -70,6 +72,7 @@ export class ScriptedGate implements SnapshotGate {
   /** Runs while a layer is being unpacked again. */
   onApply: (() => void) | undefined;
   readonly authorized: (readonly SnapshotGateRecord[])[][] = [];
+  readonly opened: LayerIdentity[] = [];
   readonly applied: { layer: SnapshotLayer; mounts: readonly Mount[] }[] = [];
   readonly kept: { namespace: string; chainId: string }[] = [];
 
@@ -81,6 +84,10 @@ export class ScriptedGate implements SnapshotGate {
     this.authorized.push([...groups]);
     if (this.denial !== undefined) return Promise.reject(this.denial);
     return Promise.resolve(groups.flatMap((group) => group.slice(0, 1)));
+  }
+
+  authorizeLayers(records: readonly SnapshotGateRecord[]): Promise<SnapshotGateRecord[]> {
+    return this.authorize(records.map((record) => [this.takenOverBy ?? record]));
   }
 
   authorizeStart(_namespace: string, topChainId: Digest): Promise<void> {
@@ -99,6 +106,7 @@ export class ScriptedGate implements SnapshotGate {
   }
 
   openExtraction(token: string, identity: LayerIdentity): void {
+    this.opened.push(identity);
     this.ledger.open(token, identity);
   }
 

@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { digestOf } from '#src/oci/digest.ts';
 import { ContainerGuard } from '../../../shim/agent/container-guard.ts';
 import { ContainerdGate } from '../../../shim/agent/containerd-gate.ts';
 import { ImageGuard } from '../../../shim/agent/image-guard.ts';
@@ -9,7 +11,16 @@ import { LayerIndex } from '../../../shim/agent/layer-index.ts';
 import { LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
 import { nodePlatform } from '../../../shim/agent/node-platform.ts';
 import { FakeContentStore } from '../../fakes/content-store.ts';
-import { LeaseIssuer } from '../../fakes/lease-issuer.ts';
+import {
+  type EncryptedImage,
+  type EncryptedLayer,
+  encryptedImage,
+  encryptedImageStatement,
+  imageManifest,
+  layerIdentity,
+  storeEncryptedImage,
+} from '../../fakes/encrypted-image.ts';
+import { LEASE_DURATION_MS, LeaseIssuer } from '../../fakes/lease-issuer.ts';
 import { manualClock } from '../../fakes/manual-clock.ts';
 import { randomImage, randomLayer, statementOf } from '../../fakes/release-statement.ts';
 import { fakeLayer, gateRecord } from '../../fakes/scripted-gate.ts';
@@ -99,6 +110,37 @@ describe('the gate', () => {
       message: 'no key of b',
       contact: 'license@acme.example',
     });
+  });
+
+  test('opens a layer of before with the key of another image that holds it, when its own is refused', async () => {
+    const images = [1, 2].map((number) => {
+      const image = encryptedImage([randomBytes(50)], { imageKeyId: `key of ${number}` });
+      issuer.statements.set(image.manifestDigest, encryptedImageStatement(image));
+      return image;
+    });
+    const [first, second] = images as [EncryptedImage, EncryptedImage];
+    // The same blob, wrapped under another image key.
+    const { mediaType, digest, ciphertext } = first.layers[0]!;
+    const [{ annotations }] = second.layers as [EncryptedLayer];
+    const manifestBytes = imageManifest(first.configBytes, [
+      { mediaType, digest, size: ciphertext.length, annotations },
+    ]);
+    const rewrapped: EncryptedImage = {
+      ...{ imageKeyId: second.imageKeyId, imageKey: second.imageKey, configBytes: first.configBytes },
+      ...{ manifestBytes, manifestDigest: digestOf(manifestBytes), layers: first.layers },
+    };
+    issuer.statements.set(rewrapped.manifestDigest, encryptedImageStatement(rewrapped));
+    for (const image of [first, rewrapped]) storeEncryptedImage(store, 'default', image);
+    const record = layerIdentity(first, 'default', 0).encryptedIn[0]!;
+    expect(await gate.authorizeLayers([record])).toEqual([record]);
+    refused = ['key of 1'];
+    issuer.clock.advance(LEASE_DURATION_MS);
+    const [allowed] = await gate.authorizeLayers([record]);
+    expect(allowed).toMatchObject({ imageDigest: rewrapped.manifestDigest, blob: { digest } });
+    await expect(gate.authorize([[record]])).rejects.toMatchObject({ message: 'no key of 1' });
+    refused = ['key of 1', 'key of 2'];
+    issuer.clock.advance(LEASE_DURATION_MS);
+    await expect(gate.authorizeLayers([record])).rejects.toMatchObject({ message: 'no key of 1' });
   });
 
   test('has nothing to decide for plain images', async () => {

@@ -61,6 +61,7 @@ test('a container whose lease ended is asked for under another license, also whe
     ...{ containerd, leases, images, refused, clock, stopGraceMs: 0 },
     standings: new Standings({ leases, images, refused }),
     plaintext: { ...NO_PLAINTEXT, running: () => Promise.resolve([workload]) },
+    passOnLayers: () => Promise.resolve(false),
     reporter: new PlaintextReporter(clock, { onRefused: () => undefined, onReported: () => undefined }),
     licenses: () => ['lic-1', 'lic-2'].map((licenseId) => ({ licenseId, productCode: 'web' })),
     events: {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { fakeLayer } from '../../fakes/scripted-gate.ts';
+import { fakeLayer, gateRecord } from '../../fakes/scripted-gate.ts';
 import { SnapshotterSite } from '../../fakes/snapshotter-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -18,6 +18,21 @@ async function gatedTop(): Promise<string> {
   const base = await site.unpack(fakeLayer('base', 'plain'));
   return site.unpack(fakeLayer('app', 'encrypted'), base);
 }
+
+describe('a layer whose image is refused', () => {
+  test('goes on under the key of another image that holds it, also when it is made again', async () => {
+    const top = await gatedTop();
+    const key = site.key('container');
+    await site.snapshotter.prepare({ key, parent: top, labels: {} });
+    site.gate.takenOverBy = { ...gateRecord('app'), imageKeyId: 'key of another image' };
+    await site.dropAll();
+    await site.snapshotter.mounts(key);
+    expect(site.snapshotter.stat(top).gate).toBe(site.gate.takenOverBy);
+    expect(site.gate.opened.at(-1)?.encryptedIn).toEqual([site.gate.takenOverBy]);
+    site.restart();
+    expect(site.snapshotter.stat(top).gate?.imageKeyId).toBe('key of another image');
+  });
+});
 
 describe('a start', () => {
   test('must be of a whole released image, which unpacking a layer is not', async () => {
