@@ -16,6 +16,7 @@ import {
   mkdirSync,
   opendirSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -36,6 +37,8 @@ const PRIVATE_MODE = 0o700;
 const DISK_BLOCK_BYTES = 512;
 /** Removed at once: at most a millisecond's work, also on a disk. */
 const SMALL_TREE = { entries: 64, sizeBytes: MEBIBYTE };
+/** Tried again, because a file that was being made when the tree was moved aside may still appear in it. */
+const REMOVAL = { recursive: true, force: true, maxRetries: 3, retryDelay: 10 };
 /** How long files are counted before others get their turn. */
 const COUNTING_MS = 1;
 /** Content of the marker of a layer whose files are a mounted image; the others' is empty. */
@@ -211,13 +214,31 @@ function unfinishedName(id: number): string {
   return `${id}.moving`;
 }
 
-/** Removes a snapshot's directory, if it is there; an image that is mounted in it goes with it. */
+/**
+ * Removes a snapshot's directory, if it is there; an image that is mounted in it goes with it. It is moved aside first: who
+ * is still writing, as containerd is while it unpacks, must fail now, and not go on beside the removal and call it whole.
+ */
 async function removeTree(base: string): Promise<void> {
   if (lstatSync(base, { throwIfNoEntry: false }) === undefined) return;
   await unmountPacked(base);
+  const aside = `${base}.removed`;
+  while (!isMoved(base, aside)) await rm(aside, REMOVAL);
+  if (lstatSync(aside, { throwIfNoEntry: false }) === undefined) return;
   // containerd lets nobody prepare a snapshot while it waits for the removal of others.
-  if (isSmall(base)) rmSync(base, { recursive: true, force: true });
-  else await rm(base, { recursive: true, force: true });
+  if (isSmall(aside)) rmSync(aside, REMOVAL);
+  else await rm(aside, REMOVAL);
+}
+
+/** False when what an earlier removal has left is in the way; what is not there any more is being removed by another. */
+function isMoved(base: string, aside: string): boolean {
+  try {
+    renameSync(base, aside);
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
+    if (code !== 'ENOENT') throw error;
+  }
+  return true;
 }
 
 /** True for what most containers have written: it is removed in less time than a thread takes to be asked. */

@@ -62,9 +62,19 @@ export class LayerKeeper {
     } while (chain.some((snapshot) => snapshot.store === 'memory' && !this.isPresent(snapshot)));
   }
 
-  /** Calls a layer whole that has just been unpacked; drops of it wait until that has been done. */
+  /**
+   * Calls a layer whole that has just been unpacked; drops of it wait until that has been done.
+   * @throws LatchkeyError STATE_PRECONDITION when it was dropped meanwhile
+   */
   finish(snapshot: Snapshot, sizeBytes: number): Promise<void> {
-    return this.#perLayer.run(snapshot.id, () => this.#directories.finishLayer(snapshot, sizeBytes));
+    return this.#perLayer.run(snapshot.id, async () => {
+      if (this.#directories.exists(snapshot)) return this.#directories.finishLayer(snapshot, sizeBytes);
+      throw new LatchkeyError(
+        'STATE_PRECONDITION',
+        'the layer was dropped while it was unpacked, because its license was refused',
+        { hint: 'pull the image again' },
+      );
+    });
   }
 
   /** An unpacking is given up, its files still there: the layer may have been too large. */

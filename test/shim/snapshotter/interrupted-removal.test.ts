@@ -1,9 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { fakeLayer } from '../../fakes/scripted-gate.ts';
+import { fakeLayer, upperDirectory } from '../../fakes/scripted-gate.ts';
 import { SnapshotterSite } from '../../fakes/snapshotter-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -27,7 +28,8 @@ describe.skipIf(!mayMount)('a removal that ends half-way (needs the right to mou
     const busy = join(files, 'busy');
     mkdirSync(busy);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', busy]);
-    return () => execFileSync('umount', [busy]);
+    // It has been moved aside with all the rest.
+    return () => execFileSync('umount', [join(`${dirname(files)}.removed`, 'fs', 'busy')]);
   }
 
   test('leaves no layer that counts as whole', async () => {
@@ -36,7 +38,7 @@ describe.skipIf(!mayMount)('a removal that ends half-way (needs the right to mou
     try {
       await expect(site.keeper.drop(snapshot)).rejects.toThrow('busy');
       site.restart();
-      expect(existsSync(site.directories.files(snapshot))).toBe(true);
+      expect(existsSync(`${dirname(site.directories.files(snapshot))}.removed`)).toBe(true);
       expect(site.keeper.isPresent(snapshot)).toBe(false);
     } finally {
       unblock();
@@ -61,6 +63,26 @@ describe.skipIf(!mayMount)('a removal that ends half-way (needs the right to mou
       unblock();
     }
   });
+});
+
+test('a layer that is dropped in the middle of its unpacking takes no more files, and is not committed', async () => {
+  const base = await site.unpack(fakeLayer('base', 'plain'));
+  const { key, mounts } = await site.prepareLayer(fakeLayer('app', 'encrypted'), base);
+  const files = upperDirectory(mounts);
+  // Too many to be removed at once.
+  for (let number = 0; number < 1000; number += 1) writeFileSync(join(files, `file-${number}`), 'plaintext');
+  site.gate.decrypt();
+  const dropped = site.keeper.drop(site.snapshotter.stat(key), true);
+  await setImmediate();
+  expect(() => {
+    writeFileSync(join(files, 'one-more'), 'plaintext');
+  }).toThrow('ENOENT');
+  expect(await dropped).toBe(true);
+  await expect(site.snapshotter.commit(site.key('app'), key, {})).rejects.toMatchObject({
+    code: 'STATE_PRECONDITION',
+    hint: 'pull the image again',
+  });
+  expect(readdirSync(site.roots.memory)).toEqual([]);
 });
 
 test('a container that is removed while its layers are made leaves no directory behind', async () => {
