@@ -53,6 +53,10 @@ export function nodeStatusText(status: StatusResponse, nowMs: number): string {
   return [fields(status, nowMs), ...tables.filter((text) => text !== '')].join('\n');
 }
 
+function storeText({ plaintextBytes: used, plaintextCapacityBytes: capacity }: StatusResponse): string {
+  return capacity === 0 ? 'no store is mounted' : `${formatBytes(used)} of ${formatBytes(capacity)}`;
+}
+
 function fields(status: StatusResponse, nowMs: number): string {
   const isActivated = status.nodeId !== '';
   return formatFields([
@@ -66,7 +70,7 @@ function fields(status: StatusResponse, nowMs: number): string {
     ['node key', status.nodeKey === 'file' ? 'in a file' : status.nodeKey],
     ['key server', `${status.keyServer} (${status.keyServerConnected ? 'connected' : 'not connected'})`],
     ['last contact', status.lastContactMs === 0 ? 'never' : instant(status.lastContactMs, nowMs)],
-    ['plaintext', `${formatBytes(status.plaintextBytes)} of ${formatBytes(status.plaintextCapacityBytes)}`],
+    ['plaintext', storeText(status)],
     ['snapshots', `${status.snapshotCount}, ${status.gatedSnapshotCount} of them in memory`],
   ]);
 }

@@ -42,10 +42,11 @@ export interface PlaintextStore {
   state(): Promise<PlaintextStoreState>;
 }
 
-/** Of a store of any kind, from what is mounted at its directory. */
+/** Of a store of any kind, from what is mounted at its directory; where nothing is, the disk below does not count. */
 export async function plaintextStoreState(directory: string): Promise<PlaintextStoreState> {
-  const { bsize, blocks, bfree } = await statfs(directory);
   const mount = await mountAt(directory);
+  const { bsize, blocks, bfree } =
+    mount === undefined ? { bsize: 0, blocks: 0, bfree: 0 } : await statfs(directory);
   // The kernel never swaps the pages of such a tmpfs, nor the keys and the page cache of its own devices.
   const keptOut =
     mount?.options.includes('noswap') === true || mount?.source.startsWith('/dev/mapper/') === true;

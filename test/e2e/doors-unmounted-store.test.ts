@@ -23,6 +23,8 @@ describeOnEachContainerd('an unmounted store', (containerd) => {
     const { memoryDirectory } = gated.site.agent.paths;
     await run('umount', [memoryDirectory]);
     expect((await gated.pullWithCtr()).output).toContain('no longer mounted');
+    // Not what the disk below holds.
+    expect(await gated.agent.status()).toMatchObject({ plaintextBytes: 0, plaintextCapacityBytes: 0 });
     await gated.site.agent.stop();
     await gated.site.agent.start();
     await until(async () => (await gated.pullWithCtr()).status === 0);
