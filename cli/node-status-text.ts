@@ -54,7 +54,9 @@ export function nodeStatusText(status: StatusResponse, nowMs: number): string {
 }
 
 function storeText({ plaintextBytes: used, plaintextCapacityBytes: capacity }: StatusResponse): string {
-  return capacity === 0 ? 'no store is mounted' : `${formatBytes(used)} of ${formatBytes(capacity)}`;
+  return capacity === 0
+    ? 'no store is mounted that answers'
+    : `${formatBytes(used)} of ${formatBytes(capacity)}`;
 }
 
 function fields(status: StatusResponse, nowMs: number): string {

@@ -15,7 +15,9 @@ export async function dropAtShutdown(
   store: PlaintextStore,
 ): Promise<DropResult> {
   const result = await plaintext.dropUnmounted();
-  const left = (await readdir(store.directory)).filter((name) => SNAPSHOT_DIRECTORY.test(name));
+  // One that does not answer has nothing left to keep.
+  const names = await readdir(store.directory).catch(() => []);
+  const left = names.filter((name) => SNAPSHOT_DIRECTORY.test(name));
   if (left.length === 0) await store.close();
   return result;
 }

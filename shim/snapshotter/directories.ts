@@ -7,16 +7,11 @@
  * a busy machine the wait for its turn. Whole trees are walked and removed beside other calls.
  */
 import {
-  type Dir,
-  type Stats,
   chmodSync,
   chownSync,
   existsSync,
-  lstatSync,
   mkdirSync,
-  opendirSync,
   readdirSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -26,19 +21,16 @@ import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { systemErrorCode } from '#src/base/errors.ts';
-import { MEBIBYTE } from '#src/base/units.ts';
-import { type LayerPacker, isPacked, unmountPacked } from './layer-packer.ts';
+import { type LayerPacker, isPacked } from './layer-packer.ts';
 import { MountedStore } from './mounted-store.ts';
 import type { Snapshot, SnapshotStore } from './snapshot.ts';
+import { entriesBelow } from './tree-entries.ts';
+import { removeTree } from './tree-removal.ts';
 
 /** The plaintext of a layer is readable by containers, but only through a mount: the store itself is 0700. */
 const LAYER_MODE = 0o755;
 const PRIVATE_MODE = 0o700;
 const DISK_BLOCK_BYTES = 512;
-/** Removed at once: at most a millisecond's work, also on a disk. */
-const SMALL_TREE = { entries: 64, sizeBytes: MEBIBYTE };
-/** Tried again, because a file that was being made when the tree was moved aside may still appear in it. */
-const REMOVAL = { recursive: true, force: true, maxRetries: 3, retryDelay: 10 };
 /** How long files are counted before others get their turn. */
 const COUNTING_MS = 1;
 /** Content of the marker of a layer whose files are a mounted image; the others' is empty. */
@@ -110,8 +102,12 @@ export class SnapshotDirectories {
    * goes first: an agent that is killed half-way must not find the rest and take it for a whole layer.
    */
   async remove({ id }: Pick<Snapshot, 'id'>): Promise<void> {
-    rmSync(this.#marker({ id, store: 'memory' }), { force: true });
-    for (const store of ['memory', 'disk'] as const) await removeTree(this.#base({ id, store }));
+    // Of a store whose key is gone nothing is left.
+    if (this.#store.answers()) {
+      rmSync(this.#marker({ id, store: 'memory' }), { force: true });
+      await removeTree(this.#base({ id, store: 'memory' }));
+    }
+    await removeTree(this.#base({ id, store: 'disk' }));
     if (this.#writableDirectory !== undefined) await removeTree(join(this.#writableDirectory, String(id)));
     await removeTree(join(this.#roots.disk, unfinishedName(id)));
   }
@@ -132,6 +128,7 @@ export class SnapshotDirectories {
 
   /** True when the files are whole and there; an image that somebody has unmounted is not. */
   isReady(place: Place): boolean {
+    if (place.store === 'memory' && !this.#store.answers()) return false;
     const marker = statSync(this.#marker(place), { throwIfNoEntry: false });
     if (marker === undefined) return false;
     return marker.size === 0 || isPacked(this.#base(place));
@@ -174,8 +171,9 @@ export class SnapshotDirectories {
    */
   async removeOrphans(listKnown: () => ReadonlySet<number>): Promise<number> {
     const { disk, memory } = this.#roots;
-    this.#store.note();
-    const roots = [...new Set([disk, memory, this.#writableDirectory ?? memory])];
+    const plaintext = this.#store.answers() ? [memory, this.#writableDirectory ?? memory] : [];
+    if (plaintext.length > 0) this.#store.note();
+    const roots = [...new Set([disk, ...plaintext])];
     const names = roots.map((root) => readdirSync(root));
     const known = listKnown();
     let removed = 0;
@@ -214,44 +212,6 @@ function unfinishedName(id: number): string {
   return `${id}.moving`;
 }
 
-/**
- * Removes a snapshot's directory, if it is there; an image that is mounted in it goes with it. It is moved aside first: who
- * is still writing, as containerd is while it unpacks, must fail now, and not go on beside the removal and call it whole.
- */
-async function removeTree(base: string): Promise<void> {
-  if (lstatSync(base, { throwIfNoEntry: false }) === undefined) return;
-  await unmountPacked(base);
-  const aside = `${base}.removed`;
-  while (!isMoved(base, aside)) await rm(aside, REMOVAL);
-  if (lstatSync(aside, { throwIfNoEntry: false }) === undefined) return;
-  // containerd lets nobody prepare a snapshot while it waits for the removal of others.
-  if (isSmall(aside)) rmSync(aside, REMOVAL);
-  else await rm(aside, REMOVAL);
-}
-
-/** False when what an earlier removal has left is in the way; what is not there any more is being removed by another. */
-function isMoved(base: string, aside: string): boolean {
-  try {
-    renameSync(base, aside);
-  } catch (error) {
-    const code = systemErrorCode(error);
-    if (code === 'ENOTEMPTY' || code === 'EEXIST') return false;
-    if (code !== 'ENOENT') throw error;
-  }
-  return true;
-}
-
-/** True for what most containers have written: it is removed in less time than a thread takes to be asked. */
-function isSmall(base: string): boolean {
-  let [entries, sizeBytes] = [0, 0];
-  for (const { blocks } of entriesBelow(base)) {
-    entries += 1;
-    sizeBytes += blocks * DISK_BLOCK_BYTES;
-    if (entries > SMALL_TREE.entries || sizeBytes > SMALL_TREE.sizeBytes) return false;
-  }
-  return true;
-}
-
 function makeDirectory(path: string, mode: number): void {
   unlessThere(() => {
     mkdirSync(path, { mode });
@@ -263,35 +223,5 @@ function unlessThere(make: () => void): void {
     make();
   } catch (error) {
     if (systemErrorCode(error) !== 'EEXIST') throw error;
-  }
-}
-
-/** All that is below a directory, looked up as it is asked for; what vanishes meanwhile is left out. */
-function* entriesBelow(root: string): Generator<Stats> {
-  const left = [root];
-  for (let path = left.pop(); path !== undefined; path = left.pop()) {
-    for (const entry of entriesOf(path)) {
-      const status = lstatSync(entry, { throwIfNoEntry: false });
-      if (status === undefined) continue;
-      if (status.isDirectory()) left.push(entry);
-      yield status;
-    }
-  }
-}
-
-/** The paths of what is in a directory, as long as it can be read. */
-function* entriesOf(path: string): Generator<string> {
-  let directory: Dir;
-  try {
-    directory = opendirSync(path);
-  } catch {
-    return;
-  }
-  try {
-    for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
-      yield join(path, entry.name);
-    }
-  } finally {
-    directory.closeSync();
   }
 }

@@ -42,11 +42,15 @@ export interface PlaintextStore {
   state(): Promise<PlaintextStoreState>;
 }
 
-/** Of a store of any kind, from what is mounted at its directory; where nothing is, the disk below does not count. */
+/**
+ * Of a store of any kind, from what is mounted at its directory. Where nothing is, the disk below does not count, and one
+ * that does not answer has nothing in it any more.
+ */
 export async function plaintextStoreState(directory: string): Promise<PlaintextStoreState> {
   const mount = await mountAt(directory);
+  const nothing = { bsize: 0, blocks: 0, bfree: 0 };
   const { bsize, blocks, bfree } =
-    mount === undefined ? { bsize: 0, blocks: 0, bfree: 0 } : await statfs(directory);
+    mount === undefined ? nothing : await statfs(directory).catch(() => nothing);
   // The kernel never swaps the pages of such a tmpfs, nor the keys and the page cache of its own devices.
   const keptOut =
     mount?.options.includes('noswap') === true || mount?.source.startsWith('/dev/mapper/') === true;

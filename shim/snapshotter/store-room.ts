@@ -5,6 +5,7 @@
 import { statfsSync } from 'node:fs';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
+import { askStore } from './mounted-store.ts';
 import type { PlaintextStore } from './plaintext-store.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -84,7 +85,7 @@ export class StoreRoom {
   }
 
   #measure(): Room {
-    const { bsize, blocks, bavail } = statfsSync(this.#store.directory);
+    const { bsize, blocks, bavail } = askStore(() => statfsSync(this.#store.directory));
     return { freeBytes: bavail * bsize, capacityBytes: blocks * bsize };
   }
 }

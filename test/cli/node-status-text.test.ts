@@ -10,7 +10,7 @@ test('a node that is new says what it is, and shows no empty tables', () => {
   expect(text).toMatch(/^node +not activated$/m);
   expect(text).toMatch(/^last contact +never$/m);
   expect(text).toMatch(/^key server +keys\.acme:7442 \(not connected\)$/m);
-  expect(text).toMatch(/^plaintext +no store is mounted$/m);
+  expect(text).toMatch(/^plaintext +no store is mounted that answers$/m);
   expect(text).not.toContain('LEASE');
 });
 
