@@ -5,13 +5,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { type AgentConfig, DEFAULT_CONFIG_PATH, parseAgentConfig } from '../agent/agent-config.ts';
 import { removePlaintextStore } from '../snapshotter/store-choice.ts';
 import { DEFAULT_SETTINGS, agentAnswers } from './agent-presence.ts';
-import {
-  type InstallationRecord,
-  type RecordedFile,
-  readRecord,
-  recordPath,
-  sha256Of,
-} from './installation-record.ts';
+import { type RecordedFile, readRecord, recordPath, sha256Of } from './installation-record.ts';
 import type { Machine, UninstallRequest } from './machine.ts';
 import { runCommands } from './next-steps.ts';
 import { type FileChange, readIfThere, replaceFile } from './planned-file.ts';
@@ -72,9 +66,14 @@ export async function uninstall(request: UninstallRequest, parts: UninstallParts
   const { hasSystemd } = parts.machine;
   if (!request.dryRun) {
     await stopAgent(agent, hasSystemd, parts);
-    for (const removal of removals) await carryOut(removal);
+    // The settings say where everything else is: one that was interrupted is finished by another.
+    const isSettings = ({ file }: Removal) => file.kind === 'settings';
+    for (const removal of removals) if (!isSettings(removal)) await carryOut(removal);
     await removePlaintextStore(agent.store);
-    await removeLeftovers(agent, record, request.purge);
+    await removeLeftovers(agent, request.purge);
+    for (const removal of removals) if (isSettings(removal)) await carryOut(removal);
+    await rm(recordPath(stateDirectory), { force: true });
+    await removeEmpty([agent.paths.runtimeDirectory, stateDirectory, ...record.directories.toReversed()]);
   }
   const service = record.containerd?.service ?? undefined;
   const restart = hasSystemd
@@ -205,18 +204,11 @@ async function carryOut({ file, outcome, before, after }: Removal): Promise<void
 }
 
 /** Only what the agent itself makes: the directories may be somebody else's as well. */
-async function removeLeftovers(
-  agent: AgentConfig,
-  record: InstallationRecord,
-  purge: boolean,
-): Promise<void> {
-  const { paths } = agent;
-  const stateDirectory = dirname(paths.journalFile);
+async function removeLeftovers({ paths }: AgentConfig, purge: boolean): Promise<void> {
   const kept = purge
     ? []
     : [paths.identityDirectory, paths.diskDirectory, paths.journalFile, paths.licensedImagesFile];
   const made = [
-    recordPath(stateDirectory),
     ...[paths.processorProgram, paths.agentSocket, paths.snapshotterSocket, paths.processorSocket],
     ...[paths.hookProgram, paths.hookSocket],
     ...[paths.identityDirectory, paths.diskDirectory, paths.memoryDirectory, paths.journalFile],
@@ -225,7 +217,10 @@ async function removeLeftovers(
   ];
   for (const path of made)
     if (!kept.some((prefix) => path.startsWith(prefix))) await rm(path, { recursive: true, force: true });
-  for (const directory of [paths.runtimeDirectory, stateDirectory, ...[...record.directories].reverse()]) {
+}
+
+async function removeEmpty(directories: readonly string[]): Promise<void> {
+  for (const directory of directories) {
     const entries = await readdir(directory).catch(() => ['not there']);
     if (entries.length === 0) await rmdir(directory);
   }
