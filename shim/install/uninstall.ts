@@ -1,6 +1,6 @@
 /** Takes an installation back: every file as it was before, byte by byte, and no plaintext left. */
-import { readFile, readdir, rm, rmdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { readFile, readdir, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { type AgentConfig, DEFAULT_CONFIG_PATH, parseAgentConfig } from '../agent/agent-config.ts';
 import { removePlaintextStore } from '../snapshotter/store-choice.ts';
@@ -65,7 +65,7 @@ export async function uninstall(request: UninstallRequest, parts: UninstallParts
   refuseForeign(removals, request);
   const { hasSystemd } = parts.machine;
   if (!request.dryRun) {
-    await stopAgent(agent, hasSystemd, parts);
+    await stopAgent(agent, parts);
     // The settings say where everything else is: one that was interrupted is finished by another.
     const isSettings = ({ file }: Removal) => file.kind === 'settings';
     for (const removal of removals) if (!isSettings(removal)) await carryOut(removal);
@@ -184,13 +184,20 @@ function refuseForeign(removals: readonly Removal[], { force }: UninstallRequest
   );
 }
 
-async function stopAgent(agent: AgentConfig, hasSystemd: boolean, { run }: UninstallParts): Promise<void> {
-  if (hasSystemd) await runCommands([['systemctl', 'disable', '--now', NODE_SERVICE]], run);
+async function stopAgent(agent: AgentConfig, { machine, run }: UninstallParts): Promise<void> {
+  // systemctl fails for a service that it does not have, as after an installation that was interrupted.
+  if (machine.hasSystemd && (await hasService(machine)))
+    await runCommands([['systemctl', 'disable', '--now', NODE_SERVICE]], run);
   if (await agentAnswers(agent.paths.agentSocket)) {
     throw new LatchkeyError('STATE_PRECONDITION', `the agent still runs on ${agent.paths.agentSocket}`, {
       hint: 'stop it by the means that started it, then try again; nothing was changed',
     });
   }
+}
+
+async function hasService({ units, packagedUnits }: Machine): Promise<boolean> {
+  const files = [units, packagedUnits].map((directory) => stat(join(directory, NODE_SERVICE)));
+  return (await Promise.allSettled(files)).some(({ status }) => status === 'fulfilled');
 }
 
 async function carryOut({ file, outcome, before, after }: Removal): Promise<void> {

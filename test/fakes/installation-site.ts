@@ -11,7 +11,7 @@ import {
 import { join } from 'node:path';
 import { type ContainerdVersion, containerdDirectory } from '../../lab/containerd-versions.ts';
 import type { InstallRequest, Machine, UninstallRequest } from '../../shim/install/machine.ts';
-import { type UninstallResult, uninstall } from '../../shim/install/uninstall.ts';
+import { type UninstallParts, type UninstallResult, uninstall } from '../../shim/install/uninstall.ts';
 import { AUTHORITY_PEM } from './authority.ts';
 
 /** Why it cannot be tried; undefined where it can. */
@@ -99,11 +99,12 @@ root = "${this.path('large-disk')}" # the large disk
     };
   }
 
-  /** `node uninstall`. @param mounts text of /proc/self/mounts */
+  /** `node uninstall`. @param mounts text of /proc/self/mounts @param run in place of systemctl */
   takeBack(
     change: Partial<UninstallRequest> = {},
     on: Partial<Machine> = {},
     mounts = '',
+    run: UninstallParts['run'] = () => Promise.resolve(),
   ): Promise<UninstallResult> {
     const config = this.path('etc', 'node.toml');
     return uninstall(
@@ -113,7 +114,7 @@ root = "${this.path('large-disk')}" # the large disk
         mounts,
         run: (name, args) => {
           this.commands.push([name, ...args].join(' '));
-          return Promise.resolve();
+          return run(name, args);
         },
       },
     );
