@@ -1,7 +1,7 @@
 /** Taking an installation back. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { parse } from 'smol-toml';
+import { parse, stringify } from 'smol-toml';
 import { install } from '../../../shim/install/install.ts';
 import { InstallationSite, installationSkipReason } from '../../fakes/installation-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
@@ -31,6 +31,43 @@ describe.skipIf(skipReason !== undefined)(`taking it back ${skipReason ?? ''}`, 
     expect(readFileSync(file, 'utf8')).toBe(`${site.operators}# a colleague\n`);
     // Only there is what the file was at first.
     expect(readFileSync(`${file}.before-latchkey`, 'utf8')).toBe(site.operators);
+  });
+
+  test.each<[string, (text: string) => string, string]>([
+    ['by a program that keeps no comments', (text) => stringify(parse(text)), 'still names'],
+    [
+      'so that a line of ours became another’s',
+      (text) => text.replace('"latchkey" # set by latchkey', '"overlayfs"'),
+      'not valid any more',
+    ],
+    [
+      'so that the block has no end',
+      (text) => `${text.replace('# end latchkey', '')}# mine\n`,
+      'still names',
+    ],
+  ])('says what is left to do by hand where a file was rewritten %s', async (_case, rewrite, why) => {
+    const file = site.writeOperators();
+    await install(site.request('1.6'), site.machine());
+    writeFileSync(file, rewrite(readFileSync(file, 'utf8')));
+    const before = site.files();
+    await expect(site.takeBack({ force: true })).rejects.toMatchObject({
+      code: 'STATE_CONFLICT',
+      message: expect.stringContaining(why) as string,
+      hint: expect.stringContaining(`${file}.before-latchkey`) as string,
+    });
+    expect(site.files()).toEqual(before);
+    writeFileSync(file, readFileSync(`${file}.before-latchkey`));
+    await site.takeBack();
+    expect(readFileSync(file, 'utf8')).toBe(site.operators);
+    expect(existsSync(site.path('state'))).toBe(false);
+  });
+
+  test('does not take a rewritten file for the operator’s because it was installed over', async () => {
+    const file = site.writeOperators();
+    await install(site.request('1.6'), site.machine());
+    writeFileSync(file, stringify(parse(readFileSync(file, 'utf8'))));
+    await install(site.request('1.6'), site.machine());
+    await expect(site.takeBack()).rejects.toMatchObject({ code: 'STATE_CONFLICT' });
   });
 
   test('is refused while containers of encrypted images run, and names them', async () => {
