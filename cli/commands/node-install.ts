@@ -40,6 +40,7 @@ interface InstallAnswer {
   readonly notes: readonly string[];
   readonly next: readonly string[];
   readonly restart: Restart;
+  readonly agentSocket: string;
 }
 
 export function registerNodeInstall(node: Command, context: CommandContext): void {
@@ -87,13 +88,12 @@ export function registerNodeInstall(node: Command, context: CommandContext): voi
         context.signal,
       )) as InstallAnswer;
       output.result(answer, () => describe(answer, dryRun === true));
-      if (dryRun === true || !answer.changed) return;
-      if (restart !== true && !(await confirmRestart(context, output, answer.restart))) return;
-      await restartServices(answer.restart, context, output);
-      if (licenseKey === undefined) return;
-      const key = await readLine();
-      const { nodeId } = await withAgent({ socket: socketOf(options) }, (agent) => agent.activate(key));
-      output.note(`activated as ${nodeId}`);
+      if (dryRun === true) return;
+      if (answer.changed || answer.restart.length > 0) {
+        if (restart !== true && !(await confirmRestart(context, output, answer.restart))) return;
+        await restartServices(answer.restart, context, output);
+      }
+      if (licenseKey !== undefined) output.note(await activate(answer));
     });
 }
 
@@ -115,8 +115,15 @@ function checkLicenseKey({ licenseKey, restart, dryRun }: InstallOptions): void 
   });
 }
 
-function socketOf({ runtimeDirectory = '/run/latchkey' }: InstallOptions): string {
-  return `${runtimeDirectory}/agent.sock`;
+/** Gives what to say. A machine that was set up and activated before stays as it is: each use of a join token counts. */
+async function activate({ agentSocket, changed }: InstallAnswer): Promise<string> {
+  const key = await readLine();
+  return withAgent({ socket: agentSocket }, async (agent) => {
+    const before = changed ? '' : (await agent.status()).nodeId;
+    return before === ''
+      ? `activated as ${(await agent.activate(key)).nodeId}`
+      : `activated already, as ${before}; 'latchkey node activate' takes another license key`;
+  });
 }
 
 function describe(answer: InstallAnswer, isDryRun: boolean): string {

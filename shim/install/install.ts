@@ -68,6 +68,8 @@ export interface InstallResult {
   readonly next: readonly string[];
   /** The part of them that `--restart` does; empty without systemd. */
   readonly restart: readonly (readonly string[])[];
+  /** Where the agent answers once it runs. */
+  readonly agentSocket: string;
 }
 
 /**
@@ -84,6 +86,7 @@ export async function install(request: InstallRequest, machine: Machine): Promis
     changed,
     files,
     ...(await nextSteps(plan, { request, machine, changed })),
+    agentSocket: plan.agent.paths.agentSocket,
   };
 }
 

@@ -2,6 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { hasSwap } from '../snapshotter/plaintext-store.ts';
+import { agentAnswers } from './agent-presence.ts';
 import type { InstallPlan, InstallResult } from './install.ts';
 import type { InstallRequest, Machine } from './machine.ts';
 import { besides } from './containerd-plan.ts';
@@ -19,6 +20,8 @@ export async function nextSteps(
   { request, machine, changed }: Circumstances,
 ): Promise<Pick<InstallResult, 'notes' | 'next' | 'restart'>> {
   const service = plan.containerd?.service;
+  // One that does not answer was not started after an earlier installation: the same is left to do as after that.
+  const isOpen = changed || !(await agentAnswers(plan.agent.paths.agentSocket));
   const restart = !machine.hasSystemd
     ? []
     : [
@@ -33,13 +36,13 @@ export async function nextSteps(
   ];
   const isActivated = (await readdir(plan.agent.paths.identityDirectory).catch(() => [])).length > 0;
   const next = [
-    ...(changed ? (machine.hasSystemd ? restart.map((command) => command.join(' ')) : byHand) : []),
+    ...(isOpen ? (machine.hasSystemd ? restart.map((command) => command.join(' ')) : byHand) : []),
     ...(isActivated ? [] : [`latchkey node activate -${socketOption(plan)}`]),
-    ...(plan.runtimeClass === undefined || !changed
+    ...(plan.runtimeClass === undefined || !isOpen
       ? []
       : [`kubectl apply -f ${besides(request.config, 'runtime-class.yaml')}`]),
   ];
-  return { notes: changed ? await notes(plan, machine) : [], next, restart: changed ? restart : [] };
+  return { notes: changed ? await notes(plan, machine) : [], next, restart: isOpen ? restart : [] };
 }
 
 async function notes(plan: InstallPlan, machine: Machine): Promise<string[]> {

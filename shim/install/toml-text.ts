@@ -56,19 +56,23 @@ export function withChanges(text: string, changes: readonly TomlChange[], path: 
 /** The text as it was before `withChanges`, byte by byte, with what others have changed since. */
 export function withoutChanges(text: string): string {
   const kept: string[] = [];
-  let isOurs = false;
+  /** A block that has begun; without its end it is somebody else's text, or was ours and has been changed by others. */
+  let block: string[] | undefined;
   /** How much there was when a joined block ended: only the end of line that follows is then ours. */
   let joinedAt: number | undefined;
   for (const line of text.split('\n')) {
     const bare = line.trimEnd();
     if (bare === BEGIN || bare === BEGIN_JOINED) {
-      isOurs = true;
+      kept.push(...(block ?? []));
+      block = [line];
       joinedAt = bare === BEGIN_JOINED ? kept.length : undefined;
-    } else if (isOurs) {
-      if (bare === END) isOurs = false;
+    } else if (block !== undefined) {
+      if (bare === END) block = undefined;
+      else block.push(line);
     } else if (line.startsWith(KEPT)) kept.push(line.slice(KEPT.length));
     else if (!bare.endsWith(OURS)) kept.push(line);
   }
+  kept.push(...(block ?? []));
   if (joinedAt === kept.length - 1 && kept.at(-1) === '') kept.pop();
   return kept.join('\n');
 }

@@ -13,6 +13,7 @@ import { standingContainers } from './running-gated.ts';
 import { NODE_SERVICE } from './systemd-units.ts';
 import { withoutChanges } from './toml-text.ts';
 import { unifiedDiff } from './unified-diff.ts';
+import { refuseUnmarkedRest } from './unmarked-rest.ts';
 
 /** Names of containers in one message. */
 const SHOWN_CONTAINERS = 5;
@@ -63,6 +64,9 @@ export async function uninstall(request: UninstallRequest, parts: UninstallParts
   const notes = refuseRunning(agent, request, parts.mounts);
   const removals = await Promise.all(record.files.map((file) => planRemoval(file, request)));
   refuseForeign(removals, request);
+  for (const { file, outcome, after } of removals)
+    if (outcome !== 'restored' && file.kind === 'edited' && after !== undefined)
+      refuseUnmarkedRest(after, file, agent.paths);
   const { hasSystemd } = parts.machine;
   if (!request.dryRun) {
     await stopAgent(agent, parts);

@@ -116,6 +116,15 @@ describeOnEachContainerd('node install', (version) => {
     expect(said).toContain('ok    containerd-config');
   });
 
+  test('a second installation finds nothing to do, and activates nothing again', async () => {
+    const words = ['install', '--restart', '--license-key', '-', '--config', path('node.toml')];
+    const running = promisify(execFile)(process.execPath, [COMMAND, 'node', ...words]);
+    running.child.stdin?.end('LK-000000\n');
+    const { stdout, stderr } = await running;
+    expect(stdout).toContain('is set up already');
+    expect(stderr).toContain('activated already, as ');
+  });
+
   test('uninstall waits for the agent, then gives the very same file back, and plain images run', async () => {
     await expect(node('uninstall')).rejects.toThrow(/agent still runs/);
     await containerd.stop();

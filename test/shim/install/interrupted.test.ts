@@ -1,8 +1,11 @@
 /** An installation, or taking it back, that came to an end in the middle: the same command finishes it. */
-import { existsSync, mkdirSync, readFileSync, rmSync, rmdirSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { install } from '../../../shim/install/install.ts';
+import { LATCHKEY, runProgram } from '../../fakes/command-line.ts';
 import { InstallationSite, installationSkipReason } from '../../fakes/installation-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
@@ -43,5 +46,48 @@ describe.skipIf(skipReason !== undefined)(`interrupted ${skipReason ?? ''}`, () 
         : Promise.resolve();
     await site.takeBack({}, systemd, '', run);
     expect(site.files()).toEqual(before);
+  });
+
+  test('before the agent was started, says the second time what is left, until the agent answers', async () => {
+    const { restart, next } = await install(site.request('1.6'), site.machine(systemd));
+    const second = () => install(site.request('1.6'), site.machine(systemd));
+    expect(await second()).toMatchObject({ changed: false, restart, next });
+    mkdirSync(site.path('run'));
+    const agent = createServer().listen(site.path('run', 'agent.sock'));
+    await once(agent, 'listening');
+    expect(await second()).toMatchObject({ changed: false, restart: [] });
+    agent.close();
+  });
+
+  test('before the node was activated, a second one activates it', async () => {
+    const { containerd = '', containerdConfig = '' } = site.request('1.6');
+    const paths = ['--containerd', containerd, '--containerd-config', containerdConfig];
+    const settings = ['--state-directory', site.path('state'), '--runtime-directory', site.path('run')];
+    const vendor = ['--key-server', 'keys.acme.example:7443', '--authority', site.path('vendor.pem')];
+    await install(site.request('1.6'), site.machine());
+    const key = site.path('key');
+    writeFileSync(key, 'LK-000000\n');
+    const command = ['node', 'install', '--config', site.path('etc', 'node.toml'), ...vendor, ...paths];
+    const script = 'key=$1; shift; exec "$@" < "$key"';
+    const { status, stderr } = await runProgram(
+      'sh',
+      [
+        '-c',
+        script,
+        'sh',
+        key,
+        process.execPath,
+        LATCHKEY,
+        ...command,
+        ...settings,
+        '--restart',
+        '--license-key',
+        '-',
+      ],
+      { directory: directory() },
+    );
+    // Nobody runs here whom it could ask; it is no success.
+    expect(stderr).toContain(`does not answer at ${site.path('run', 'agent.sock')}`);
+    expect(status).toBe(69);
   });
 });
