@@ -23,18 +23,23 @@ const DEFAULT_STOP_GRACE_SECONDS = 10;
 /** A day; setTimeout takes at most 24 of them and would end containers at once for more. */
 const MAX_STOP_GRACE_SECONDS = 86_400;
 
+const MAX_PORT = 65_535;
+
 /** A name, an IPv4 address, or an IPv6 address in brackets. */
 const address = z
   .string()
-  .regex(/^(?:[^\s:[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}$/, 'must be host:port, or [address]:port for IPv6');
+  .regex(/^(?:[^\s:[\]]+|\[[\da-fA-F:.]+\]):\d{1,5}$/, 'must be host:port, or [address]:port for IPv6')
+  .refine((text) => portOf(text) <= MAX_PORT, `must have a port of at most ${MAX_PORT}`);
+/** Of somebody who listens; where to listen, 0 means any port that is free. */
+const remoteAddress = address.refine((text) => portOf(text) > 0, 'must have a port, and 0 is none');
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 
 const configSchema = z.strictObject({
   /** Of the key server, for nodes. */
-  key_server: address,
+  key_server: remoteAddress,
   /** Where nodes are activated. */
-  enrollment: address,
+  enrollment: remoteAddress,
   /** PEM file of the key server's authority. */
   authority_file: z.string(),
   mode: z.enum(NODE_MODES).default(DEFAULT_NODE_MODE),
@@ -200,6 +205,10 @@ export function parseAgentConfig(text: string, path: string): AgentConfig {
     logLevel: file.log_level,
     paths: agentPaths(file.state_directory, file.runtime_directory),
   };
+}
+
+function portOf(text: string): number {
+  return Number(text.slice(text.lastIndexOf(':') + 1));
 }
 
 function storeSettings(file: z.output<typeof configSchema>, path: string): StoreSettings {

@@ -104,6 +104,11 @@ describe('addresses', () => {
     const text = document({ key_server: `"${address}"`, enrollment: `"${address}"` });
     expect(parseAgentConfig(text, 'node.toml').keyServerAddress).toBe(address);
   });
+
+  test('any free port will do to listen on', () => {
+    const text = document({ metrics_listen: '"127.0.0.1:0"' });
+    expect(parseAgentConfig(text, 'node.toml').metricsListen).toBe('127.0.0.1:0');
+  });
 });
 
 describe('a wrong setting is named in one line', () => {
@@ -114,6 +119,9 @@ describe('a wrong setting is named in one line', () => {
     ['key_server', '"keys acme:1"'],
     ['key_server', '"::1:8443"'],
     ['key_server', '"keys:123456"'],
+    ['key_server', '"keys:65536"'],
+    ['key_server', '"keys:0"'],
+    ['metrics_listen', '"127.0.0.1:65536"'],
     ['enrollment', undefined],
     ['enrollment', '8444'],
     ['authority_file', undefined],
