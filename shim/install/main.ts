@@ -23,6 +23,9 @@ const SYSTEMD_RUNS = '/run/systemd/system';
 const UNITS = '/etc/systemd/system';
 const PACKAGED_UNITS = '/usr/lib/systemd/system';
 
+const CHANGES = 'this changes files of the system and needs root';
+const DRY_RUN = 'use sudo; with --dry-run it only shows what it would do';
+
 const run = promisify(execFile);
 
 /** Runs one verb and ends the process. @param args the verb and its request as JSON */
@@ -42,16 +45,18 @@ async function answer(verb: string, request: unknown): Promise<unknown> {
   switch (verb) {
     case 'install': {
       const wanted = checked(installRequestSchema, request);
-      if (!wanted.dryRun) refuseOthersThanRoot();
+      if (!wanted.dryRun) refuseOthersThanRoot(CHANGES, DRY_RUN);
       return install(wanted, await thisMachine());
     }
     case 'uninstall': {
       const wanted = checked(uninstallRequestSchema, request);
-      if (!wanted.dryRun) refuseOthersThanRoot();
+      if (!wanted.dryRun) refuseOthersThanRoot(CHANGES, DRY_RUN);
       const mounts = await readFile('/proc/self/mounts', 'utf8');
       return uninstall(wanted, { machine: await thisMachine(), run, mounts });
     }
     case 'doctor':
+      // What others cannot see would be called missing.
+      refuseOthersThanRoot('this looks at files and processes that only root may see', 'use sudo');
       return examine(checked(doctorRequestSchema, request));
     case 'restart': {
       const { commands } = checked(z.strictObject({ commands: z.array(z.array(z.string())) }), request);
@@ -72,11 +77,9 @@ export function checked<Schema extends z.ZodType>(schema: Schema, request: unkno
   throw new LatchkeyError('USAGE_INVALID', `--${option}: ${issue?.message ?? 'is wrong'}`);
 }
 
-function refuseOthersThanRoot(): void {
+function refuseOthersThanRoot(why: string, hint: string): void {
   if (process.getuid?.() === 0) return;
-  throw new LatchkeyError('CONFIG_INVALID', 'this changes files of the system and needs root', {
-    hint: 'use sudo; with --dry-run it only shows what it would do',
-  });
+  throw new LatchkeyError('CONFIG_INVALID', why, { hint });
 }
 
 async function thisMachine(): Promise<Machine> {

@@ -71,8 +71,11 @@ export class AgentConnection {
     } catch (error) {
       const known = fromGrpcError(error, `the node agent at ${this.#socketPath}`);
       if (known.code !== 'NET_UNREACHABLE' || known.cause !== error) throw known;
+      const start = "start it with 'latchkey node run', as root";
+      // To anybody else an agent that runs looks like none at all.
+      const hint = process.getuid?.() === 0 ? start : `use sudo, since only root reaches it, or ${start}`;
       throw new LatchkeyError('NET_UNREACHABLE', `the node agent does not answer at ${this.#socketPath}`, {
-        hint: "start it with 'latchkey node run', as root",
+        hint,
         cause: error,
       });
     }
