@@ -10,8 +10,10 @@ export interface MachineFacts {
   readonly processor: ProgramFile;
   /** `x64`, as in process.arch */
   readonly architecture: string;
-  /** What `runc --version` says, or why it says nothing. */
-  readonly runc: { readonly program: string } & ({ readonly version: string } | { readonly failure: string });
+  /** What `runc --version` says, or why it says nothing; undefined where nothing of ours depends on it. */
+  readonly runc:
+    | ({ readonly program: string } & ({ readonly version: string } | { readonly failure: string }))
+    | undefined;
   readonly nodeKey: KeyFile | undefined;
   /** A key server's on the same machine, when the operator has named it. */
   readonly rootKey: KeyFile | undefined;
@@ -48,7 +50,7 @@ export function machineFindings(machine: MachineFacts): Finding[] {
     ...overlayFindings(machine),
     swapFinding(machine),
     ...processorFindings(machine),
-    runcFinding(machine),
+    ...runcFindings(machine),
     ...keyFileFindings('node-key-readable', machine.nodeKey, machine.uid),
     ...keyFileFindings('root-key-readable', machine.rootKey, machine.rootKey?.uid ?? 0),
   ];
@@ -106,22 +108,19 @@ function processorFindings({ processor, architecture }: MachineFacts): Finding[]
   return [ok('processor', `${path} can be run`)];
 }
 
-function runcFinding({ runc }: MachineFacts): Finding {
+function runcFindings({ runc }: MachineFacts): Finding[] {
+  if (runc === undefined) return [];
   if ('failure' in runc) {
     const mend = runc.failure.includes('GLIBC')
       ? 'it is made for a newer system: install the runc of this one'
       : "install runc, or correct BinaryName in containerd's configuration";
-    return fault('runc-wrong', 'bad', `${runc.program} cannot be run: ${runc.failure}`, mend);
+    return [fault('runc-wrong', 'bad', `${runc.program} cannot be run: ${runc.failure}`, mend)];
   }
   const [, major = ''] = /(\d+)\.\d+/.exec(runc.version) ?? [];
+  const detail = `${runc.program} is version ${runc.version}`;
   if (Number(major) < OLDEST_RUNC_MAJOR)
-    return fault(
-      'runc-wrong',
-      'bad',
-      `${runc.program} is version ${runc.version}`,
-      'install runc 1.0 or later',
-    );
-  return ok('runc', `${runc.program} is version ${runc.version}`);
+    return [fault('runc-wrong', 'bad', detail, 'install runc 1.0 or later')];
+  return [ok('runc', detail)];
 }
 
 function keyFileFindings(id: FaultId, file: KeyFile | undefined, uid: number): Finding[] {

@@ -19,6 +19,8 @@ const EXECUTABLE_BITS = 0o111;
 const PERMISSION_BITS = 0o777;
 /** Enough for the part of an ELF header that names the machine. */
 const HEAD_BYTES = 64;
+/** containerd's shims that start runc or a program like it; others bring their own. */
+const RUNC_SHIM = /^io\.containerd\.(?:runc\.v\d|runtime\.v1\.linux)$/;
 const RUNC_TIMEOUT_MS = 10_000;
 /** In the agent's search path under systemd, but not in every user's. */
 const SYSTEM_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
@@ -38,7 +40,7 @@ export async function machineFacts(
       ...(await programFile(mode === 'hook' ? paths.hookProgram : paths.processorProgram, mounts)),
     },
     architecture: process.arch,
-    runc: await runcFacts(effective),
+    runc: mode === 'hook' ? undefined : await runcFacts(effective),
     nodeKey: await keyFile(join(paths.identityDirectory, 'node-key.pem')),
     rootKey: rootKey === undefined ? undefined : await keyFile(rootKey),
     uid: 0,
@@ -96,12 +98,22 @@ async function keyFile(path: string): Promise<KeyFile | undefined> {
   return status === undefined ? undefined : { path, mode: status.mode & PERMISSION_BITS, uid: status.uid };
 }
 
-/** The runc that pods without a class get: the one that containerd is told, or the first in its path. */
+/**
+ * The runc that pods without a class get: the one that containerd is told, or the first in its path; undefined when they
+ * get another runtime altogether, such as Kata's.
+ */
 async function runcFacts(effective: TomlTable): Promise<MachineFacts['runc']> {
-  const named = valueAt(defaultRuntime(effective).table, ['options', 'BinaryName']);
+  const { table } = defaultRuntime(effective);
+  const type = table['runtime_type'];
+  if (typeof type === 'string' && type !== '' && !RUNC_SHIM.test(type)) return undefined;
+  const named = valueAt(table, ['options', 'BinaryName']);
   const program = typeof named === 'string' && named !== '' ? named : 'runc';
+  const path = [process.env['PATH'], ...SYSTEM_DIRECTORIES].join(':');
   try {
-    const { stdout } = await run(program, ['--version'], { timeout: RUNC_TIMEOUT_MS });
+    const { stdout } = await run(program, ['--version'], {
+      timeout: RUNC_TIMEOUT_MS,
+      env: { ...process.env, PATH: path },
+    });
     return { program, version: /version (\S+)/.exec(stdout)?.[1] ?? stdout.split('\n')[0] ?? '' };
   } catch (error) {
     const { code, stderr = '' } = error as { code?: unknown; stderr?: string };

@@ -1,8 +1,8 @@
 /** Misconfigurations of a machine, made for real where a test may make them. */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { processorProgram } from '../../../shim/processor/program.ts';
 import { parseAgentConfig } from '../../../shim/agent/agent-config.ts';
 import { type MachineFacts, machineFindings } from '../../../shim/install/doctor-machine.ts';
@@ -109,6 +109,34 @@ describe('runc', () => {
     expect(await failing({}, effective)).toEqual(['runc-wrong']);
   });
 });
+
+describe('runc is not looked at', () => {
+  const kata = { runtime_type: 'io.containerd.kata.v2', options: {} };
+  const withKata = { containerd: { default_runtime_name: 'kata', runtimes: { kata } } };
+
+  test.each<[string, string, object]>([
+    ['where podman or CRI-O choose the runtime', 'hook', {}],
+    ['where pods get another runtime', 'snapshotter', withKata],
+  ])('%s', async (_case, mode, cri) => {
+    const facts = await machineFacts(
+      { ...config(), mode: mode as 'hook' | 'snapshotter' },
+      { rootKey: undefined, effective: { plugins: { 'io.containerd.grpc.v1.cri': cri } } },
+    );
+    expect(facts.runc).toBeUndefined();
+    expect(machineFindings(facts).map(({ id }) => id)).not.toContain('runc-wrong');
+  });
+});
+
+const needsRunc = existsSync('/usr/sbin/runc') ? undefined : 'needs runc';
+test.skipIf(needsRunc !== undefined)(
+  `runc is found in a directory of root’s only ${needsRunc ?? ''}`,
+  async () => {
+    vi.stubEnv('PATH', directory());
+    const { runc } = await machineFacts(config(), { rootKey: undefined, effective: {} });
+    vi.unstubAllEnvs();
+    expect(runc).toHaveProperty('version');
+  },
+);
 
 describe('key files', () => {
   test('that others can read are found: the node’s and a root key beside', async () => {
