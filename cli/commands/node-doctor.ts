@@ -26,7 +26,13 @@ export function registerNodeDoctor(node: Command, context: CommandContext): void
     .option('--root-key <file>', "a key server's root key on the same machine, to check who can read it")
     .addHelpText('after', '\nExample:\n  latchkey node doctor')
     .action(async (options: DoctorOptions, command: Command) => {
-      const request = { ...options, config: resolve(options.config) };
+      const { containerdConfig } = options;
+      const request = {
+        ...options,
+        config: resolve(options.config),
+        // As the path of the containerd that runs, with which it is compared.
+        ...(containerdConfig === undefined ? {} : { containerdConfig: resolve(containerdConfig) }),
+      };
       const args = ['doctor', JSON.stringify(request)];
       const { findings } = (await runJsonProgram('shim/install/main.js', args, context.signal)) as {
         findings: Finding[];

@@ -34,9 +34,14 @@ export type DoctorRequest = z.infer<typeof doctorRequestSchema>;
 
 /**
  * Every check of this machine with its finding.
- * @throws LatchkeyError CONFIG_INVALID when the agent's configuration cannot be read
+ * @throws LatchkeyError CONFIG_INVALID when the agent's configuration cannot be read; USAGE_INVALID for a root key that
+ *   is not there
  */
 export async function examine(request: DoctorRequest): Promise<{ findings: Finding[] }> {
+  if (request.rootKey !== undefined && !(await isThere(request.rootKey)))
+    throw new LatchkeyError('USAGE_INVALID', `there is no root key ${request.rootKey}`, {
+      hint: "name the key server's file, or leave --root-key out where none runs here",
+    });
   const config = await loadConfig(request.config);
   const { paths, mode } = config;
   const record = await readRecord(dirname(paths.journalFile)).catch(() => undefined);
