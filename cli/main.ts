@@ -6,7 +6,7 @@ import { ERROR_TABLE, LatchkeyError, systemErrorCode, toLatchkeyError } from '#s
 import { MAX_REQUESTS_PER_HOST } from '#src/base/limits.ts';
 import { HostLimit } from '#src/registry/host-limit.ts';
 import type { CommandContext } from './context.ts';
-import { escapeLine } from './output.ts';
+import { escapeLine, hasAnswered } from './output.ts';
 import { createProgram } from './program.ts';
 import { standardOutput } from './standard-output.ts';
 
@@ -100,7 +100,7 @@ function knownError(error: unknown, signal: AbortSignal): LatchkeyError | undefi
 }
 
 function showError(error: LatchkeyError, args: readonly string[], context: CommandContext): void {
-  if (args.includes('--json')) {
+  if (args.includes('--json') && !hasAnswered(context)) {
     const { code, message, hint, licenseId, contact } = error;
     const document = JSON.stringify({ error: { code, message, hint, licenseId, contact } });
     try {

@@ -18,6 +18,14 @@ export interface Output {
   note(line: string): void;
 }
 
+/** The contexts whose one JSON document has been written. */
+const answered = new WeakSet<CommandContext>();
+
+/** True once a result was written as JSON: what fails afterwards is no second document. */
+export function hasAnswered(context: CommandContext): boolean {
+  return answered.has(context);
+}
+
 /** The output of a running command, as its global options ask. */
 export function outputOf(context: CommandContext, command: Command): Output {
   const { json = false, quiet = false } = command.optsWithGlobals<GlobalOptions>();
@@ -25,6 +33,7 @@ export function outputOf(context: CommandContext, command: Command): Output {
     json,
     quiet,
     result: (value, text) => {
+      if (json) answered.add(context);
       context.stdout.write(json ? `${toJson(value)}\n` : ensureNewline(text()));
     },
     note: (line) => {

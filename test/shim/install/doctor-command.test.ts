@@ -26,6 +26,14 @@ describe.skipIf(why !== '')(`the doctor’s command${why}`, () => {
     expect(status).toBe(2);
   });
 
+  test('gives one JSON document, also when something is bad', async () => {
+    const { status, stdout, stderr } = await doctor('--json');
+    const { findings } = JSON.parse(stdout) as { findings: { id: string; severity: string }[] };
+    expect(findings).toContainEqual(expect.objectContaining({ id: 'agent-not-running', severity: 'bad' }));
+    expect(stderr).toContain('checks found something');
+    expect(status).toBe(78);
+  });
+
   const needsContainerd = existsSync('/usr/bin/containerd') ? undefined : 'needs containerd';
   test.skipIf(needsContainerd !== undefined)(
     `takes the configuration from where it is called ${needsContainerd ?? ''}`,
