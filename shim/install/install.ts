@@ -99,6 +99,7 @@ async function planInstallation(request: InstallRequest, machine: Machine): Prom
   const present = existing === undefined ? undefined : parseAgentConfig(existing, request.config);
   const earlier = present === undefined ? undefined : await readRecord(stateDirectoryOf(present));
   const mode = present?.mode ?? request.mode ?? DEFAULT_NODE_MODE;
+  refuseOtherHold(mode, earlier, request.config);
   const containerd = mode === 'hook' ? undefined : await findContainerd(request, machine, earlier);
   const effective =
     containerd === undefined
@@ -165,6 +166,18 @@ async function planInstallation(request: InstallRequest, machine: Machine): Prom
         ? [statisticsDirectory(plan.effective, SNAPSHOTTER_NAME)]
         : [],
   };
+}
+
+/** containerd's files are of no use to the mode `hook`, nor its file to the others, and either would refuse all starts. */
+function refuseOtherHold(mode: NodeMode, earlier: InstallationRecord | undefined, config: string): void {
+  if (earlier === undefined || (earlier.mode === 'hook') === (mode === 'hook')) return;
+  throw new LatchkeyError(
+    'CONFIG_INVALID',
+    `this machine is set up for the mode ${earlier.mode}, and ${config} now says ${mode}`,
+    {
+      hint: "run 'latchkey node uninstall' first, which keeps that file, then this again; nothing was changed",
+    },
+  );
 }
 
 async function ownFile(path: string, after: string): Promise<PlannedFile> {

@@ -161,4 +161,25 @@ describe.skipIf(skipReason !== undefined)(`an installation ${skipReason ?? ''}`,
     await site.takeBack();
     expect(readFileSync(path, 'utf8')).toBe('{}');
   });
+
+  test.each([
+    ['snapshotter', 'hook'],
+    ['hook', 'snapshotter'],
+  ] as const)('from the mode %s to %s leaves nothing behind that refuses all starts', async (from, to) => {
+    const file = site.writeOperators();
+    await install(site.request('1.6', { mode: from }), site.machine());
+    const settings = readFileSync(site.path('etc', 'node.toml'), 'utf8').replace(/^mode = .*\n/m, '');
+    writeFileSync(site.path('etc', 'node.toml'), `mode = "${to}"\n${settings}`);
+    const before = site.files();
+    const changed = () => install(site.request('1.6'), site.machine());
+    await expect(changed()).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      hint: expect.stringContaining('node uninstall') as string,
+    });
+    expect(site.files()).toEqual(before);
+    await site.takeBack();
+    expect(await changed()).toMatchObject({ mode: to, changed: true });
+    expect(readFileSync(file, 'utf8').includes('snapshotter = "latchkey"')).toBe(to === 'snapshotter');
+    expect(existsSync(site.path('hooks.d', 'latchkey.json'))).toBe(to === 'hook');
+  });
 });
