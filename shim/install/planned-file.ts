@@ -82,14 +82,20 @@ export async function replaceFile(path: string, text: string): Promise<void> {
   await rm(temporary, { force: true });
   const file = await open(temporary, 'wx', 0o600);
   try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await chmod(temporary, (before?.mode ?? READABLE_MODE) & PERMISSION_BITS);
+    if (before !== undefined) await chown(temporary, before.uid, before.gid);
+    await rename(temporary, target);
+  } catch (error) {
+    // On a full disk, for example; nobody would look for it later.
+    await rm(temporary, { force: true });
+    throw error;
   }
-  await chmod(temporary, (before?.mode ?? READABLE_MODE) & PERMISSION_BITS);
-  if (before !== undefined) await chown(temporary, before.uid, before.gid);
-  await rename(temporary, target);
 }
 
 /** Makes the directory of a file. @returns those that were not there, outermost first */

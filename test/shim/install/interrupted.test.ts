@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { install } from '../../../shim/install/install.ts';
+import { replaceFile } from '../../../shim/install/planned-file.ts';
 import { LATCHKEY, runProgram } from '../../fakes/command-line.ts';
 import { InstallationSite, installationSkipReason } from '../../fakes/installation-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
@@ -89,5 +90,12 @@ describe.skipIf(skipReason !== undefined)(`interrupted ${skipReason ?? ''}`, () 
     // Nobody runs here whom it could ask; it is no success.
     expect(stderr).toContain(`does not answer at ${site.path('run', 'agent.sock')}`);
     expect(status).toBe(69);
+  });
+
+  test('where a file cannot be put in place, nothing is left beside it', async () => {
+    const place = site.path('place');
+    mkdirSync(place);
+    await expect(replaceFile(place, 'text')).rejects.toBeInstanceOf(Error);
+    expect(existsSync(`${place}.latchkey-new`)).toBe(false);
   });
 });
