@@ -6,7 +6,7 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { type GateConfiguration, gateChanges } from './containerd-config.ts';
 import { defaultRuntime, effectiveFaults, foreignChanges, hasCri } from './containerd-effective.ts';
 import { effectiveConfiguration } from './containerd-program.ts';
-import { type PlannedFile, readIfThere } from './planned-file.ts';
+import { type PlannedFile, readForChange } from './planned-file.ts';
 import type { TomlTable } from './toml-change.ts';
 import { parseToml, withChanges, withoutChanges } from './toml-text.ts';
 
@@ -30,7 +30,7 @@ export async function planContainerd(
   configPath: string,
   gate: GateConfiguration & { readonly runtimeClassName?: string | undefined },
 ): Promise<ContainerdPlan> {
-  const before = await readIfThere(configPath);
+  const before = await readForChange(configPath);
   const original = withoutChanges(before ?? '');
   const document = parseToml(original, configPath);
   const effectiveBefore = await tried(program, configPath, original);

@@ -28,7 +28,13 @@ import { nextSteps } from './next-steps.ts';
 import { hookFilePath, ociHookFile } from './oci-hook.ts';
 import type { InstallRequest, Machine } from './machine.ts';
 import { nodeConfiguration } from './node-settings.ts';
-import { type FileChange, type PlannedFile, describeChange, readIfThere } from './planned-file.ts';
+import {
+  type FileChange,
+  type PlannedFile,
+  describeChange,
+  readForChange,
+  readIfThere,
+} from './planned-file.ts';
 import { checkRuntimeClass, runtimeClassManifest } from './runtime-class.ts';
 import { NODE_SERVICE, containerdDropIn, nodeServiceUnit, DROP_IN_NAME } from './systemd-units.ts';
 
@@ -181,7 +187,7 @@ function refuseOtherHold(mode: NodeMode, earlier: InstallationRecord | undefined
 }
 
 async function ownFile(path: string, after: string): Promise<PlannedFile> {
-  return { path, kind: 'own', before: await readIfThere(path), after };
+  return { path, kind: 'own', before: await readForChange(path), after };
 }
 
 /** The containerd that is meant: the chosen one, the only one that runs, or the one that is installed. */

@@ -1,8 +1,9 @@
 /** Files that an installation changes: what they become, how that looks, and writing them. */
+import { isUtf8 } from 'node:buffer';
 import { chmod, chown, copyFile, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { constants } from 'node:fs';
 import { dirname } from 'node:path';
-import { systemErrorCode } from '#src/base/errors.ts';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { type RecordedFile, sha256Of } from './installation-record.ts';
 import { withoutChanges } from './toml-text.ts';
@@ -31,13 +32,37 @@ export function describeChange({ path, before, after }: PlannedFile): FileChange
   return { path, change, diff: unifiedDiff(path, before, after) };
 }
 
-/** The text of a file; undefined when there is none. */
+/**
+ * The text of a file; undefined when there is none.
+ * @throws LatchkeyError CONFIG_INVALID for a directory
+ */
 export async function readIfThere(path: string): Promise<string | undefined> {
+  return (await bytesIfThere(path))?.toString();
+}
+
+/**
+ * The text of a file that is to be changed and given back byte by byte.
+ * @throws LatchkeyError CONFIG_INVALID also for what no text can give back: containerd 1.x takes comments in Latin-1
+ */
+export async function readForChange(path: string): Promise<string | undefined> {
+  const bytes = await bytesIfThere(path);
+  if (bytes === undefined || isUtf8(bytes)) return bytes?.toString();
+  throw new LatchkeyError('CONFIG_INVALID', `${path} is not text in UTF-8`, {
+    hint: "look for letters with accents and save it as UTF-8, for example with 'iconv -f latin1'; nothing was changed",
+  });
+}
+
+async function bytesIfThere(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path, 'utf8');
+    return await readFile(path);
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT' || systemErrorCode(error) === 'ENOTDIR') return undefined;
-    throw error;
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code !== 'EISDIR') throw error;
+    throw new LatchkeyError('CONFIG_INVALID', `${path} is a directory`, {
+      hint: 'name the file; nothing was changed',
+      cause: error,
+    });
   }
 }
 

@@ -99,6 +99,26 @@ describe.skipIf(skipReason !== undefined)(`an installation ${skipReason ?? ''}`,
     expect(site.files()).toEqual(before);
   });
 
+  test.each(['containerd/config.toml', 'units/latchkey-node.service'])(
+    'refuses %s in another encoding, which could not be given back byte by byte',
+    async (name) => {
+      mkdirSync(site.path('units'));
+      const comment = Buffer.from('version = 2\n# f\u00fcr\n', 'latin1');
+      writeFileSync(site.path(name), comment);
+      await expect(install(site.request('1.6'), site.machine(systemd))).rejects.toMatchObject({
+        code: 'CONFIG_INVALID',
+        message: `${site.path(name)} is not text in UTF-8`,
+      });
+      expect(readFileSync(site.path(name))).toEqual(comment);
+    },
+  );
+
+  test('names a directory that stands where a file should', async () => {
+    await expect(
+      install(site.request('1.6', { authority: directory() }), site.machine()),
+    ).rejects.toMatchObject({ message: `${directory()} is a directory` });
+  });
+
   test('names the runtimes that are there when containerd is not', async () => {
     const wanted = site.request('1.6', { containerd: undefined });
     const podmanOnly = site.machine({
