@@ -1,4 +1,5 @@
 /** The change to containerd's configuration, tried on the containerd that is to read it before anything is written. */
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -56,19 +57,22 @@ export async function planContainerd(
   return { file: { path: configPath, kind: 'edited', before, after }, effective, hasCri: hasCri(effective) };
 }
 
-/** Beside the file itself where that can be, since what it imports may be named from there. */
+/**
+ * Beside the file itself where that can be, since what it imports may be named from there; under a name of its own, since
+ * another installation may try something else at the same time.
+ */
 async function tried(program: string, configPath: string, text: string): Promise<TomlTable> {
-  const beside = `${configPath}.latchkey-try`;
+  const beside = `${configPath}.latchkey-try-${randomBytes(4).toString('hex')}`;
   try {
     await writeFile(beside, text, { mode: 0o600 });
-    return await effectiveConfiguration(program, beside);
+    return await effectiveConfiguration(program, beside, configPath);
   } catch (error) {
     if (error instanceof LatchkeyError) throw error;
     const directory = await mkdtemp(join(tmpdir(), 'latchkey-try-'));
     try {
       const path = join(directory, 'config.toml');
       await writeFile(path, text, { mode: 0o600 });
-      return await effectiveConfiguration(program, path);
+      return await effectiveConfiguration(program, path, configPath);
     } finally {
       await rm(directory, { recursive: true, force: true });
     }

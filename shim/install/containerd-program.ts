@@ -30,22 +30,31 @@ export async function containerdVersion(program: string): Promise<string> {
 
 /**
  * The configuration as containerd understands the file and what it imports.
+ * @param shown the file that is meant, where another one is read in its place
  * @throws LatchkeyError CONFIG_INVALID with containerd's own words when it does not take the file
  */
-export async function effectiveConfiguration(program: string, path: string): Promise<TomlTable> {
+export async function effectiveConfiguration(
+  program: string,
+  path: string,
+  shown = path,
+): Promise<TomlTable> {
   try {
     const { stdout } = await run(program, ['--config', path, 'config', 'dump'], {
       timeout: TIMEOUT_MS,
       maxBuffer: MAX_DUMP_BYTES,
     });
-    return parseToml(stdout, `containerd's dump of ${path}`);
+    return parseToml(stdout, `containerd's dump of ${shown}`);
   } catch (error) {
     if (error instanceof LatchkeyError) throw error;
     const { stderr = '' } = error as { stderr?: string };
-    const said = stderr.trim().split('\n').at(-1) ?? '';
-    throw new LatchkeyError('CONFIG_INVALID', `containerd does not take the configuration ${path}: ${said}`, {
-      hint: "see what it says to 'containerd config dump'; nothing was changed",
-      cause: error,
-    });
+    const said = stderr.trim().split('\n').at(-1)?.replaceAll(path, shown) ?? '';
+    throw new LatchkeyError(
+      'CONFIG_INVALID',
+      `containerd does not take the configuration ${shown}: ${said}`,
+      {
+        hint: "see what it says to 'containerd config dump'; nothing was changed",
+        cause: error,
+      },
+    );
   }
 }

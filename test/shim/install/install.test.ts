@@ -1,5 +1,6 @@
 /** What an installation does beside containerd's own configuration. */
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { install } from '../../../shim/install/install.ts';
 import { ociHookFault } from '../../../shim/install/oci-hook.ts';
@@ -117,6 +118,22 @@ describe.skipIf(skipReason !== undefined)(`an installation ${skipReason ?? ''}`,
     await expect(
       install(site.request('1.6', { authority: directory() }), site.machine()),
     ).rejects.toMatchObject({ message: `${directory()} is a directory` });
+  });
+
+  test('tries the change on containerd also while another does', async () => {
+    const wanted = site.request('1.6', { dryRun: true });
+    const before = site.files();
+    const after = (ms: number) => setTimeout(ms).then(() => install(wanted, site.machine()));
+    const all = await Promise.all([0, 15, 30, 45, 60].map(after));
+    expect(all.every(({ changed }) => changed)).toBe(true);
+    expect(site.files()).toEqual(before);
+  });
+
+  test('names the operator’s file where containerd does not take it', async () => {
+    const file = site.writeOperators('version = 2\nroot = 7\n');
+    const refusal = await install(site.request('1.6'), site.machine()).catch((error: unknown) => error);
+    expect(String(refusal)).toContain(`does not take the configuration ${file}: `);
+    expect(String(refusal)).not.toContain('latchkey-try');
   });
 
   test('names the runtimes that are there when containerd is not', async () => {
