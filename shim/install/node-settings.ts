@@ -83,8 +83,12 @@ function refuseOther(existing: string, settings: NodeSettings, path: string): vo
       'CONFIG_INVALID',
       `${path} says ${name} = ${JSON.stringify(there)}, not ${value}`,
       {
-        hint: `change it there, or leave the option --${name.replaceAll('_', '-')} out; nothing was changed`,
+        hint: `change it there, or leave the option --${optionOf(name)} out; nothing was changed`,
       },
     );
   }
+}
+
+function optionOf(name: keyof NodeSettings): string {
+  return name === 'authority_file' ? 'authority' : name.replaceAll('_', '-');
 }

@@ -32,25 +32,30 @@ const END = '# end latchkey';
 export function withChanges(text: string, changes: readonly TomlChange[], path: string): string {
   const original = withoutChanges(text);
   const document = parseToml(original, path);
-  const wanted = changedTable(document, changes);
   const needed = changes.filter((change) => !isThere(document, change));
   const result = edited(original, needed);
-  let isRight = false;
-  try {
-    isRight = isSameToml(parse(result), wanted);
-  } catch {
-    // A table that is written inline, or by dotted keys, cannot get a header as well.
-  }
-  if (!isRight) {
+  if (!says(result, changedTable(document, changes))) {
+    const hard = needed.filter(
+      (change) => !says(edited(original, [change]), changedTable(document, [change])),
+    );
     throw new LatchkeyError(
       'CONFIG_INVALID',
       `${path} is written in a way that Latchkey cannot add lines to`,
       {
-        hint: `write ${namesOf(needed)} as ordinary [tables], one setting a line; nothing was changed`,
+        hint: `write ${namesOf(hard.length > 0 ? hard : needed)} as ordinary [tables], one setting a line; nothing was changed`,
       },
     );
   }
   return result;
+}
+
+/** A table that is written inline, or by dotted keys, cannot get a header as well. */
+function says(text: string, wanted: TomlTable): boolean {
+  try {
+    return isSameToml(parse(text), wanted);
+  } catch {
+    return false;
+  }
 }
 
 /** The text as it was before `withChanges`, byte by byte, with what others have changed since. */

@@ -103,7 +103,9 @@ export async function uninstall(request: UninstallRequest, parts: UninstallParts
 async function agentOf(config: string): Promise<AgentConfig> {
   const text = await readIfThere(config);
   if (text === undefined && config !== DEFAULT_CONFIG_PATH)
-    throw new LatchkeyError('CONFIG_INVALID', `the agent's configuration ${config} cannot be read`);
+    throw new LatchkeyError('CONFIG_INVALID', `the agent's configuration ${config} cannot be read`, {
+      hint: 'name the one that was installed with --config; where it is lost, see docs/operations.md',
+    });
   return parseAgentConfig(text ?? DEFAULT_SETTINGS, config);
 }
 

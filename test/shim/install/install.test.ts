@@ -63,6 +63,13 @@ describe.skipIf(skipReason !== undefined)(`an installation ${skipReason ?? ''}`,
       message: expect.stringContaining('says key_server = "keys.acme.example:7443", not other:1') as string,
       hint: expect.stringContaining('--key-server') as string,
     });
+    writeFileSync(site.path('etc', 'node.toml'), settings.replace('authority.pem', 'other.pem'));
+    await expect(
+      install(site.request('1.6', { keyServer: undefined }), site.machine()),
+    ).rejects.toMatchObject({
+      message: expect.stringContaining('says authority_file = ') as string,
+      hint: expect.stringContaining('the option --authority out') as string,
+    });
   });
 
   test('needs a key server and an authority the first time, and says so', async () => {

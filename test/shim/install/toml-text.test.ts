@@ -133,3 +133,16 @@ test('whatever the file is, it is changed rightly or refused', () => {
     { numRuns: 500 },
   );
 });
+
+test('of a file that cannot be changed only the tables are named that are in the way', () => {
+  const text = 'proxy_plugins = { other = { type = "snapshot" } }\n';
+  let refusal: unknown;
+  try {
+    withChanges(text, CHANGES, 'config.toml');
+  } catch (error) {
+    refusal = error;
+  }
+  expect(refusal).toMatchObject({
+    hint: 'write proxy_plugins.latchkey as ordinary [tables], one setting a line; nothing was changed',
+  });
+});
