@@ -13,7 +13,7 @@ import {
   type RequestOfflineResponse,
   type StatusResponse,
 } from './generated/latchkey/agent.ts';
-import { fromGrpcError } from './status.ts';
+import { fromGrpcError, isFarEndsOwn } from './status.ts';
 import { callUnary } from './unary.ts';
 
 /** Activation asks the key server on the way. */
@@ -70,7 +70,8 @@ export class AgentConnection {
       return await callUnary(method, request, new Metadata(), { deadline: Date.now() + CALL_TIMEOUT_MS });
     } catch (error) {
       const known = fromGrpcError(error, `the node agent at ${this.#socketPath}`);
-      if (known.code !== 'NET_UNREACHABLE' || known.cause !== error) throw known;
+      // An agent that answers may itself not reach the key server or containerd.
+      if (known.code !== 'NET_UNREACHABLE' || isFarEndsOwn(error)) throw known;
       const start = "start it with 'latchkey node run', as root";
       // To anybody else an agent that runs looks like none at all.
       const hint = process.getuid?.() === 0 ? start : `use sudo, since only root reaches it, or ${start}`;

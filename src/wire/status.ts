@@ -100,6 +100,11 @@ export function fromGrpcError(error: unknown, peer: string): LatchkeyError {
   }
 }
 
+/** True for what the far end itself said, rather than for a call that did not get there. */
+export function isFarEndsOwn(error: unknown): boolean {
+  return isServiceError(error) && readDetail(error.metadata) !== undefined;
+}
+
 /** Whoever was reached but is not believed is not unreachable: another setting is wrong then. */
 function notConnected(error: ServiceError, peer: string): LatchkeyError {
   const reason = TLS_FAILURE.exec(error.details)?.groups?.['reason'];
