@@ -223,7 +223,7 @@ async function removeLeftovers({ paths }: AgentConfig, purge: boolean): Promise<
     : [paths.identityDirectory, paths.diskDirectory, paths.journalFile, paths.licensedImagesFile];
   const made = [
     ...[paths.processorProgram, paths.agentSocket, paths.snapshotterSocket, paths.processorSocket],
-    ...[paths.hookProgram, paths.hookSocket],
+    ...[paths.hookProgram, paths.hookSocket, paths.metricsSocket],
     ...[paths.identityDirectory, paths.diskDirectory, paths.memoryDirectory, paths.journalFile],
     ...[paths.licensedImagesFile, paths.lockFile],
     ...['-wal', '-shm'].map((suffix) => `${paths.journalFile}${suffix}`),

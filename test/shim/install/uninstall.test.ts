@@ -1,5 +1,5 @@
 /** Taking an installation back. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { parse, stringify } from 'smol-toml';
 import { install } from '../../../shim/install/install.ts';
@@ -85,6 +85,15 @@ describe.skipIf(skipReason !== undefined)(`taking it back ${skipReason ?? ''}`, 
     });
     const { notes } = await site.takeBack({}, {}, mount('snapshots', 'plain'));
     expect(notes[0]).toContain('1 plain containers');
+  });
+
+  test('leaves none of the sockets of an agent that has ended', async () => {
+    await install(site.request('1.6'), site.machine());
+    mkdirSync(site.path('run'));
+    for (const name of ['agent', 'snapshotter', 'processor', 'hook', 'metrics'])
+      writeFileSync(site.path('run', `${name}.sock`), '');
+    await site.takeBack();
+    expect(existsSync(site.path('run'))).toBe(false);
   });
 
   test('keeps settings that the operator has changed, unless they are purged', async () => {
