@@ -67,8 +67,10 @@ fi
 `,
   prerm: `#!/bin/sh
 set -e
-if [ "$1" = remove ] && grep -qs latchkey "$DPKG_ROOT/etc/containerd/config.toml"; then
-  echo "latchkey-node: containerd is still set up for the agent, and starts nothing without it;" \\
+# What 'node install' has set up starts nothing without the agent, whichever runtime and file that is.
+if [ "$1" = remove ] && { grep -qs latchkey "$DPKG_ROOT/etc/containerd/config.toml" ||
+  [ -e "$DPKG_ROOT/var/lib/latchkey/node/installation.json" ]; }; then
+  echo "latchkey-node: this machine is still set up for the agent, and starts nothing without it;" \\
     "'latchkey node uninstall' comes before the removal"
 fi
 if [ "$1" = remove ] && [ -z "$DPKG_ROOT" ] && [ -d /run/systemd/system ]; then

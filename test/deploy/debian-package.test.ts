@@ -200,7 +200,7 @@ describe.skipIf(skipReason !== undefined)(`the Debian package ${skipReason ?? ''
     await writeFile(root.path('etc/containerd/config.toml'), '[proxy_plugins.latchkey]\n');
     const removed = await root.dpkg('--remove', 'latchkey-node');
     expect(removed).toMatchObject({ status: 0 });
-    expect(removed.output).toContain('containerd is still set up for the agent');
+    expect(removed.output).toContain('is still set up for the agent');
     expect(existsSync(program())).toBe(false);
     expect(existsSync(join(state(), 'snapshots.db'))).toBe(true);
     await expectAlive();
