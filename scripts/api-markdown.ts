@@ -55,8 +55,8 @@ Made by \`npm run generate:api\` of the OpenAPI document that every key server s
 Requests carry an API token: \`Authorization: Bearer lkt_...\`. Bodies and answers are JSON; times are milliseconds since 1970,
 UTC. An answer holds no field that is not listed here. Errors are problems (RFC 9457) with a \`code\`, which the
 [release engineer's guide](release-engineer-guide.md) lists, and a \`hint\`. Creates take an \`Idempotency-Key\`; single
-resources have an \`ETag\`, which changes take as \`If-Match\`; lists take \`after\`, \`limit\`, \`order\` and filters
-([admin guide](admin-guide.md)).
+resources have an \`ETag\`, which changes that list \`If-Match\` take, and all others refuse; lists take \`after\`, \`limit\`,
+\`order\` and filters ([admin guide](admin-guide.md)).
 `;
 
 /**

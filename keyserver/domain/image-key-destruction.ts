@@ -20,7 +20,7 @@ export async function getImageKey(
   const row = await reader
     .selectFrom('image_key')
     .innerJoin('product', 'product.id', 'image_key.product_id')
-    .select(['image_key.state', 'image_key.destroy_at_ms', 'product.code'])
+    .select(['image_key.revision', 'image_key.state', 'image_key.destroy_at_ms', 'product.code'])
     .where('image_key.id', '=', id)
     .where('image_key.organization_id', '=', organizationId)
     .executeTakeFirst();
@@ -29,7 +29,8 @@ export async function getImageKey(
       hint: 'see the image keys in `latchkey release list`',
     });
   }
-  return { id, productCode: row.code, state: row.state, destroyAtMs: row.destroy_at_ms };
+  const { revision, state, destroy_at_ms: destroyAtMs } = row;
+  return { id, revision, productCode: row.code, state, destroyAtMs };
 }
 
 /**
@@ -51,18 +52,19 @@ export function scheduleDestruction(
       if (known.state === 'DESTROY_SCHEDULED') return known;
       if (known.state !== 'ACTIVE') throw notPossible(known, 'only an active image key can be destroyed');
       const destroyAtMs = change.nowMs + days * DAY_MS;
+      const revision = await change.nextRevision();
       await change.writer
         .updateTable('image_key')
         .set({
           state: 'DESTROY_SCHEDULED',
           destroy_at_ms: destroyAtMs,
-          revision: await change.nextRevision(),
+          revision,
           updated_at_ms: change.nowMs,
         })
         .where('id', '=', id)
         .execute();
       await change.audit({ action: 'image-key.schedule-destruction', target: id, detail: { destroyAtMs } });
-      return { ...known, state: 'DESTROY_SCHEDULED', destroyAtMs };
+      return { ...known, revision, state: 'DESTROY_SCHEDULED', destroyAtMs };
     },
     'URGENT',
   );
@@ -80,18 +82,14 @@ export function cancelDestruction(server: KeyServer, actor: Actor, id: string): 
     if (known.state !== 'DESTROY_SCHEDULED' || isDue) {
       throw notPossible(known, 'its destruction can no longer be cancelled');
     }
+    const revision = await change.nextRevision();
     await change.writer
       .updateTable('image_key')
-      .set({
-        state: 'ACTIVE',
-        destroy_at_ms: null,
-        revision: await change.nextRevision(),
-        updated_at_ms: change.nowMs,
-      })
+      .set({ state: 'ACTIVE', destroy_at_ms: null, revision, updated_at_ms: change.nowMs })
       .where('id', '=', id)
       .execute();
     await change.audit({ action: 'image-key.cancel-destruction', target: id });
-    return { ...known, state: 'ACTIVE', destroyAtMs: null };
+    return { ...known, revision, state: 'ACTIVE', destroyAtMs: null };
   });
 }
 

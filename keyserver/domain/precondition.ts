@@ -6,38 +6,47 @@ import type { Reader } from '../db/store.ts';
 import { requireCustomer } from './customers.ts';
 import { type KeyServer, withStore } from './key-server.ts';
 
-/** What can be changed under a condition; each has a revision. */
-export const GUARDED_THINGS = [
-  'license',
-  'policy',
-  'node',
-  'customer',
-  'release',
-  'join_token',
-  'webhook_endpoint',
-  'meter',
-] as const;
-export type GuardedThing = (typeof GUARDED_THINGS)[number];
+/** What can be changed under a condition, as a person calls it; each has a revision. */
+const GUARDED_THINGS = {
+  license: 'license',
+  policy: 'policy',
+  node: 'node',
+  customer: 'customer',
+  release: 'release',
+  image_key: 'image key',
+  meter: 'meter',
+  join_token: 'join token',
+  api_token: 'API token',
+  webhook_endpoint: 'webhook endpoint',
+} as const;
 
-export interface Precondition {
-  readonly thing: GuardedThing;
-  /**
-   * As the request names it: an id, for a customer also its external id or name, for a policy its code; a meter is
-   * `LICENSE/NAME`.
-   */
-  readonly name: string;
-  /** Any of these. */
-  readonly revisions: readonly number[];
-}
+export type GuardedThing = keyof typeof GUARDED_THINGS;
+
+export type Guarded =
+  | {
+      readonly thing: Exclude<GuardedThing, 'meter'>;
+      /** As the request names it: an id, for a customer also its external id or name, for a policy its code. */
+      readonly name: string;
+    }
+  | { readonly thing: 'meter'; readonly name: string; readonly licenseId: string };
 
 /**
  * Gives the key server for one change: what it writes is undone when the thing has another revision by then. What is
- * not there is left to the change to say.
+ * not there is left to the change to say, unless the change would make it.
+ * @param revisions any of these; null = whichever it has
  * @throws LatchkeyError STATE_REVISION_STALE at once, or by the change
  */
-export async function onlyAtRevision(server: KeyServer, condition: Precondition): Promise<KeyServer> {
+export async function onlyAtRevision(
+  server: KeyServer,
+  guarded: Guarded,
+  revisions: readonly number[] | null,
+): Promise<KeyServer> {
   const { store } = server;
-  const check = (reader: Reader) => checkRevision(server, reader, condition);
+  const check = async (reader: Reader) => {
+    const revision = await revisionOf(server, reader, guarded);
+    if (revision === undefined || (revision !== null && (revisions?.includes(revision) ?? true))) return;
+    throw stale(guarded, revision);
+  };
   // First without a lock: a change that finds nothing to do writes nothing.
   await check(store.read);
   return withStore(
@@ -51,26 +60,38 @@ export async function onlyAtRevision(server: KeyServer, condition: Precondition)
   );
 }
 
-async function checkRevision(server: KeyServer, reader: Reader, condition: Precondition): Promise<void> {
-  const { thing, name, revisions } = condition;
-  const revision = await revisionOf(server, reader, thing, name);
-  if (revision === undefined || revisions.includes(revision)) return;
-  throw new LatchkeyError(
-    'STATE_REVISION_STALE',
-    `${thing.replace('_', ' ')} ${JSON.stringify(name)} has changed: it is at revision ${revision}`,
-    { hint: 'read it again, decide anew, and send its new ETag as If-Match' },
-  );
+function stale({ thing, name }: Guarded, revision: number | null): LatchkeyError {
+  const named = `${GUARDED_THINGS[thing]} ${JSON.stringify(name)}`;
+  if (revision === null) {
+    return new LatchkeyError('STATE_REVISION_STALE', `there is no ${named} yet`, {
+      hint: 'leave If-Match out to make it',
+    });
+  }
+  return new LatchkeyError('STATE_REVISION_STALE', `${named} has changed: it is at revision ${revision}`, {
+    hint: 'read it again, decide anew, and send its new ETag as If-Match',
+  });
 }
 
+/** Undefined for what is not there, null when the change would make it. */
 async function revisionOf(
-  server: KeyServer,
+  { organizationId }: KeyServer,
   reader: Reader,
-  thing: GuardedThing,
-  name: string,
-): Promise<number | undefined> {
-  const { organizationId } = server;
-  if (thing === 'meter') return meterRevision(reader, organizationId, name);
+  guarded: Guarded,
+): Promise<number | null | undefined> {
+  const { thing, name } = guarded;
   if (thing === 'customer') return (await requireCustomer(reader, organizationId, name)).revision;
+  if (thing === 'meter') {
+    const row = await reader
+      .selectFrom('license')
+      .leftJoin('meter', (join) =>
+        join.onRef('meter.license_id', '=', 'license.id').on('meter.name', '=', name),
+      )
+      .select('meter.revision')
+      .where('license.organization_id', '=', organizationId)
+      .where('license.id', '=', guarded.licenseId)
+      .executeTakeFirst();
+    return row?.revision;
+  }
   const row = await reader
     .selectFrom(thing)
     .select('revision')
@@ -78,17 +99,4 @@ async function revisionOf(
     .where(sql.ref(`${thing}.${thing === 'policy' ? 'code' : 'id'}`), '=', name)
     .executeTakeFirst();
   return row?.revision;
-}
-
-/** 0 = there is none, and the change would make it: nobody can have seen that. */
-async function meterRevision(reader: Reader, organizationId: string, name: string): Promise<number> {
-  const [licenseId = '', meter = ''] = name.split('/');
-  const row = await reader
-    .selectFrom('meter')
-    .select('revision')
-    .where('organization_id', '=', organizationId)
-    .where('license_id', '=', licenseId)
-    .where('name', '=', meter)
-    .executeTakeFirst();
-  return row?.revision ?? 0;
 }

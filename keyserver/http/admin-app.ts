@@ -20,7 +20,7 @@ import { adminServerOptions } from './admin-server-options.ts';
 import type { AdminTls } from './admin-tls.ts';
 import { apiDocument } from './api-document.ts';
 import { requireToken } from './authentication.ts';
-import { sendEntityTags } from './entity-tag.ts';
+import { refuseOtherConditions, sendEntityTags } from './entity-tag.ts';
 import { acceptJsonAlone } from './json-body.ts';
 import { collectMethods } from './other-methods.ts';
 import { PROBLEM_MEDIA_TYPE, frameworkStatus, fromFrameworkError, toProblem } from './problem.ts';
@@ -75,6 +75,7 @@ export async function createAdminApp(
   app.get('/v1/openapi.json', { schema: { hide: true } }, () => app.swagger());
   await app.register(async (scope) => {
     requireToken(scope, server, tokenRate);
+    refuseOtherConditions(scope);
     sendEntityTags(scope);
     const routes = withZod(scope);
     catalogRoutes(routes, server);
@@ -93,6 +94,7 @@ export async function createAdminApp(
   });
   // Their own scope, so that the document has them.
   await app.register(async (scope) => {
+    refuseOtherConditions(scope);
     unsealRoutes(withZod(scope), server, unsealing);
   });
   refuseOtherMethods();

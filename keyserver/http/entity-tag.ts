@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import * as z from 'zod';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { KeyServer } from '../domain/key-server.ts';
-import { type GuardedThing, onlyAtRevision } from '../domain/precondition.ts';
+import { type Guarded, onlyAtRevision } from '../domain/precondition.ts';
 
 const HEADER = 'if-match';
 /** Entity tags in one header; a caller has seen one or two. */
@@ -41,12 +41,35 @@ function revisionOf(payload: unknown): number | undefined {
 export function ifMatched(
   server: KeyServer,
   request: Pick<FastifyRequest, 'headers'>,
-  thing: GuardedThing,
-  name: string,
+  guarded: Guarded,
 ): Promise<KeyServer> {
   const header = request.headers[HEADER];
-  const revisions = header === undefined ? null : parseIfMatch(header);
-  return revisions === null ? Promise.resolve(server) : onlyAtRevision(server, { thing, name, revisions });
+  if (header === undefined) return Promise.resolve(server);
+  return onlyAtRevision(server, guarded, parseIfMatch(header));
+}
+
+/** A change of this (encapsulated) instance that does not take If-Match refuses it, rather than be made whatever it says. */
+export function refuseOtherConditions(app: FastifyInstance): void {
+  app.addHook('onRequest', (request) => {
+    const isConditional = request.headers[HEADER] !== undefined;
+    if (!isConditional || isRead(request) || takesIfMatch(request)) return Promise.resolve();
+    return Promise.reject(
+      new LatchkeyError('USAGE_INVALID', 'this request takes no If-Match', {
+        hint: 'leave it out; /v1/openapi.json says which changes take it',
+      }),
+    );
+  });
+}
+
+/** What changes nothing can overwrite nothing. */
+function isRead({ method }: FastifyRequest): boolean {
+  return method === 'GET' || method === 'HEAD';
+}
+
+/** By the schema, so that the API document says what is done. */
+function takesIfMatch({ routeOptions }: FastifyRequest): boolean {
+  const headers = routeOptions.schema?.headers;
+  return headers instanceof z.ZodObject && HEADER in headers.shape;
 }
 
 /**

@@ -20,6 +20,7 @@ import { createToken, listTokens, revokeToken } from '../../domain/api-tokens.ts
 import { shredFieldKey } from '../../domain/audit-field-key.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 export function administrationRoutes(app: AdminApp, server: KeyServer): void {
@@ -109,11 +110,14 @@ export function administrationRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Revoke an API token',
         params: z.object({ id: z.string() }),
+        headers: ifMatchHeaders,
         response: { 204: z.null() },
       },
     },
     async (request, reply) => {
-      await revokeToken(server, request.actor, request.params.id);
+      const { id } = request.params;
+      const guarded = await ifMatched(server, request, { thing: 'api_token', name: id });
+      await revokeToken(guarded, request.actor, id);
       return reply.code(204).send(null);
     },
   );

@@ -121,7 +121,7 @@ export function catalogRoutes(app: AdminApp, server: KeyServer): void {
     },
     async (request) => {
       const { id } = request.params;
-      return yankRelease(await ifMatched(server, request, 'release', id), request.actor, id);
+      return yankRelease(await ifMatched(server, request, { thing: 'release', name: id }), request.actor, id);
     },
   );
 }

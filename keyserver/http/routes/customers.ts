@@ -67,7 +67,7 @@ export function customerRoutes(app: AdminApp, server: KeyServer): void {
       },
       async (request) => {
         const { customer } = request.params;
-        const guarded = await ifMatched(server, request, 'customer', customer);
+        const guarded = await ifMatched(server, request, { thing: 'customer', name: customer });
         return setCustomerState(guarded, request.actor, customer, STATE_OF_VERB[verb]);
       },
     );

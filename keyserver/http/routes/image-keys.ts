@@ -15,6 +15,7 @@ import { mintImageKey, wrapElements } from '../../domain/image-keys.ts';
 import { cancelDestruction, getImageKey, scheduleDestruction } from '../../domain/image-key-destruction.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import type { AdminApp } from '../admin-app.ts';
+import { ifMatchHeaders, ifMatched } from '../entity-tag.ts';
 import { idempotencyKeyHeaders, runOnce } from '../idempotency-key.ts';
 
 export function imageKeyRoutes(app: AdminApp, server: KeyServer): void {
@@ -71,11 +72,16 @@ function destructionRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Stop an image key at once and destroy it in some days; until then it can be cancelled',
         params,
+        headers: ifMatchHeaders,
         body: destructionInputSchema,
         response: { 200: imageKeySchema },
       },
     },
-    (request) => scheduleDestruction(server, request.actor, request.params.id, request.body.days),
+    async (request) => {
+      const { id } = request.params;
+      const guarded = await ifMatched(server, request, { thing: 'image_key', name: id });
+      return scheduleDestruction(guarded, request.actor, id, request.body.days);
+    },
   );
   app.post(
     '/v1/image-keys/:id/cancel-destruction',
@@ -84,9 +90,14 @@ function destructionRoutes(app: AdminApp, server: KeyServer): void {
       schema: {
         summary: 'Make an image key active again that is not destroyed yet',
         params,
+        headers: ifMatchHeaders,
         response: { 200: imageKeySchema },
       },
     },
-    (request) => cancelDestruction(server, request.actor, request.params.id),
+    async (request) => {
+      const { id } = request.params;
+      const guarded = await ifMatched(server, request, { thing: 'image_key', name: id });
+      return cancelDestruction(guarded, request.actor, id);
+    },
   );
 }

@@ -98,7 +98,12 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
     },
     async (request) => {
       const { id } = request.params;
-      return updateLicense(await ifMatched(server, request, 'license', id), request.actor, id, request.body);
+      return updateLicense(
+        await ifMatched(server, request, { thing: 'license', name: id }),
+        request.actor,
+        id,
+        request.body,
+      );
     },
   );
   app.post(
@@ -116,7 +121,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
     (request) =>
       runOnce(server, request, async (once) => {
         const { id } = request.params;
-        const guarded = await ifMatched(once, request, 'license', id);
+        const guarded = await ifMatched(once, request, { thing: 'license', name: id });
         return renewLicense(guarded, request.actor, id, request.body?.durationMs);
       }),
   );
@@ -136,7 +141,7 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
       },
       async (request) => {
         const { id } = request.params;
-        const guarded = await ifMatched(server, request, 'license', id);
+        const guarded = await ifMatched(server, request, { thing: 'license', name: id });
         return changeLicense(guarded, request.actor, id, verb, request.body?.reason);
       },
     );
@@ -190,7 +195,11 @@ export function licenseRoutes(app: AdminApp, server: KeyServer): void {
     },
     async (request) => {
       const { id } = request.params;
-      return revokeJoinToken(await ifMatched(server, request, 'join_token', id), request.actor, id);
+      return revokeJoinToken(
+        await ifMatched(server, request, { thing: 'join_token', name: id }),
+        request.actor,
+        id,
+      );
     },
   );
   app.get(

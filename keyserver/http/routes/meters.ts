@@ -45,9 +45,9 @@ export function meterRoutes(app: AdminApp, server: KeyServer): void {
       },
     },
     async (request) => {
-      const { id, meter } = request.params;
-      const guarded = await ifMatched(server, request, 'meter', `${id}/${meter}`);
-      return setMeter(guarded, request.actor, id, meter, request.body);
+      const { id: licenseId, meter: name } = request.params;
+      const guarded = await ifMatched(server, request, { thing: 'meter', name, licenseId });
+      return setMeter(guarded, request.actor, licenseId, name, request.body);
     },
   );
   app.post(

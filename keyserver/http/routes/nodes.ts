@@ -56,7 +56,12 @@ export function nodeRoutes(app: AdminApp, server: KeyServer): void {
       },
       async (request) => {
         const { id } = request.params;
-        return changeNode(await ifMatched(server, request, 'node', id), request.actor, id, verb);
+        return changeNode(
+          await ifMatched(server, request, { thing: 'node', name: id }),
+          request.actor,
+          id,
+          verb,
+        );
       },
     );
   }

@@ -62,7 +62,7 @@ export function policyRoutes(app: AdminApp, server: KeyServer): void {
     async (request) => {
       const { code } = request.params;
       return updatePolicy(
-        await ifMatched(server, request, 'policy', code),
+        await ifMatched(server, request, { thing: 'policy', name: code }),
         request.actor,
         code,
         request.body,

@@ -82,12 +82,8 @@ export function webhookRoutes(app: AdminApp, server: KeyServer): void {
       },
       async (request) => {
         const { id } = request.params;
-        return setWebhookState(
-          await ifMatched(server, request, 'webhook_endpoint', id),
-          request.actor,
-          id,
-          state,
-        );
+        const guarded = await ifMatched(server, request, { thing: 'webhook_endpoint', name: id });
+        return setWebhookState(guarded, request.actor, id, state);
       },
     );
   }
@@ -104,7 +100,8 @@ export function webhookRoutes(app: AdminApp, server: KeyServer): void {
     },
     async (request, reply) => {
       const { id } = request.params;
-      await deleteWebhook(await ifMatched(server, request, 'webhook_endpoint', id), request.actor, id);
+      const guarded = await ifMatched(server, request, { thing: 'webhook_endpoint', name: id });
+      await deleteWebhook(guarded, request.actor, id);
       return reply.code(204).send(null);
     },
   );

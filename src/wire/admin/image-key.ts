@@ -56,6 +56,7 @@ export type WrappedElements = z.infer<typeof wrappedElementsSchema>;
 /** An image key without the key. */
 export const imageKeySchema = z.object({
   id: imageKeyId,
+  revision: z.int(),
   productCode,
   /** Only an ACTIVE one opens its images. PENDING: its release is not registered yet. */
   state: z.enum(['PENDING', 'ACTIVE', 'DESTROY_SCHEDULED', 'DESTROYED']),
