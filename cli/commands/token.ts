@@ -1,6 +1,6 @@
 /** `latchkey token`: API tokens for people and for CI. */
 import { type Command, Option } from 'commander';
-import type { ApiToken } from '#src/wire/admin/api-token.ts';
+import { API_TOKEN_STATES, type ApiToken, type ApiTokenState } from '#src/wire/admin/api-token.ts';
 import { PERMISSION_SET_NAMES, type PermissionSet } from '#src/wire/admin/permission.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
@@ -18,6 +18,7 @@ interface CreateOptions {
 
 interface TokenListOptions extends ListOptions {
   readonly permissionSet?: PermissionSet;
+  readonly state?: ApiTokenState;
   readonly product?: string;
   readonly customer?: string;
 }
@@ -54,13 +55,17 @@ export function registerToken(program: Command, context: CommandContext): void {
   withListOptions(withAdminOptions(token.command('list')))
     .description('list tokens (not the tokens themselves)')
     .addOption(new Option('--permission-set <name>', 'with this set').choices(PERMISSION_SET_NAMES))
+    .addOption(new Option('--state <state>', 'that are in this state now').choices(API_TOKEN_STATES))
     .option('--product <code>', 'for this product alone', parseProductCode)
     .option('--customer <customer>', 'for this customer alone: id, external id or name', parseName)
     .addHelpText('after', '\nExample:\n  latchkey token list --permission-set admin')
     .action(async (options: TokenListOptions, command: Command) => {
-      const { permissionSet, product, customer } = options;
+      const { permissionSet, state, product, customer } = options;
       const client = await adminClientOf(context, command);
-      const tokens = await client.tokens({ ...listFilter(options), permissionSet, product, customer });
+      const tokens = await client.tokens({
+        ...listFilter(options),
+        ...{ permissionSet, state, product, customer },
+      });
       outputOf(context, command).result(tokens, () => tokenTable(tokens));
     });
   withAdminOptions(token.command('revoke'))
@@ -75,15 +80,17 @@ export function registerToken(program: Command, context: CommandContext): void {
 
 function tokenTable(tokens: readonly ApiToken[]): string {
   return formatTable(
-    ['ID', 'NAME', 'PERMISSION SET', 'FOR', 'CREATED', 'LAST USED', 'EXPIRES'],
+    ['ID', 'NAME', 'PERMISSION SET', 'FOR', 'STATE', 'CREATED', 'LAST USED', 'EXPIRES', 'REVOKED'],
     tokens.map((token) => [
       token.id,
       token.name,
       token.permissionSet,
       [token.productId, token.customerId].filter((owner) => owner !== null).join(' ') || 'all',
+      token.state,
       formatInstant(token.createdAtMs),
       formatInstant(token.lastUsedAtMs),
       formatInstant(token.expiresAtMs),
+      formatInstant(token.revokedAtMs),
     ]),
   );
 }

@@ -10,7 +10,8 @@ import type { ApiTokenTable } from '../db/tables/api-token.ts';
 import type { Writer } from '../db/store.ts';
 import { API_TOKEN_LIFETIME_MS, MAX_API_TOKEN_LIFETIME_MS, TOKEN_USE_PRECISION_MS } from '../limits.ts';
 import type { Access } from './access.ts';
-import { runChange } from './change.ts';
+import { apiTokenStateAt, isApiTokenIn } from './api-token-state.ts';
+import { type Change, runChange } from './change.ts';
 import { requireCustomer } from './customers.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
@@ -59,7 +60,7 @@ export async function createToken(server: KeyServer, actor: Actor, input: TokenI
         customerId: row.customer_id,
       },
     });
-    return { apiToken: toApiToken(row), token };
+    return { apiToken: toApiToken(row, change.nowMs), token };
   });
 }
 
@@ -67,7 +68,8 @@ export async function createToken(server: KeyServer, actor: Actor, input: TokenI
 export async function listTokens(server: KeyServer, query: TokenQuery): Promise<Page<ApiToken>> {
   const { organizationId, store } = server;
   const page = openPage(server.cursorKey, { name: 'api-tokens', prefix: 'token' }, query);
-  const { product, customer } = query;
+  const { product, customer, state } = query;
+  const nowMs = server.clock.nowMs();
   const productId =
     product === undefined ? undefined : (await requireProduct(store.read, organizationId, product)).id;
   const customerId =
@@ -80,6 +82,7 @@ export async function listTokens(server: KeyServer, query: TokenQuery): Promise<
     .where(
       allOf(
         isEqual('api_token.scope', query.permissionSet),
+        state === undefined ? null : isApiTokenIn(state, nowMs),
         isEqual('api_token.product_id', productId),
         isEqual('api_token.customer_id', customerId),
       ),
@@ -87,39 +90,61 @@ export async function listTokens(server: KeyServer, query: TokenQuery): Promise<
     .orderBy('id', page.order)
     .limit(page.rows)
     .execute();
-  return page.cut(rows.map(toApiToken));
+  return page.cut(rows.map((row) => toApiToken(row, nowMs)));
 }
 
-/** @throws LatchkeyError STATE_NOT_FOUND; STATE_PRECONDITION for the last token that can manage tokens */
+/**
+ * Ends a token. Its row stays, so that the audit log can still be read; a repeated revocation changes nothing.
+ * @throws LatchkeyError STATE_NOT_FOUND; STATE_PRECONDITION for the last token that can manage tokens
+ */
 export async function revokeToken(server: KeyServer, actor: Actor, tokenId: string): Promise<void> {
   await runChange(
     server,
     actor,
     async (change) => {
-      const { writer, organizationId } = change;
-      const tokens = await writer
+      const { writer, nowMs } = change;
+      const row = await writer
         .selectFrom('api_token')
-        .select(['id', 'scope', 'expires_at_ms'])
-        .where('organization_id', '=', organizationId)
-        .execute();
-      if (!tokens.some((token) => token.id === tokenId)) {
+        .select('revoked_at_ms')
+        .where('organization_id', '=', change.organizationId)
+        .where('id', '=', tokenId)
+        .executeTakeFirst();
+      if (row === undefined) {
         throw new LatchkeyError('STATE_NOT_FOUND', `there is no token ${JSON.stringify(tokenId)}`, {
           hint: 'see `latchkey token list`',
         });
       }
-      const isAdmin = (token: { scope: PermissionSet; expires_at_ms: number | null }): boolean =>
-        token.scope === 'admin' && (token.expires_at_ms ?? Infinity) > change.nowMs;
-      if (!tokens.some((token) => isAdmin(token) && token.id !== tokenId)) {
-        throw new LatchkeyError('STATE_PRECONDITION', 'this is the last admin token', {
-          hint: 'create another one first: latchkey token create NAME --permission-set admin',
-        });
-      }
-      await change.nextRevision();
-      await writer.deleteFrom('api_token').where('id', '=', tokenId).execute();
+      if (row.revoked_at_ms !== null) return;
+      await requireOtherAdmin(change, tokenId);
+      const changed = {
+        revoked_at_ms: nowMs,
+        // A key server of an earlier version on the same database looks for nothing else.
+        token_digest: `revoked ${tokenId}`,
+        revision: await change.nextRevision(),
+        updated_at_ms: nowMs,
+      };
+      await writer.updateTable('api_token').set(changed).where('id', '=', tokenId).execute();
       await change.audit({ action: 'token.revoke', target: tokenId });
     },
     'URGENT',
   );
+}
+
+/** @throws LatchkeyError STATE_PRECONDITION */
+async function requireOtherAdmin({ writer, organizationId, nowMs }: Change, tokenId: string): Promise<void> {
+  const other = await writer
+    .selectFrom('api_token')
+    .select('id')
+    .where('organization_id', '=', organizationId)
+    .where('id', '!=', tokenId)
+    .where('scope', '=', 'admin')
+    .where(isApiTokenIn('ACTIVE', nowMs))
+    .limit(1)
+    .executeTakeFirst();
+  if (other !== undefined) return;
+  throw new LatchkeyError('STATE_PRECONDITION', 'this is the last admin token', {
+    hint: 'create another one first: latchkey token create NAME --permission-set admin',
+  });
 }
 
 export interface AuthenticatedToken {
@@ -132,12 +157,12 @@ export interface AuthenticatedToken {
 export async function authenticate(server: KeyServer, token: string): Promise<AuthenticatedToken | null> {
   const row = await server.store.read
     .selectFrom('api_token')
-    .select(['id', 'scope', 'expires_at_ms', 'last_used_at_ms', 'product_id', 'customer_id'])
+    .select(['id', 'scope', 'expires_at_ms', 'revoked_at_ms', 'last_used_at_ms', 'product_id', 'customer_id'])
     .where('organization_id', '=', server.organizationId)
     .where('token_digest', '=', tokenDigest(token))
     .executeTakeFirst();
   const nowMs = server.clock.nowMs();
-  if (row === undefined || (row.expires_at_ms ?? Infinity) <= nowMs) return null;
+  if (row === undefined || apiTokenStateAt(row, nowMs) !== 'ACTIVE') return null;
   if ((row.last_used_at_ms ?? 0) <= nowMs - TOKEN_USE_PRECISION_MS) await recordUse(server, row.id, nowMs);
   return {
     tokenId: row.id,
@@ -207,6 +232,7 @@ export async function insertToken(writer: Writer, token: NewToken): Promise<Sele
     token_digest: tokenDigest(token.token),
     expires_at_ms: token.expiresAtMs,
     last_used_at_ms: null,
+    revoked_at_ms: null,
     product_id: token.access.productId,
     customer_id: token.access.customerId,
   };
@@ -218,7 +244,7 @@ function tokenDigest(token: string): string {
   return createHash('sha256').update(token).digest('hex');
 }
 
-function toApiToken(row: Selectable<ApiTokenTable>): ApiToken {
+function toApiToken(row: Selectable<ApiTokenTable>, nowMs: number): ApiToken {
   return {
     id: row.id,
     revision: row.revision,
@@ -226,8 +252,10 @@ function toApiToken(row: Selectable<ApiTokenTable>): ApiToken {
     updatedAtMs: row.updated_at_ms,
     name: row.name,
     permissionSet: row.scope,
+    state: apiTokenStateAt(row, nowMs),
     expiresAtMs: row.expires_at_ms,
     lastUsedAtMs: row.last_used_at_ms,
+    revokedAtMs: row.revoked_at_ms,
     productId: row.product_id,
     customerId: row.customer_id,
   };

@@ -7,6 +7,9 @@ import { PERMISSION_SET_NAMES } from './permission.ts';
 
 const permissionSet = z.enum(PERMISSION_SET_NAMES);
 
+export const API_TOKEN_STATES = ['ACTIVE', 'EXPIRED', 'REVOKED'] as const;
+export type ApiTokenState = (typeof API_TOKEN_STATES)[number];
+
 export const tokenInputSchema = z.strictObject({
   name,
   permissionSet,
@@ -24,10 +27,13 @@ export const apiTokenSchema = z.object({
   ...common,
   name: z.string(),
   permissionSet,
+  /** The state now; only an ACTIVE one lets anybody in. */
+  state: z.enum(API_TOKEN_STATES),
   /** Null = it has no end: the first token. */
   expiresAtMs: timeMs.nullable(),
   /** To the minute; null = never. */
   lastUsedAtMs: timeMs.nullable(),
+  revokedAtMs: timeMs.nullable(),
   /** Null = all products. */
   productId: z.string().nullable(),
   /** Null = all customers. */
@@ -38,6 +44,8 @@ export type ApiToken = z.infer<typeof apiTokenSchema>;
 
 export const tokenQuerySchema = pageQuerySchema.extend({
   permissionSet: permissionSet.optional(),
+  /** As `state` of a token is now. */
+  state: z.enum(API_TOKEN_STATES).optional(),
   /** Code: tokens for this product alone. */
   product: name.optional(),
   /** Id, external id or name: tokens for this customer alone. */
