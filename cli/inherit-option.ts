@@ -16,6 +16,7 @@ const FIELDS = {
   grace: 'expiryGraceMs',
   'on-expiry': 'expirationStrategy',
   'connectivity-grace': 'connectivityGraceMs',
+  'offline-max': 'offlineMaxMs',
 } as const satisfies Record<string, keyof LicenseTerms>;
 
 export interface InheritOptions {

@@ -1,8 +1,15 @@
 /** Terms of a license as people write them on a command line: with a word for what has no limit. */
 import { InvalidArgumentError } from 'commander';
-import { MAX_EXPIRY_GRACE_MS, MAX_LICENSE_DURATION_MS, MIN_LICENSE_DURATION_MS } from '#src/base/limits.ts';
+import { formatDuration } from '#src/base/duration-text.ts';
+import {
+  MAX_EXPIRY_GRACE_MS,
+  MAX_LICENSE_DURATION_MS,
+  MAX_OFFLINE_MS,
+  MIN_LICENSE_DURATION_MS,
+  MIN_OFFLINE_MS,
+} from '#src/base/limits.ts';
 import { UNLIMITED, termInputs } from '#src/wire/admin/license-terms.ts';
-import { formatDuration, parseDuration, parseSeatCount } from './time-arguments.ts';
+import { parseDuration, parseSeatCount } from './time-arguments.ts';
 
 /** Reads a number of seats, or `unlimited`. */
 export function parseSeatLimit(text: string): number | typeof UNLIMITED {
@@ -28,6 +35,15 @@ export function parseGrace(text: string): number {
 export function parseVersionRange(text: string): string {
   if (termInputs.versionConstraint.safeParse(text).success) return text;
   throw new InvalidArgumentError('Give an npm semver range of at most 200 characters: ^1.2, or >=1.0 <3.0.');
+}
+
+/** Reads how long offline bundles may live, as milliseconds: 0 for none, or `unlimited`. */
+export function parseOfflineMax(text: string): number | typeof UNLIMITED {
+  if (text === UNLIMITED) return UNLIMITED;
+  const spanMs = parseDuration(text);
+  if (spanMs === 0 || (spanMs >= MIN_OFFLINE_MS && spanMs <= MAX_OFFLINE_MS)) return spanMs;
+  const [least, most] = [MIN_OFFLINE_MS, MAX_OFFLINE_MS].map(formatDuration);
+  throw new InvalidArgumentError(`Give a span from ${least} to ${most}, 0s for no bundles, or unlimited.`);
 }
 
 function spanWithin(text: string, least: number, most: number): number {

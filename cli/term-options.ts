@@ -11,7 +11,13 @@ import { OVERAGES, type Overage } from '#src/licensing/seats.ts';
 import type { UNLIMITED } from '#src/wire/admin/license-terms.ts';
 import type { LicenseRequest } from '#src/wire/admin/license.ts';
 import { parseEntitlements } from './name-arguments.ts';
-import { parseGrace, parseSeatLimit, parseTermDuration, parseVersionRange } from './term-arguments.ts';
+import {
+  parseGrace,
+  parseOfflineMax,
+  parseSeatLimit,
+  parseTermDuration,
+  parseVersionRange,
+} from './term-arguments.ts';
 import { parseConnectivityGrace, parseLeaseDuration, parseSeatCount } from './time-arguments.ts';
 
 export interface TermOptions {
@@ -28,6 +34,7 @@ export interface TermOptions {
   readonly grace?: number;
   readonly onExpiry?: ExpirationStrategy;
   readonly connectivityGrace?: number;
+  readonly offlineMax?: number | typeof UNLIMITED;
 }
 
 type Terms = Pick<
@@ -45,6 +52,7 @@ type Terms = Pick<
   | 'expirationStrategy'
   | 'expiryGraceMs'
   | 'connectivityGraceMs'
+  | 'offlineMaxMs'
 >;
 
 export function withTermOptions(command: Command): Command {
@@ -87,6 +95,11 @@ export function withTermOptions(command: Command): Command {
       '--connectivity-grace <span>',
       'how much longer leases count where the key server cannot be reached, up to 30d (default: not at all)',
       parseConnectivityGrace,
+    )
+    .option(
+      '--offline-max <span>',
+      'longest life of its offline bundles, `0s` for none at all (default: 365d)',
+      parseOfflineMax,
     );
 }
 
@@ -106,5 +119,6 @@ export function termsOf(options: TermOptions): Terms {
     expirationStrategy: options.onExpiry,
     expiryGraceMs: options.grace,
     connectivityGraceMs: options.connectivityGrace,
+    offlineMaxMs: options.offlineMax,
   };
 }

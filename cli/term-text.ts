@@ -1,6 +1,6 @@
 /** The terms of a license as lines for people. */
+import { formatDuration } from '#src/base/duration-text.ts';
 import type { LicenseTerms } from '#src/licensing/license-terms.ts';
-import { formatDuration } from './time-arguments.ts';
 
 /** What a policy says; a term that limits nothing is left out. */
 export function termFields(terms: LicenseTerms): [string, string | undefined][] {
@@ -28,8 +28,13 @@ export function commonFields(terms: LicenseTerms): [string, string | undefined][
       'connectivity',
       connectivityGraceMs === 0 ? undefined : `grace of ${formatDuration(connectivityGraceMs)}`,
     ],
+    ['offline', terms.offlineMaxMs === null ? undefined : offlineText(terms.offlineMaxMs)],
     ['on revoke', terms.onRevoke],
   ];
+}
+
+function offlineText(offlineMaxMs: number): string {
+  return offlineMaxMs === 0 ? 'no bundles' : `bundles up to ${formatDuration(offlineMaxMs)}`;
 }
 
 /** `30d after its first node` */

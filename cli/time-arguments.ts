@@ -1,5 +1,6 @@
 /** Times and spans of time as people write them on a command line. */
 import { InvalidArgumentError } from 'commander';
+import { formatDuration } from '#src/base/duration-text.ts';
 import {
   MAX_CONNECTIVITY_GRACE_MS,
   MAX_JOIN_TOKEN_LIFE_MS,
@@ -91,12 +92,4 @@ export function formatInstant(timeMs: number | null): string {
     .toISOString()
     .replace('T', ' ')
     .replace(/\.\d+Z$/, 'Z');
-}
-
-/** `24h`, `90s`: the largest unit that fits without a rest. */
-export function formatDuration(durationMs: number): string {
-  for (const unit of ['d', 'h', 'm', 's'] as const) {
-    if (durationMs % UNIT_MS[unit] === 0) return `${durationMs / UNIT_MS[unit]}${unit}`;
-  }
-  return `${durationMs}ms`;
 }

@@ -28,7 +28,7 @@ export function registerCheckOut(license: Command, context: CommandContext): voi
     .requiredOption('-o, --output <file>', 'where the bundles go, in one file for all nodes')
     .option(
       '--expires <span>',
-      'how long the nodes can start with it, from 1h to 365d (default: 30d)',
+      'how long the nodes can start with it, from 1h to 365d (default: 30d, or what the license allows)',
       parseOfflineLife,
     )
     .addHelpText(

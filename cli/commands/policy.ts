@@ -1,5 +1,6 @@
 /** `latchkey policy`: terms that licenses share. */
 import type { Command } from 'commander';
+import { formatDuration } from '#src/base/duration-text.ts';
 import type { Policy } from '#src/wire/admin/policy.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
@@ -8,7 +9,6 @@ import { parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
 import { termFields } from '../term-text.ts';
-import { formatDuration } from '../time-arguments.ts';
 
 interface CreateOptions extends TermOptions {
   readonly name?: string;

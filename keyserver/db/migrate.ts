@@ -33,6 +33,7 @@ import * as auditFieldKey from './migrations/0026-audit-field-key.ts';
 import * as webhooks from './migrations/0027-webhooks.ts';
 import * as leaseByNode from './migrations/0038-lease-by-node.ts';
 import * as apiTokenTombstone from './migrations/0039-api-token-tombstone.ts';
+import * as leaseTerms from './migrations/0040-lease-terms.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -66,6 +67,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0037-node-meters': nodeMeters,
   '0038-lease-by-node': leaseByNode,
   '0039-api-token-tombstone': apiTokenTombstone,
+  '0040-lease-terms': leaseTerms,
   '0026-audit-field-key': auditFieldKey,
   '0027-webhooks': webhooks,
 };

@@ -17,6 +17,7 @@ import {
   type OfflineBundleClaims,
   type OfflineBundleFile,
 } from '#src/licensing/offline-bundle.ts';
+import { offlineLifeMs } from '#src/licensing/offline-life.ts';
 import type { OfflineRequestClaims } from '#src/licensing/offline-request.ts';
 import { isOverdrawn } from '#src/licensing/seats.ts';
 import type { CheckOutInput, CheckedOut, OfflineBundle } from '#src/wire/admin/offline-bundle.ts';
@@ -35,14 +36,14 @@ import { parseOfflineRequest } from './offline-request.ts';
 
 /**
  * Makes a bundle for each node that asks. All of them or none.
- * @throws LatchkeyError STATE_NOT_FOUND, INPUT_MALFORMED, USAGE_INVALID for a node that asks twice, LIMIT_EXCEEDED,
- *   STATE_PRECONDITION when there is nothing to carry; DENIED_*
+ * @throws LatchkeyError STATE_NOT_FOUND, INPUT_MALFORMED, LIMIT_EXCEEDED, USAGE_INVALID for a node that asks twice or a life
+ *   that the license does not allow, STATE_PRECONDITION when there is nothing to carry, or never is; DENIED_*
  */
 export async function checkOut(
   server: KeyServer,
   actor: Actor,
   licenseId: string,
-  { requests, lifeMs }: CheckOutInput,
+  { requests, lifeMs: askedMs }: CheckOutInput,
 ): Promise<CheckedOut> {
   await getLicense(server, licenseId);
   const carried = await Promise.all(
@@ -57,7 +58,7 @@ export async function checkOut(
     let left = MAX_OFFLINE_LEASES;
     const bundles: PreparedBundle[] = [];
     for (const { claims, applicant } of carried) {
-      const bundle = await prepareBundle(server, change, { licenseId, claims, applicant, lifeMs, left });
+      const bundle = await prepareBundle(server, change, { licenseId, claims, applicant, askedMs, left });
       left -= bundle.leases.length;
       bundles.push(bundle);
     }
@@ -77,7 +78,8 @@ interface Order {
   readonly licenseId: string;
   readonly claims: OfflineRequestClaims;
   readonly applicant: Applicant;
-  readonly lifeMs: number;
+  /** The life that was asked for. */
+  readonly askedMs: number | undefined;
   /** Leases that may still be made in this check-out. */
   readonly left: number;
 }
@@ -94,8 +96,9 @@ interface PreparedBundle {
 
 async function prepareBundle(server: KeyServer, change: Change, order: Order): Promise<PreparedBundle> {
   const { writer, organizationId, nowMs } = change;
-  const { claims, lifeMs, licenseId } = order;
+  const { claims, licenseId } = order;
   const { node, license: admitted } = await admitCarrier(server, change, licenseId, order.applicant);
+  const lifeMs = offlineLifeMs(admitted, order.askedMs);
   const images = await imagesToCarry(server, writer, {
     node,
     license: admitted,

@@ -17,6 +17,7 @@ export const TERM_COLUMNS = {
   expirationStrategy: 'expiration_strategy',
   expiryGraceMs: 'expiry_grace_ms',
   connectivityGraceMs: 'connectivity_grace_ms',
+  offlineMaxMs: 'offline_max_ms',
 } as const satisfies Record<keyof LicenseTerms, keyof TermColumns>;
 
 export function toTermColumns(terms: LicenseTerms): TermColumns {
@@ -34,6 +35,7 @@ export function toTermColumns(terms: LicenseTerms): TermColumns {
     expiration_strategy: terms.expirationStrategy,
     expiry_grace_ms: terms.expiryGraceMs,
     connectivity_grace_ms: terms.connectivityGraceMs,
+    offline_max_ms: terms.offlineMaxMs,
   };
 }
 
@@ -52,5 +54,6 @@ export function fromTermColumns(row: TermColumns): LicenseTerms {
     expirationStrategy: row.expiration_strategy,
     expiryGraceMs: row.expiry_grace_ms,
     connectivityGraceMs: row.connectivity_grace_ms,
+    offlineMaxMs: row.offline_max_ms,
   };
 }

@@ -24,6 +24,8 @@ export interface LicenseTerms {
   readonly expiryGraceMs: number;
   /** How long leases count beyond their end on a node that reaches no key server. */
   readonly connectivityGraceMs: number;
+  /** The longest life of its offline bundles; 0 = there are none, null = as long as any may live. */
+  readonly offlineMaxMs: number | null;
 }
 
 /** Terms that somebody has set; the others are undefined. */
@@ -44,6 +46,7 @@ export const DEFAULT_TERMS: LicenseTerms = {
   expirationStrategy: 'revoke-access',
   expiryGraceMs: 0,
   connectivityGraceMs: 0,
+  offlineMaxMs: null,
 };
 
 /** Gives all terms: those that are set, and the rest from a template. */

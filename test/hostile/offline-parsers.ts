@@ -3,6 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import { digestOf } from '#src/oci/digest.ts';
 import { parseOfflineBundleFile } from '#src/licensing/offline-bundle.ts';
 import { parseOfflineRequestFile } from '#src/licensing/offline-request.ts';
+import { parseOfflineMax } from '../../cli/term-arguments.ts';
 import { parseConnectivityGrace, parseOfflineLife } from '../../cli/time-arguments.ts';
 import { parseOfflineRequest } from '../../keyserver/domain/offline-request.ts';
 import { createNodeKey } from '../fakes/licensed-node.ts';
@@ -30,6 +31,10 @@ export const OFFLINE_PARSERS: readonly HostileParser[] = [
   ),
   textParser('keyserver/domain/offline-request.ts', 'parseOfflineRequest', [request], parseOfflineRequest),
   textParser('cli/time-arguments.ts', 'parseConnectivityGrace', ['3d'], parseConnectivityGrace, {
+    raises: InvalidArgumentError,
+    isTyped: true,
+  }),
+  textParser('cli/term-arguments.ts', 'parseOfflineMax', ['30d', '0s', 'unlimited'], parseOfflineMax, {
     raises: InvalidArgumentError,
     isTyped: true,
   }),

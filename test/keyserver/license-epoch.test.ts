@@ -24,6 +24,7 @@ const VALUES = {
   expirationStrategy: 'maintain-access',
   expiryGraceMs: 1000,
   connectivityGraceMs: 1000,
+  offlineMaxMs: 3_600_000,
 } as const satisfies { [Name in TermName]: LicenseUpdate[Name] };
 
 const OTHER_FIELDS = {

@@ -227,8 +227,9 @@ it('a license of before there were policies owns all of its terms', async () => 
   const second = await startKeyServer({ dataDirectory: first.dataDirectory });
   const client = adminClient(second);
   const now = await client.license(license.id);
-  // A term that came later; there was none to own.
-  const terms = TERM_NAMES.filter((name) => name !== 'connectivityGraceMs');
+  // Terms that came later; there were none to own.
+  const later: readonly string[] = ['connectivityGraceMs', 'offlineMaxMs'];
+  const terms = TERM_NAMES.filter((name) => !later.includes(name));
   expect(now.ownTerms).toEqual(['expiresAtMs', ...terms].sort());
   expect(now).toMatchObject({
     maxNodes: 8,

@@ -25,6 +25,7 @@ const terms: fc.Arbitrary<LicenseTerms> = fc.record({
   expirationStrategy: fc.constantFrom('revoke-access', 'allow-access'),
   expiryGraceMs: fc.nat(9),
   connectivityGraceMs: fc.nat(9),
+  offlineMaxMs: fc.option(fc.nat(9)),
 });
 const names = fc.subarray([...TERM_NAMES]);
 const only = (from: LicenseTerms, chosen: readonly string[]) =>

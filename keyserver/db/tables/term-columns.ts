@@ -18,4 +18,5 @@ export interface TermColumns {
   expiration_strategy: ExpirationStrategy;
   expiry_grace_ms: number;
   connectivity_grace_ms: number;
+  offline_max_ms: number | null;
 }

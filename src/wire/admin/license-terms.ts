@@ -5,9 +5,11 @@ import {
   MAX_EXPIRY_GRACE_MS,
   MAX_LEASE_DURATION_MS,
   MAX_LICENSE_DURATION_MS,
+  MAX_OFFLINE_MS,
   MAX_SEATS_PER_LICENSE,
   MIN_LEASE_DURATION_MS,
   MIN_LICENSE_DURATION_MS,
+  MIN_OFFLINE_MS,
 } from '#src/base/limits.ts';
 import { isVersionRange } from '#src/licensing/coverage.ts';
 import { EXPIRATION_BASES, EXPIRATION_STRATEGIES } from '#src/licensing/expiry.ts';
@@ -54,6 +56,12 @@ export const termInputs = {
   expiryGraceMs: z.int().nonnegative().max(MAX_EXPIRY_GRACE_MS),
   /** How long leases count beyond their end on a node that reaches no key server. */
   connectivityGraceMs: z.int().nonnegative().max(MAX_CONNECTIVITY_GRACE_MS),
+  /** How long its offline bundles may live; 0 = there are none. */
+  offlineMaxMs: z.union([
+    z.literal(0),
+    z.int().min(MIN_OFFLINE_MS).max(MAX_OFFLINE_MS),
+    z.literal(UNLIMITED),
+  ]),
 };
 
 /** In answers; null = not limited. */
@@ -71,6 +79,7 @@ export const termAnswers = {
   expirationStrategy: z.enum(EXPIRATION_STRATEGIES),
   expiryGraceMs: z.int(),
   connectivityGraceMs: z.int(),
+  offlineMaxMs: z.int().nullable(),
 };
 
 /** Terms of a request; null where it has no limit. */
@@ -80,7 +89,7 @@ type TermRequest = {
 
 /** Gives the terms that a request sets. */
 export function toTermOverrides(request: TermRequest): TermOverrides {
-  const { maxInstallations, maxConcurrent, durationMs } = request;
+  const { maxInstallations, maxConcurrent, durationMs, offlineMaxMs } = request;
   return {
     maxNodes: request.maxNodes,
     maxInstallations: maxInstallations === UNLIMITED ? null : maxInstallations,
@@ -95,6 +104,7 @@ export function toTermOverrides(request: TermRequest): TermOverrides {
     expirationStrategy: request.expirationStrategy,
     expiryGraceMs: request.expiryGraceMs,
     connectivityGraceMs: request.connectivityGraceMs,
+    offlineMaxMs: offlineMaxMs === UNLIMITED ? null : offlineMaxMs,
   };
 }
 
@@ -113,6 +123,7 @@ export const termChanges = {
   expirationStrategy: termInputs.expirationStrategy.nullable().optional(),
   expiryGraceMs: termInputs.expiryGraceMs.nullable().optional(),
   connectivityGraceMs: termInputs.connectivityGraceMs.nullable().optional(),
+  offlineMaxMs: termInputs.offlineMaxMs.nullable().optional(),
 };
 
 type TermChangeRequest = {

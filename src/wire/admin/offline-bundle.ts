@@ -1,7 +1,6 @@
 /** Offline bundles in the admin API. */
 import * as z from 'zod';
 import {
-  DEFAULT_OFFLINE_MS,
   MAX_OFFLINE_MS,
   MAX_OFFLINE_REQUESTS,
   MAX_OFFLINE_REQUEST_CHARACTERS,
@@ -14,7 +13,12 @@ export const checkOutInputSchema = z.strictObject({
   /** What `latchkey node request` has written on each node. */
   requests: z.array(z.string().min(1).max(MAX_OFFLINE_REQUEST_CHARACTERS)).min(1).max(MAX_OFFLINE_REQUESTS),
   /** The license may end earlier, and the bundle with it. */
-  lifeMs: z.int().min(MIN_OFFLINE_MS).max(MAX_OFFLINE_MS).default(DEFAULT_OFFLINE_MS),
+  lifeMs: z
+    .int()
+    .min(MIN_OFFLINE_MS)
+    .max(MAX_OFFLINE_MS)
+    .optional()
+    .describe('At most offlineMaxMs of the license; without it 30 days, or that where it is less'),
 });
 
 export type CheckOutInput = z.output<typeof checkOutInputSchema>;
