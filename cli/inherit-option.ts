@@ -8,6 +8,7 @@ const FIELDS = {
   'max-concurrent': 'maxConcurrent',
   overage: 'overage',
   lease: 'leaseDurationMs',
+  'renew-after': 'renewAfterPercent',
   'on-revoke': 'onRevoke',
   versions: 'versionConstraint',
   entitlement: 'entitlements',

@@ -5,8 +5,10 @@ import {
   MAX_EXPIRY_GRACE_MS,
   MAX_LICENSE_DURATION_MS,
   MAX_OFFLINE_MS,
+  MAX_RENEW_AFTER_PERCENT,
   MIN_LICENSE_DURATION_MS,
   MIN_OFFLINE_MS,
+  MIN_RENEW_AFTER_PERCENT,
 } from '#src/base/limits.ts';
 import { UNLIMITED, termInputs } from '#src/wire/admin/license-terms.ts';
 import { parseDuration, parseSeatCount } from './time-arguments.ts';
@@ -44,6 +46,15 @@ export function parseOfflineMax(text: string): number | typeof UNLIMITED {
   if (spanMs === 0 || (spanMs >= MIN_OFFLINE_MS && spanMs <= MAX_OFFLINE_MS)) return spanMs;
   const [least, most] = [MIN_OFFLINE_MS, MAX_OFFLINE_MS].map(formatDuration);
   throw new InvalidArgumentError(`Give a span from ${least} to ${most}, 0s for no bundles, or unlimited.`);
+}
+
+/** Reads after how much of a lease's life it is renewed: `50%`, as percent; the sign may be left out. */
+export function parseRenewAfter(text: string): number {
+  const percent = Number(/^(\d{1,3})%?$/.exec(text)?.[1] ?? Number.NaN);
+  if (percent >= MIN_RENEW_AFTER_PERCENT && percent <= MAX_RENEW_AFTER_PERCENT) return percent;
+  throw new InvalidArgumentError(
+    `Give a whole percentage from ${MIN_RENEW_AFTER_PERCENT}% to ${MAX_RENEW_AFTER_PERCENT}%.`,
+  );
 }
 
 function spanWithin(text: string, least: number, most: number): number {

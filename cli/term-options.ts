@@ -14,6 +14,7 @@ import { parseEntitlements } from './name-arguments.ts';
 import {
   parseGrace,
   parseOfflineMax,
+  parseRenewAfter,
   parseSeatLimit,
   parseTermDuration,
   parseVersionRange,
@@ -26,6 +27,7 @@ export interface TermOptions {
   readonly maxConcurrent?: number | typeof UNLIMITED;
   readonly overage?: Overage;
   readonly lease?: number;
+  readonly renewAfter?: number;
   readonly onRevoke?: OnRevoke;
   readonly versions?: string;
   readonly entitlement?: readonly string[];
@@ -44,6 +46,7 @@ type Terms = Pick<
   | 'maxConcurrent'
   | 'overage'
   | 'leaseDurationMs'
+  | 'renewAfterPercent'
   | 'onRevoke'
   | 'versionConstraint'
   | 'entitlements'
@@ -71,6 +74,11 @@ export function withTermOptions(command: Command): Command {
       '--lease <span>',
       'how long a node may start without asking again (default: 24h)',
       parseLeaseDuration,
+    )
+    .option(
+      '--renew-after <percent>',
+      "after how much of a lease's life the node asks for the next one, from 10% to 90% (default: 33%)",
+      parseRenewAfter,
     )
     .addOption(new Option('--on-revoke <what>', 'what happens to running containers').choices(ON_REVOKE))
     .option(
@@ -111,6 +119,7 @@ export function termsOf(options: TermOptions): Terms {
     maxConcurrent: options.maxConcurrent,
     overage: options.overage,
     leaseDurationMs: options.lease,
+    renewAfterPercent: options.renewAfter,
     onRevoke: options.onRevoke,
     versionConstraint: options.versions,
     entitlements: options.entitlement && [...options.entitlement],

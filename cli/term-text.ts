@@ -1,5 +1,6 @@
 /** The terms of a license as lines for people. */
 import { formatDuration } from '#src/base/duration-text.ts';
+import { DEFAULT_RENEW_AFTER_PERCENT } from '#src/base/limits.ts';
 import type { LicenseTerms } from '#src/licensing/license-terms.ts';
 
 /** What a policy says; a term that limits nothing is left out. */
@@ -24,6 +25,7 @@ export function commonFields(terms: LicenseTerms): [string, string | undefined][
     ['versions', terms.versionConstraint ?? undefined],
     ['entitlements', entitlements.length === 0 ? undefined : entitlements.join(', ')],
     ['lease', formatDuration(terms.leaseDurationMs)],
+    ['renewal', renewalText(terms.renewAfterPercent)],
     [
       'connectivity',
       connectivityGraceMs === 0 ? undefined : `grace of ${formatDuration(connectivityGraceMs)}`,
@@ -31,6 +33,10 @@ export function commonFields(terms: LicenseTerms): [string, string | undefined][
     ['offline', terms.offlineMaxMs === null ? undefined : offlineText(terms.offlineMaxMs)],
     ['on revoke', terms.onRevoke],
   ];
+}
+
+function renewalText(percent: number): string | undefined {
+  return percent === DEFAULT_RENEW_AFTER_PERCENT ? undefined : `after ${percent}% of its life`;
 }
 
 function offlineText(offlineMaxMs: number): string {

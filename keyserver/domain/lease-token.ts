@@ -69,6 +69,7 @@ export function cutLease(server: KeyServer, grant: LeaseGrant): CutLease {
   const times = leaseTimes({
     nowMs,
     leaseDurationMs: license.leaseDurationMs,
+    renewAfterPercent: license.renewAfterPercent,
     allowedUntilMs: endMs,
     random: server.random(),
   });

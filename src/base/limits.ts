@@ -188,9 +188,13 @@ export const DEFAULT_LEASE_DURATION_MS = 24 * HOUR_MS;
 export const MIN_LEASE_DURATION_MS = SECOND_MS;
 /** The longest lease a license may ask for: it is the revocation bound of a node that is cut off. */
 export const MAX_LEASE_DURATION_MS = 30 * 24 * HOUR_MS;
-/** Leases are renewed after this part of their life ... */
-export const LEASE_RENEW_FRACTION = 1 / 3;
-/** ... give or take this part of it, so that nodes do not come all at once. */
+/** Leases are renewed after this part of their life: an outage of the key server may last for the other two thirds ... */
+export const DEFAULT_RENEW_AFTER_PERCENT = 33;
+/** ... earlier ones would only load the server ... */
+export const MIN_RENEW_AFTER_PERCENT = 10;
+/** ... and later ones would leave no time to try again ... */
+export const MAX_RENEW_AFTER_PERCENT = 90;
+/** ... give or take this share of that part, or of the rest where that is less, so that nodes do not come all at once. */
 export const LEASE_RENEW_JITTER = 0.1;
 /** ... and a node reconnects when it has heard nothing for this long. */
 export const WATCH_DEAD_AFTER_MS = 45 * SECOND_MS;

@@ -1,5 +1,5 @@
 /** How long a lease lives and when a node should ask for the next one. */
-import { LEASE_RENEW_FRACTION, LEASE_RENEW_JITTER } from '#src/base/limits.ts';
+import { LEASE_RENEW_JITTER } from '#src/base/limits.ts';
 
 export interface LeaseTimes {
   readonly issuedAtMs: number;
@@ -10,6 +10,8 @@ export interface LeaseTimes {
 export interface LeaseTerms {
   readonly nowMs: number;
   readonly leaseDurationMs: number;
+  /** After how much of its life the node asks for the next one. */
+  readonly renewAfterPercent: number;
   /** Until when the license allows this start; null = no end. A lease never outlives that. */
   readonly allowedUntilMs: number | null;
   /** Uniform in [0, 1): spreads renewals, so that nodes do not come all at once. */
@@ -18,11 +20,13 @@ export interface LeaseTerms {
 
 /** Gives the times of a new lease, milliseconds since the epoch. */
 export function leaseTimes(terms: LeaseTerms): LeaseTimes {
-  const { nowMs, leaseDurationMs, allowedUntilMs, random } = terms;
+  const { nowMs, leaseDurationMs, renewAfterPercent, allowedUntilMs, random } = terms;
   const end = nowMs + leaseDurationMs;
   const expiresAtMs = allowedUntilMs === null ? end : Math.min(end, allowedUntilMs);
-  const jitter = 1 + LEASE_RENEW_JITTER * (2 * random - 1);
-  const renewAtMs = nowMs + Math.floor((expiresAtMs - nowMs) * LEASE_RENEW_FRACTION * jitter);
+  const part = renewAfterPercent / 100;
+  // Of the rest where that is less: late renewals keep the time that the license leaves them to try again.
+  const jitter = LEASE_RENEW_JITTER * Math.min(part, 1 - part) * (2 * random - 1);
+  const renewAtMs = nowMs + Math.floor((expiresAtMs - nowMs) * (part + jitter));
   return { issuedAtMs: nowMs, renewAtMs, expiresAtMs };
 }
 

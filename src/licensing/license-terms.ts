@@ -1,5 +1,9 @@
 /** The terms of a license: what it allows, how much of it, and how long. Pure. */
-import { DEFAULT_LEASE_DURATION_MS, DEFAULT_MAX_NODES } from '#src/base/limits.ts';
+import {
+  DEFAULT_LEASE_DURATION_MS,
+  DEFAULT_MAX_NODES,
+  DEFAULT_RENEW_AFTER_PERCENT,
+} from '#src/base/limits.ts';
 import type { ExpirationBasis, ExpirationStrategy } from './expiry.ts';
 import type { OnRevoke } from './license-state.ts';
 import type { Overage } from './seats.ts';
@@ -12,6 +16,8 @@ export interface LicenseTerms {
   readonly maxConcurrent: number | null;
   readonly overage: Overage;
   readonly leaseDurationMs: number;
+  /** After how much of a lease's life the node asks for the next one. */
+  readonly renewAfterPercent: number;
   readonly onRevoke: OnRevoke;
   /** npm semver range; null = all versions. */
   readonly versionConstraint: string | null;
@@ -38,6 +44,7 @@ export const DEFAULT_TERMS: LicenseTerms = {
   maxConcurrent: null,
   overage: 'none',
   leaseDurationMs: DEFAULT_LEASE_DURATION_MS,
+  renewAfterPercent: DEFAULT_RENEW_AFTER_PERCENT,
   onRevoke: 'deny-start',
   versionConstraint: null,
   entitlements: [],

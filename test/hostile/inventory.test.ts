@@ -9,6 +9,7 @@ import { ARGUMENT_PARSERS } from './argument-parsers.ts';
 import { OFFLINE_PARSERS } from './offline-parsers.ts';
 import { RECEIVER_PARSERS } from './receiver-parsers.ts';
 import { SITE_PARSERS } from './site-parsers.ts';
+import { TERM_PARSERS } from './term-parsers.ts';
 
 const ROOT = join(import.meta.dirname, '..', '..');
 const FOLDERS = ['src', 'cli', 'keyserver', 'shim'];
@@ -92,6 +93,7 @@ const parsers = [
   ...IMAGE_PARSERS,
   ...KEY_PARSERS,
   ...SITE_PARSERS,
+  ...TERM_PARSERS,
   ...RECEIVER_PARSERS,
   ...NODE_PARSERS,
   ...ARGUMENT_PARSERS,

@@ -3,8 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import { digestOf } from '#src/oci/digest.ts';
 import { parseOfflineBundleFile } from '#src/licensing/offline-bundle.ts';
 import { parseOfflineRequestFile } from '#src/licensing/offline-request.ts';
-import { parseOfflineMax } from '../../cli/term-arguments.ts';
-import { parseConnectivityGrace, parseOfflineLife } from '../../cli/time-arguments.ts';
+import { parseOfflineLife } from '../../cli/time-arguments.ts';
 import { parseOfflineRequest } from '../../keyserver/domain/offline-request.ts';
 import { createNodeKey } from '../fakes/licensed-node.ts';
 import { offlineRequest } from '../fakes/offline-node.ts';
@@ -30,14 +29,6 @@ export const OFFLINE_PARSERS: readonly HostileParser[] = [
     parseOfflineBundleFile(bytes, 'file'),
   ),
   textParser('keyserver/domain/offline-request.ts', 'parseOfflineRequest', [request], parseOfflineRequest),
-  textParser('cli/time-arguments.ts', 'parseConnectivityGrace', ['3d'], parseConnectivityGrace, {
-    raises: InvalidArgumentError,
-    isTyped: true,
-  }),
-  textParser('cli/term-arguments.ts', 'parseOfflineMax', ['30d', '0s', 'unlimited'], parseOfflineMax, {
-    raises: InvalidArgumentError,
-    isTyped: true,
-  }),
   textParser('cli/time-arguments.ts', 'parseOfflineLife', ['30d'], parseOfflineLife, {
     raises: InvalidArgumentError,
     isTyped: true,

@@ -18,6 +18,7 @@ import { ARGUMENT_PARSERS } from './argument-parsers.ts';
 import { OFFLINE_PARSERS } from './offline-parsers.ts';
 import { RECEIVER_PARSERS } from './receiver-parsers.ts';
 import { SITE_PARSERS } from './site-parsers.ts';
+import { TERM_PARSERS } from './term-parsers.ts';
 
 /** A message is shown to a person and kept in logs; what an attacker sent may not fill them. */
 const MAX_MESSAGE_CHARACTERS = 4_096;
@@ -26,6 +27,7 @@ const parsers = [
   ...IMAGE_PARSERS,
   ...KEY_PARSERS,
   ...SITE_PARSERS,
+  ...TERM_PARSERS,
   ...RECEIVER_PARSERS,
   ...NODE_PARSERS,
   ...ARGUMENT_PARSERS,

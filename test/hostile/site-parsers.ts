@@ -23,7 +23,6 @@ import { parseAmount, parseMeterName } from '../../cli/commands/license-meters.t
 import { parseMetadata, parseNewMetadata, parseTag, parseTags } from '../../cli/label-arguments.ts';
 import { parseReportId } from '../../cli/commands/node-usage.ts';
 import { parseLimit } from '../../cli/list-options.ts';
-import { parseGrace, parseRenewal, parseSeatLimit, parseTermDuration } from '../../cli/term-arguments.ts';
 import {
   parseConcealedText,
   parseEntitlements,
@@ -165,16 +164,6 @@ export const SITE_PARSERS: readonly HostileParser[] = [
     (text) => parseNewMetadata(text),
     argument,
   ),
-  textParser('cli/term-arguments.ts', 'parseSeatLimit', ['3', 'unlimited'], parseSeatLimit, argument),
-  textParser(
-    'cli/term-arguments.ts',
-    'parseTermDuration',
-    ['365d', 'unlimited'],
-    parseTermDuration,
-    argument,
-  ),
-  textParser('cli/term-arguments.ts', 'parseGrace', ['14d'], parseGrace, argument),
-  textParser('cli/term-arguments.ts', 'parseRenewal', ['365d'], parseRenewal, argument),
   textParser('cli/name-arguments.ts', 'parseName', ['Acme'], parseName, argument),
   textParser('cli/name-arguments.ts', 'parseConcealedText', ['crm-4711'], parseConcealedText, argument),
   textParser('cli/name-arguments.ts', 'parseProductCode', ['suite'], parseProductCode, argument),

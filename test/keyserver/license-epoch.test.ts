@@ -16,6 +16,7 @@ const VALUES = {
   maxConcurrent: 4,
   overage: '1.25x',
   leaseDurationMs: 3_600_000,
+  renewAfterPercent: 50,
   onRevoke: 'stop',
   versionConstraint: '>=1',
   entitlements: ['sso'],

@@ -228,7 +228,7 @@ it('a license of before there were policies owns all of its terms', async () => 
   const client = adminClient(second);
   const now = await client.license(license.id);
   // Terms that came later; there were none to own.
-  const later: readonly string[] = ['connectivityGraceMs', 'offlineMaxMs'];
+  const later: readonly string[] = ['connectivityGraceMs', 'offlineMaxMs', 'renewAfterPercent'];
   const terms = TERM_NAMES.filter((name) => !later.includes(name));
   expect(now.ownTerms).toEqual(['expiresAtMs', ...terms].sort());
   expect(now).toMatchObject({

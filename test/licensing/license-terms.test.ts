@@ -17,6 +17,7 @@ const terms: fc.Arbitrary<LicenseTerms> = fc.record({
   maxConcurrent: fc.option(fc.integer({ min: 1, max: 9 })),
   overage: fc.constantFrom('none', '2x', 'always'),
   leaseDurationMs: fc.integer({ min: 1, max: 9 }),
+  renewAfterPercent: fc.integer({ min: 10, max: 90 }),
   onRevoke: fc.constantFrom('deny-start', 'kill'),
   versionConstraint: fc.option(fc.constantFrom('^1', '*')),
   entitlements: fc.subarray(['audit', 'sso']),

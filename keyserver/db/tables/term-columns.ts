@@ -9,6 +9,7 @@ export interface TermColumns {
   max_concurrent: number | null;
   overage: Overage;
   lease_duration_ms: number;
+  renew_after_percent: number;
   on_revoke: OnRevoke;
   version_constraint: string | null;
   /** Codes with spaces between them; null = none. */

@@ -6,10 +6,12 @@ import {
   MAX_LEASE_DURATION_MS,
   MAX_LICENSE_DURATION_MS,
   MAX_OFFLINE_MS,
+  MAX_RENEW_AFTER_PERCENT,
   MAX_SEATS_PER_LICENSE,
   MIN_LEASE_DURATION_MS,
   MIN_LICENSE_DURATION_MS,
   MIN_OFFLINE_MS,
+  MIN_RENEW_AFTER_PERCENT,
 } from '#src/base/limits.ts';
 import { isVersionRange } from '#src/licensing/coverage.ts';
 import { EXPIRATION_BASES, EXPIRATION_STRATEGIES } from '#src/licensing/expiry.ts';
@@ -33,6 +35,8 @@ export const termInputs = {
   /** By how much each of these may be overdrawn. */
   overage: z.enum(OVERAGES),
   leaseDurationMs: z.int().min(MIN_LEASE_DURATION_MS).max(MAX_LEASE_DURATION_MS),
+  /** After how much of a lease's life the node asks for the next one. */
+  renewAfterPercent: z.int().min(MIN_RENEW_AFTER_PERCENT).max(MAX_RENEW_AFTER_PERCENT),
   onRevoke: z.enum(ON_REVOKE),
   /** Versions that are covered; `*` = all. */
   versionConstraint: z
@@ -71,6 +75,7 @@ export const termAnswers = {
   maxConcurrent: z.int().nullable(),
   overage: z.enum(OVERAGES),
   leaseDurationMs: z.int(),
+  renewAfterPercent: z.int(),
   onRevoke: z.enum(ON_REVOKE),
   versionConstraint: z.string().nullable(),
   entitlements: z.array(z.string()),
@@ -96,6 +101,7 @@ export function toTermOverrides(request: TermRequest): TermOverrides {
     maxConcurrent: maxConcurrent === UNLIMITED ? null : maxConcurrent,
     overage: request.overage,
     leaseDurationMs: request.leaseDurationMs,
+    renewAfterPercent: request.renewAfterPercent,
     onRevoke: request.onRevoke,
     versionConstraint: request.versionConstraint,
     entitlements: request.entitlements,
@@ -115,6 +121,7 @@ export const termChanges = {
   maxConcurrent: termInputs.maxConcurrent.nullable().optional(),
   overage: termInputs.overage.nullable().optional(),
   leaseDurationMs: termInputs.leaseDurationMs.nullable().optional(),
+  renewAfterPercent: termInputs.renewAfterPercent.nullable().optional(),
   onRevoke: termInputs.onRevoke.nullable().optional(),
   versionConstraint: termInputs.versionConstraint.nullable().optional(),
   entitlements: termInputs.entitlements.nullable().optional(),
