@@ -1,8 +1,9 @@
-/** A key server that finds the database of an earlier version: all of the changes are made, or none. */
+/** A key server that finds the database of another version: all of the changes to it are made, or none. */
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { MIGRATIONS } from '../../keyserver/db/migrate.ts';
 import { KeyServerExit, type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { changeServerDatabase } from '../../lab/server-database.ts';
 import { undoMigrations, withDatabase } from '../fakes/old-database.ts';
 
 /** Several changes lie between this one and the last. */
@@ -18,6 +19,8 @@ beforeAll(async () => {
 
 afterAll(() => server.dispose());
 
+const start = () => startKeyServer({ dataDirectory: server.dataDirectory });
+
 const applied = () =>
   withDatabase(server.dataDirectory, async (database) => {
     const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(database);
@@ -31,10 +34,29 @@ it('changes nothing when one of the changes fails, and all once it can', async (
   await withDatabase(server.dataDirectory, (database) =>
     sql`create table used_challenge (x text)`.execute(database),
   );
-  await expect(startKeyServer({ dataDirectory: server.dataDirectory })).rejects.toThrow(KeyServerExit);
+  await expect(start()).rejects.toThrow(KeyServerExit);
   expect(await applied()).toEqual(before);
   await withDatabase(server.dataDirectory, (database) => sql`drop table used_challenge`.execute(database));
-  const again = await startKeyServer({ dataDirectory: server.dataDirectory });
+  const again = await start();
   await again.stop();
   expect(await applied()).toEqual(Object.keys(MIGRATIONS).sort());
+});
+
+it('refuses the database of a newer version, says so in one line and leaves it alone', async () => {
+  await (await start()).stop();
+  const before = await applied();
+  await changeServerDatabase(
+    server.dataDirectory,
+    "insert into kysely_migration values ('9999-later', '2030-01-01')",
+  );
+  const failure = await start().catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(KeyServerExit);
+  const { status, stderr } = failure as KeyServerExit;
+  expect(status).toBe(78);
+  // What the log says about the set-up comes in JSON.
+  const lines = stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{'));
+  expect(lines).toEqual([expect.stringMatching(/^latchkey: STATE_NEWER_SCHEMA: .*9999-later.*; .+/u)]);
+  expect(await applied()).toEqual([...before, '9999-later']);
+  await changeServerDatabase(server.dataDirectory, "delete from kysely_migration where name = '9999-later'");
+  await (await start()).stop();
 });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { KeyServerExit, type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { changeServerDatabase, copyServerData, removeServerDatabase } from '../../lab/server-database.ts';
+import { copyServerData, removeServerDatabase } from '../../lab/server-database.ts';
 import { createSoldProduct } from '../fakes/sold-product.ts';
 
 let template: string;
@@ -83,16 +83,6 @@ describe('a start', () => {
     const server = await startKeyServer({ dataDirectory });
     expect(await readFile(rootKey(), 'utf8')).toBe(before);
     await server.stop();
-  });
-
-  it('refuses a database of a newer version and leaves it alone', async () => {
-    const later = "('9999-later', '2030-01-01')";
-    await changeServerDatabase(dataDirectory, `INSERT INTO kysely_migration VALUES ${later}`);
-    const failure = await failedStart();
-    expectLine(failure, 'STATE_NEWER_SCHEMA', 78);
-    expect(failure.stderr).toContain('9999-later');
-    await changeServerDatabase(dataDirectory, "DELETE FROM kysely_migration WHERE name = '9999-later'");
-    await startsWithItsData();
   });
 
   it('may follow at once on one that was killed', async () => {
