@@ -1,11 +1,10 @@
 /** A preflight says what a start would be told, by the side of real starts, and leaves nothing behind. */
-import { sql } from 'kysely';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { openServerStore } from '../../lab/server-database.ts';
 import { runLatchkey } from '../fakes/command-line.ts';
+import { storedRows } from '../fakes/database-rows.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import {
   type RegisteredImage,
@@ -209,19 +208,11 @@ it('is a command that ends with the reason', async () => {
 
 /** Every row of every table, as text; but the minute of a token's last use, which is of any request. */
 async function dump(dataDirectory: string): Promise<string> {
-  const store = await openServerStore(dataDirectory);
-  try {
-    const tables = await store.read.introspection.getTables();
-    const texts = tables.map(async ({ name }) => {
-      const { rows } = await sql<object>`select * from ${sql.table(name)}`.execute(store.read);
-      return [name, ...rows.map((row) => JSON.stringify({ ...row, last_used_at_ms: null })).sort()].join(
-        '\n',
-      );
-    });
-    return (await Promise.all(texts)).join('\n');
-  } finally {
-    await store.close();
-  }
+  const tables = [...(await storedRows(dataDirectory))];
+  const texts = tables.map(([name, rows]) =>
+    [name, ...rows.map((row) => JSON.stringify({ ...row, last_used_at_ms: null })).sort()].join('\n'),
+  );
+  return texts.join('\n');
 }
 
 it('leaves the database as it was, allowed or refused', async () => {
