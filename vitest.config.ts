@@ -28,7 +28,7 @@ const onPostgres: TestProjectInlineConfiguration = {
       ...['start', 'audit-tree'],
       ...['admin-limits', 'listener-limits', 'connection-limits', 'certificate-check', 'constant-work'],
       ...['refused-strangers', 'foreign-ids', 'image-keys-refused', 'token-custody', 'log-secrets'],
-      'address-rate',
+      ...['address-rate', 'watch-heartbeat'],
       'audit-export',
     ].map((name) => `test/keyserver/${name}.test.ts`),
     globalSetup: ['test/keyserver/on-postgres/cluster.ts'],
