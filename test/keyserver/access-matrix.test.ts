@@ -1,17 +1,22 @@
 /** Every permission set against every endpoint, and every kind of caller against every RPC, on the real server. */
 import { Client, Metadata, type ServiceDefinition, credentials } from '@grpc/grpc-js';
-import { X509Certificate, randomBytes } from 'node:crypto';
+import { X509Certificate, randomBytes, sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { NODE_STATES } from '#src/licensing/node-state.ts';
+import { nodeProofStatement } from '#src/licensing/node-proof.ts';
 import { PERMISSIONS, PERMISSION_SET_NAMES, type PermissionSet } from '#src/wire/admin/permission.ts';
 import {
+  EnrollmentService,
   NodesService,
   type RenewLeasesResponse,
   type WatchRevocationsResponse,
 } from '#src/wire/generated/latchkey/node.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { type LicensedNode, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
-import { type SoldProduct, adminClient, createSoldProduct } from '../fakes/sold-product.ts';
+import { changeServerDatabase } from '../../lab/server-database.ts';
+import { authenticateAt, challengeAt } from '../../shim/agent/key-server.ts';
+import { type LicensedNode, type NodeKey, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
+import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 import { OPEN_TO_ALL, OPEN_TO_A_PART, WHO_MAY } from './who-may.ts';
 
 let server: TestKeyServer;
@@ -120,8 +125,8 @@ const REQUESTS: Readonly<Record<string, (node: LicensedNode | null) => object>> 
   reportUsage: () => ({ meter: 'api-calls', reportId: 'r', amount: 1 }),
   rotateCertificate: (node) => ({ certificateRequestDer: node?.key.requestDer ?? Buffer.alloc(1) }),
 };
-/** A banned node says what it still holds and that it has heard, and should. */
-const OPEN_TO_BANNED = new Set(['reportPlaintext', 'acknowledgeRevocations']);
+/** Who is shut out says what it still holds and that it has heard, and should. */
+const OPEN_TO_SHUT_OUT = new Set(['reportPlaintext', 'acknowledgeRevocations']);
 
 /** Calls a method over a new connection; gives the code of the refusal, or `OK`. */
 function codeOf(method: string, node: LicensedNode | null): Promise<string> {
@@ -184,38 +189,101 @@ function codeOf(method: string, node: LicensedNode | null): Promise<string> {
   });
 }
 
-describe('every RPC of a node', () => {
+/** What a node in a state is told. */
+const REFUSALS = {
+  active: null,
+  banned: 'DENIED_NODE_BANNED',
+  retired: 'DENIED_NODE_RETIRED',
+  restored: 'DENIED_NODE_RESTORED',
+  cloned: 'DENIED_NODE_CLONED',
+} as const;
+type State = keyof typeof REFUSALS;
+const STATES = Object.keys(REFUSALS) as State[];
+
+describe('every RPC', () => {
   const methods = Object.keys(NodesService);
-  const nodes: Record<string, LicensedNode> = {};
+  const nodes = new Map<State, LicensedNode>();
+  const credentialsOf = new Map<State, Readonly<Record<'license key' | 'join token', string>>>();
+  const nodeIn = (state: State) => nodes.get(state)!;
+
   beforeAll(async () => {
-    for (const name of ['active', 'banned', 'retired']) {
-      const { licenseKey } = await sold.sell();
-      nodes[name] = await activateNode(server, licenseKey, { key: await createNodeKey(name), name });
+    for (const name of STATES) {
+      const { license, licenseKey } = await sold.sell();
+      const { token } = await sold.client.createJoinToken(license.id, {});
+      nodes.set(name, await activateNode(server, licenseKey, { key: await createNodeKey(name), name }));
+      credentialsOf.set(name, { 'license key': licenseKey, 'join token': token });
     }
-    const admin = adminClient(server);
-    await admin.changeNode(nodes['banned']!.activation.nodeId, 'ban');
-    await admin.changeNode(nodes['retired']!.activation.nodeId, 'retire');
+    const idOf = (state: State) => nodeIn(state).activation.nodeId;
+    await sold.client.changeNode(idOf('banned'), 'ban');
+    await sold.client.changeNode(idOf('retired'), 'retire');
+    // What a node would have to do wrong for.
+    await server.stop();
+    const { dataDirectory } = server;
+    for (const state of ['restored', 'cloned'] as const) {
+      const change = `update node set state = '${state.toUpperCase()}' where id = '${idOf(state)}'`;
+      await changeServerDatabase(dataDirectory, change);
+    }
+    server = await startKeyServer({ dataDirectory });
   });
   afterAll(() => {
-    for (const node of Object.values(nodes)) node.close();
+    for (const node of nodes.values()) node.close();
+  });
+
+  it('has a row for each state', () => {
+    expect(STATES.map((state) => state.toUpperCase())).toEqual(NODE_STATES);
   });
 
   it('has a request for each', () => {
     expect(Object.keys(REQUESTS).sort()).toEqual(methods.toSorted());
+    expect(Object.keys(EnrollmentService).sort()).toEqual(['activate', 'authenticate', 'challenge']);
   });
 
   it.each(methods)('%s refuses who has no certificate', async (method) => {
     expect(await codeOf(method, null)).toMatch(/^(?:NET_|DENIED_NODE_NOT_ACTIVATED)/);
   });
 
-  it.each(methods)('%s refuses a banned and a retired node, and lets an active one in', async (method) => {
-    const answers = {
-      banned: await codeOf(method, nodes['banned']!),
-      retired: await codeOf(method, nodes['retired']!),
-      active: await codeOf(method, nodes['active']!),
-    };
-    if (OPEN_TO_BANNED.has(method)) expect(answers.banned).not.toMatch(/^DENIED_/);
-    else expect(answers).toMatchObject({ banned: 'DENIED_NODE_BANNED', retired: 'DENIED_NODE_RETIRED' });
-    expect(answers.active).not.toMatch(/^(?:DENIED_NODE|NET_|AUTH_)/);
+  it.each(methods)('%s lets an active node in and no other', async (method) => {
+    for (const state of STATES) {
+      const code = await codeOf(method, nodeIn(state));
+      const refusal = OPEN_TO_SHUT_OUT.has(method) ? null : REFUSALS[state];
+      if (refusal === null) expect(code, state).not.toMatch(/^(?:DENIED_NODE|NET_|AUTH_)/);
+      else expect(code, state).toBe(refusal);
+    }
+  });
+
+  const told = (call: Promise<unknown>) =>
+    call.then(
+      () => null,
+      (error: unknown) => (error as { code: string }).code,
+    );
+
+  async function authenticate(node: LicensedNode, signer: NodeKey): Promise<unknown> {
+    const { nodeId } = node.activation;
+    const nonce = await challengeAt(server.enrollAddress, server.authorityPem);
+    const { requestDer } = await createNodeKey();
+    const statement = nodeProofStatement({ nodeId, certificateRequest: requestDer, nonce });
+    const signature = sign('sha256', statement, { key: signer.privateKey, dsaEncoding: 'ieee-p1363' });
+    const request = { nodeId, nonce, signature, certificateRequestDer: requestDer };
+    return authenticateAt(server.enrollAddress, server.authorityPem, request);
+  }
+
+  it.each(STATES)('challenge and authenticate tell a node that is %s, and who is not it', async (state) => {
+    const node = nodeIn(state);
+    expect(await told(authenticate(node, node.key))).toBe(REFUSALS[state]);
+    expect(await told(authenticate(node, await createNodeKey()))).toBe('DENIED_NODE_UNKNOWN');
+  });
+
+  // Those that are let in are active from then on, hence the order.
+  it.each([
+    ...STATES.map((state) => ['join token', state, state === 'retired' ? null : REFUSALS[state]] as const),
+    ['license key', 'active', null],
+    ['license key', 'banned', REFUSALS.banned],
+    ['license key', 'cloned', REFUSALS.cloned],
+    // Whoever has the license key mends it.
+    ['license key', 'restored', null],
+  ] as const)('activate with a %s tells a node that is %s: %s', async (credential, state, refusal) => {
+    const { key } = nodeIn(state);
+    const again = activateNode(server, credentialsOf.get(state)![credential], { key, name: state });
+    expect(await told(again.then((node) => node.close()))).toBe(refusal);
   });
 });
