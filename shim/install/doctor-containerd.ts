@@ -1,7 +1,8 @@
 /** What can be wrong with a containerd: judged by what it makes of its files, and by the process that runs. */
 import type { NodeMode } from '../agent/node-mode.ts';
-import { type GateConfiguration, parseContainerdVersion, processorIds } from './containerd-config.ts';
+import { type GateConfiguration, processorIds } from './containerd-config.ts';
 import { type EffectiveFaultId, effectiveFaults } from './containerd-effective.ts';
+import { payloadFindings } from './doctor-payload.ts';
 import { type Finding, fault, ok } from './finding.ts';
 import { type TomlTable, isTable, tableAt, valueAt } from './toml-change.ts';
 
@@ -123,25 +124,6 @@ function foreignProcessors(dump: TomlTable, { processor }: GateConfiguration): F
         `take [stream_processors."${id}"] out of containerd's configuration and restart it`,
       );
     });
-}
-
-/**
- * CRI of 2.x tells the processor nothing of the layer: releases before 2.1.7 and 2.2.2 have the call commented out, later
- * ones send it on the local pull path only (containerd issue 10005).
- */
-function payloadFindings(version: string, dump: TomlTable): Finding[] {
-  if (parseContainerdVersion(version).major < 2) return [];
-  const isLocal = valueAt(dump, ['plugins', 'io.containerd.cri.v1.images', 'use_local_image_pull']) === true;
-  const [, minor = 0, patch = 0] = (/(\d+)\.(\d+)\.(\d+)/.exec(version) ?? []).slice(1).map(Number);
-  const isFixed = minor > 2 || (minor === 2 && patch >= 2) || (minor === 1 && patch >= 7);
-  if (isLocal && isFixed) return [];
-  return [
-    fault(
-      'payload-not-sent',
-      'info',
-      `containerd ${version} does not tell stream processors which layer they work on; Latchkey knows it by its first bytes, other decoders fail`,
-    ),
-  ];
 }
 
 function strings(value: unknown): string[] {

@@ -11,6 +11,7 @@ import { parseAgentConfig } from '../../../shim/agent/agent-config.ts';
 import { containerdFacts } from '../../../shim/install/containerd-facts.ts';
 import type { ProcessFacts } from '../../../shim/install/containerd-search.ts';
 import { type ContainerdFacts, containerdFindings } from '../../../shim/install/doctor-containerd.ts';
+import type { Finding } from '../../../shim/install/finding.ts';
 import { install } from '../../../shim/install/install.ts';
 import {
   InstallationSite,
@@ -55,6 +56,12 @@ async function failing(version: ContainerdVersion, change: Partial<ContainerdFac
   ];
 }
 
+/** What is said of the payload of CRI. */
+async function payload(version: ContainerdVersion): Promise<Finding[]> {
+  const findings = containerdFindings(await facts(version), 'snapshotter');
+  return findings.filter(({ id }) => id === 'payload-not-sent');
+}
+
 /** Changes the installed configuration; an old file, as if containerd had been started since. */
 function alter(change: (text: string) => string): void {
   const file = site.path('containerd', 'config.toml');
@@ -74,6 +81,15 @@ describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
 
     test('is not, as it is installed', async () => {
       expect(await failing(version)).toEqual([]);
+      expect(await payload(version)).toEqual([]);
+    });
+
+    test('a CRI that is not to decrypt, so that it sends no payload', async () => {
+      alter((text) => text.replace('key_model = "node"', 'key_model = ""'));
+      expect(await failing(version)).toEqual([]);
+      expect(await payload(version)).toMatchObject([
+        { severity: 'info', detail: expect.stringContaining('key_model') as string },
+      ]);
     });
 
     test('processors that are not ours, or not there', async () => {
@@ -156,9 +172,13 @@ describe.skipIf(skip2 !== undefined)(`only on 2.x ${skip2 ?? ''}`, () => {
     expect(await failing('2')).toEqual(['unpack-config-missing']);
   });
 
-  test('that CRI sends no payload is said, and that it does not matter', async () => {
-    const findings = containerdFindings(await facts('2'), 'snapshotter');
-    expect(findings.find(({ id }) => id === 'payload-not-sent')).toMatchObject({ severity: 'info' });
+  test('a CRI that pulls through the transfer service, over which it sends nothing', async () => {
+    alter((text) =>
+      text.replaceAll('disable_snapshot_annotations = false', 'disable_snapshot_annotations = true'),
+    );
+    expect(await payload('2')).toMatchObject([
+      { severity: 'info', detail: expect.stringContaining('transfer service') as string },
+    ]);
   });
 });
 
