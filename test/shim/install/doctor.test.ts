@@ -1,6 +1,6 @@
 /** Misconfigurations of containerd, built for real and judged by the containerd that reads them. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
 import {
   CONTAINERD_VERSIONS,
@@ -8,11 +8,13 @@ import {
   containerdSkipReason,
 } from '../../../lab/containerd-versions.ts';
 import { parseAgentConfig } from '../../../shim/agent/agent-config.ts';
+import { DEFAULT_SETTINGS } from '../../../shim/install/agent-presence.ts';
 import { containerdFacts } from '../../../shim/install/containerd-facts.ts';
 import type { ProcessFacts } from '../../../shim/install/containerd-search.ts';
 import { type ContainerdFacts, containerdFindings } from '../../../shim/install/doctor-containerd.ts';
 import type { Finding } from '../../../shim/install/finding.ts';
 import { install } from '../../../shim/install/install.ts';
+import { examine } from '../../../shim/install/node-facts.ts';
 import {
   InstallationSite,
   containerdProgram,
@@ -112,6 +114,13 @@ describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
       expect(await failing(version)).toEqual(['proxy-plugin-wrong']);
     });
 
+    if (version !== '1.6') {
+      test('a snapshotter whose directory containerd does not tell', async () => {
+        alter((text) => text.replace(/\[proxy_plugins.latchkey.exports\]\nroot = .*\n/, ''));
+        expect(await failing(version)).toEqual(['exports-root-missing']);
+      });
+    }
+
     test('the snapshotter of CRI lost', async () => {
       alter((text) =>
         text
@@ -151,6 +160,44 @@ describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
       expect(await failing(version, { process })).toEqual(['mounts-private']);
     });
   });
+});
+
+describe.each(['1.7', '2'] as const)('containerd %s', (version) => {
+  const skipReason = installationSkipReason() ?? containerdSkipReason(version);
+
+  test.skipIf(skipReason !== undefined)(
+    `a runtime class that gates nothing ${skipReason ?? ''}`,
+    async () => {
+      site.writeOperators();
+      await install(site.request(version, { mode: 'runtime-class' }), site.machine());
+      alter((text) => text);
+      expect(await failing(version)).toEqual([]);
+      const lose = (table: RegExp) => {
+        alter((text) => text.replace(table, '$1'));
+      };
+      if (version === '2') {
+        // The pods run on the snapshotter, and their images are in another one.
+        lose(/(runtime_platforms\.latchkey\]\nplatform = .*\n)snapshotter = "latchkey"\n/);
+        expect(await failing(version)).toEqual(['runtime-class-missing']);
+      }
+      lose(/(runtimes\.latchkey\]\n(?:\w.*\n)*?)snapshotter = "latchkey"\n/);
+      expect(await failing(version)).toEqual(['runtime-class-missing']);
+    },
+  );
+});
+
+test('no containerd at all', async () => {
+  mkdirSync(site.path('etc'));
+  const settings = `state_directory = "${site.path('state')}"\nruntime_directory = "${site.path('run')}"\n`;
+  writeFileSync(site.path('etc', 'node.toml'), `${DEFAULT_SETTINGS}${settings}`);
+  const { findings } = await examine({
+    config: site.path('etc', 'node.toml'),
+    containerd: site.path('containerd'),
+    containerdConfig: site.path('containerd', 'config.toml'),
+  });
+  expect(findings.filter(({ id }) => id.startsWith('containerd'))).toMatchObject([
+    { id: 'containerd-missing', severity: 'bad', detail: `${site.path('containerd')} cannot be run` },
+  ]);
 });
 
 const skip2 = installationSkipReason() ?? containerdSkipReason('2');
