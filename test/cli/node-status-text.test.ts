@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { StatusResponse } from '#src/wire/generated/latchkey/agent.ts';
+import { MODE_MEANINGS, NODE_MODES } from '../../shim/agent/node-mode.ts';
 import { nodeStatusText } from '../../cli/node-status-text.ts';
 
 const NOW_MS = Date.UTC(2026, 10, 30, 12);
@@ -52,6 +53,18 @@ test('each thing has its row, with times as dates and as distances', () => {
   expect(text).toMatch(/^sha256:a{12} +- +- +licensed +1 of 2 layers/m);
   expect(text).toMatch(/^c1 +k8s.io +shop\/web +acme:1 .*running$/m);
   expect(text).toMatch(/\(2 min ago\) +DENIED_LICENSE_EXPIRED +lic-1 +k$/m);
+});
+
+test.each(NODE_MODES)('the mode %s is named, with what it protects and what it does not', (mode) => {
+  const { protects, doesNotProtect } = MODE_MEANINGS[mode];
+  const status = { mode, modeProtects: protects, modeDoesNotProtect: doesNotProtect };
+  const lines = nodeStatusText(StatusResponse.fromPartial(status), NOW_MS).split('\n');
+  const first = lines.findIndex((line) => line.startsWith('mode '));
+  expect(lines.slice(first, first + 3).map((line) => line.split(/ {2,}/))).toEqual([
+    ['mode', mode],
+    ['protects', protects],
+    ['does not', doesNotProtect],
+  ]);
 });
 
 test('a name cannot steer the terminal', () => {
