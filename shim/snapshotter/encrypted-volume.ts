@@ -39,6 +39,8 @@ export interface VolumeOptions {
   readonly capacityBytes: number;
   /** Whether overlayfs can have its upper directory in a directory. */
   readonly canWrite?: (directory: string) => Promise<boolean>;
+  /** The kernel's list of swap devices. */
+  readonly swaps?: string;
 }
 
 type Cipher = 'dm-crypt' | 'gocryptfs';
@@ -54,7 +56,7 @@ export function encryptedVolume(options: VolumeOptions): PlaintextStore {
     capacitySetting: CAPACITY_SETTINGS['encrypted-volume'],
     packer: undefined,
     open: async () => {
-      if (!(await isOpen(place))) await makeVolume(place, options.capacityBytes);
+      if (!(await isOpen(place))) await makeVolume(place, options);
       if (await canWrite(directory)) return { writableDirectory: undefined };
       await mountMemoryStore(writable, WRITABLE_CAPACITY);
       return { writableDirectory: writable };
@@ -63,7 +65,7 @@ export function encryptedVolume(options: VolumeOptions): PlaintextStore {
       await closeVolume(place);
       await unmountAll(writable);
     },
-    state: () => plaintextStoreState(directory),
+    state: () => plaintextStoreState(directory, options.swaps),
   };
 }
 
@@ -106,9 +108,9 @@ function isVolume(place: VolumePlace, { source, fileSystem }: MountEntry): boole
   return fileSystem === 'fuse.gocryptfs' || source === `/dev/mapper/${place.deviceName}`;
 }
 
-async function makeVolume(place: VolumePlace, capacityBytes: number): Promise<void> {
+async function makeVolume(place: VolumePlace, { capacityBytes, swaps }: VolumeOptions): Promise<void> {
   await closeVolume(place);
-  const cipher = await requireCipher(place);
+  const cipher = await requireCipher(place, swaps);
   const isDevice = cipher === 'dm-crypt';
   const plan = isDevice ? deviceMapperPlan(place) : gocryptfsPlan(place);
   const key = isDevice
@@ -195,7 +197,7 @@ async function removeCiphertext(place: VolumePlace): Promise<void> {
  * dm-crypt where it works, tried on a small file; else gocryptfs.
  * @throws LatchkeyError CONFIG_INVALID
  */
-async function requireCipher(place: VolumePlace): Promise<Cipher> {
+async function requireCipher(place: VolumePlace, swaps: string | undefined): Promise<Cipher> {
   if (await canMapDevices(place)) return 'dm-crypt';
   const hasProgram = await run('gocryptfs', ['-version']).then(Boolean, () => false);
   if (!hasProgram || !existsSync('/dev/fuse')) {
@@ -203,7 +205,7 @@ async function requireCipher(place: VolumePlace): Promise<Cipher> {
       hint: 'install cryptsetup and use a kernel with dm-crypt, or install gocryptfs and fuse3, or set plaintext_store = "memory"',
     });
   }
-  if (await hasSwap()) {
+  if (await hasSwap(swaps)) {
     throw new LatchkeyError('CONFIG_INVALID', 'the key of a gocryptfs volume cannot be kept out of swap', {
       hint: 'turn swap off, or use a kernel with dm-crypt',
     });

@@ -27,9 +27,10 @@ export function memoryStore(directory: string, capacity: string): PlaintextStore
 /**
  * Mounts the store if it is not mounted yet; one that is keeps what is in it and takes the new size.
  * @param capacity tmpfs size: bytes with k, m, g, or a share of memory
+ * @param swaps see `hasSwap`
  * @throws LatchkeyError STORAGE_FAILED when it cannot be mounted, or could be swapped out
  */
-export async function mountMemoryStore(directory: string, capacity: string): Promise<void> {
+export async function mountMemoryStore(directory: string, capacity: string, swaps?: string): Promise<void> {
   const mounted = await mountAt(directory);
   if (mounted?.fileSystem === 'tmpfs') {
     // Refused when more than that is in it already: then it keeps its size until it has been emptied.
@@ -43,7 +44,7 @@ export async function mountMemoryStore(directory: string, capacity: string): Pro
   try {
     await run('mount', ['-t', 'tmpfs', '-o', `${options},noswap`, 'latchkey', directory]);
   } catch (error) {
-    if (await hasSwap()) {
+    if (await hasSwap(swaps)) {
       throw new LatchkeyError(
         'STORAGE_FAILED',
         'the plaintext store cannot be kept out of swap on this machine',

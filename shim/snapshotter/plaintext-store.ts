@@ -45,8 +45,9 @@ export interface PlaintextStore {
 /**
  * Of a store of any kind, from what is mounted at its directory. Where nothing is, the disk below does not count, and one
  * that does not answer has nothing in it any more.
+ * @param swaps see `hasSwap`
  */
-export async function plaintextStoreState(directory: string): Promise<PlaintextStoreState> {
+export async function plaintextStoreState(directory: string, swaps?: string): Promise<PlaintextStoreState> {
   const mount = await mountAt(directory);
   const nothing = { bsize: 0, blocks: 0, bfree: 0 };
   const { bsize, blocks, bfree } =
@@ -57,12 +58,15 @@ export async function plaintextStoreState(directory: string): Promise<PlaintextS
   return {
     usedBytes: (blocks - bfree) * bsize,
     capacityBytes: blocks * bsize,
-    neverSwapped: keptOut || !(await hasSwap()),
+    neverSwapped: keptOut || !(await hasSwap(swaps)),
   };
 }
 
-/** True when any swap device is on; its first line is a header. */
-export async function hasSwap(): Promise<boolean> {
-  const swaps = await readFile('/proc/swaps', 'utf8').catch(() => '');
-  return swaps.trim().split('\n').length > 1;
+/**
+ * True when any swap device is on.
+ * @param swaps the kernel's list (proc(5)): its first line is a header; a kernel that cannot swap has none
+ */
+export async function hasSwap(swaps = '/proc/swaps'): Promise<boolean> {
+  const list = await readFile(swaps, 'utf8').catch(() => '');
+  return list.trim().split('\n').length > 1;
 }

@@ -10,6 +10,7 @@ import { mountAt } from '../../../shim/snapshotter/mount-table.ts';
 import type { PlaintextStore } from '../../../shim/snapshotter/plaintext-store.ts';
 import { choosePlaintextStore } from '../../../shim/snapshotter/store-choice.ts';
 import { storeSkipReason } from '../../fakes/store-skip-reason.ts';
+import { swapList } from '../../fakes/swap-lists.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const skip = storeSkipReason('encrypted-volume');
@@ -118,6 +119,22 @@ describe.skipIf(skip !== undefined)(`an encrypted volume${skip === undefined ? '
     const large = encryptedVolume({ directory, file, capacityBytes: 1024 ** 5 });
     await expect(large.open()).rejects.toMatchObject({ code: 'STORAGE_FULL' });
     expect(existsSync(file)).toBe(false);
+  });
+
+  test('whose key could be swapped out is not made, nor called safe once swap is on', async (context) => {
+    const swaps = swapList(temporary(), 'partition');
+    const swapping = encryptedVolume({ directory, file, capacityBytes: 32 * MEBIBYTE, swaps });
+    await store.open();
+    if ((await mountAt(directory))?.fileSystem !== 'fuse.gocryptfs')
+      context.skip('this kernel has dm-crypt, which keeps its key out of swap');
+    expect((await swapping.state()).neverSwapped).toBe(false);
+    await store.close();
+    await expect(swapping.open()).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('out of swap') as string,
+    });
+    expect(existsSync(file)).toBe(false);
+    expect(await mountAt(directory)).toBeUndefined();
   });
 
   test('that overlayfs cannot write into lends containers a directory in memory', async () => {

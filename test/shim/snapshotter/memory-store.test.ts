@@ -1,12 +1,18 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { mountMemoryStore, unmountMemoryStore } from '../../../shim/snapshotter/memory-store.ts';
-import { plaintextStoreState } from '../../../shim/snapshotter/plaintext-store.ts';
+import { mountAt } from '../../../shim/snapshotter/mount-table.ts';
+import { hasSwap, plaintextStoreState } from '../../../shim/snapshotter/plaintext-store.ts';
+import { swapList } from '../../fakes/swap-lists.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const skip = process.getuid?.() === 0 ? undefined : 'mounting needs root';
 const directory = temporaryDirectory();
+const [major = 0, minor = 0] = release().split('.').map(Number);
+const oldKernel = major > 6 || (major === 6 && minor >= 4) ? '' : ' (needs kernel 6.4)';
 
 function path(): string {
   return join(directory(), 'plaintext');
@@ -67,7 +73,51 @@ describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '
     expect(existsSync(join(path(), 'layer'))).toBe(false);
   });
 
-  test('that cannot be mounted says what is needed', async () => {
-    await expect(mountMemoryStore(path(), 'nonsense')).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  test.skipIf(oldKernel !== '')(`is never swapped, also after a change of its size${oldKernel}`, async () => {
+    for (const capacity of ['4m', '8m']) {
+      await mountMemoryStore(path(), capacity);
+      expect((await mountAt(path()))?.options).toContain('noswap');
+      const { neverSwapped } = await plaintextStoreState(path(), swapList(directory(), 'both'));
+      expect(neverSwapped).toBe(true);
+    }
   });
+
+  test('says whether it may be swapped where the kernel cannot keep it out', async () => {
+    mkdirSync(path());
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'latchkey', path()]);
+    const neverSwapped = async (list: 'off' | 'partition') =>
+      (await plaintextStoreState(path(), swapList(directory(), list))).neverSwapped;
+    expect(await neverSwapped('partition')).toBe(false);
+    expect(await neverSwapped('off')).toBe(true);
+  });
+
+  test('is not made without noswap while swap is on', async () => {
+    const refused = mountMemoryStore(path(), 'nonsense', swapList(directory(), 'file'));
+    await expect(refused).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.stringContaining('cannot be kept out of swap') as string,
+    });
+    expect(await mountAt(path())).toBeUndefined();
+  });
+
+  test('that cannot be mounted says what is needed', async () => {
+    const failed = mountMemoryStore(path(), 'nonsense', swapList(directory(), 'off'));
+    await expect(failed).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.stringContaining('cannot be mounted at') as string,
+    });
+  });
+});
+
+test.each([
+  ['off', false],
+  ['partition', true],
+  ['file', true],
+  ['both', true],
+] as const)('swap by the kernel’s list: %s is %s', async (list, expected) => {
+  expect(await hasSwap(swapList(directory(), list))).toBe(expected);
+});
+
+test('a kernel that cannot swap has no list', async () => {
+  expect(await hasSwap(join(directory(), 'none'))).toBe(false);
 });
