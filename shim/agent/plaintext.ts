@@ -18,7 +18,7 @@ export interface PlaintextParts {
   readonly containerd: ContainerdConnection;
   readonly snapshotter: Snapshotter;
   readonly keeper: LayerKeeper;
-  readonly standings: Standings;
+  readonly standings: Pick<Standings, 'ofChain'>;
   readonly clock: Clock;
   /** The snapshots of the plaintext store that are part of a mount. */
   readonly mountedSnapshots: () => Promise<ReadonlySet<number>>;
