@@ -67,6 +67,8 @@ export class LayerKeeper {
    * @throws LatchkeyError STATE_PRECONDITION when it was dropped meanwhile
    */
   finish(snapshot: Snapshot, sizeBytes: number): Promise<void> {
+    // An image that is pulled ahead has its idle time until its first start too.
+    this.#lastUsedMs.set(snapshot.id, this.#clock.monotonicMs());
     return this.#perLayer.run(snapshot.id, async () => {
       if (this.#directories.exists(snapshot)) return this.#directories.finishLayer(snapshot, sizeBytes);
       throw new LatchkeyError(
@@ -84,7 +86,7 @@ export class LayerKeeper {
     this.#room.noteGivenUp(snapshot.layer.diffId, sizeBytes);
   }
 
-  /** When a start last asked for the layer, on the clock that never goes back; 0 = not since the agent started. */
+  /** When a start last asked for the layer, or when it was unpacked, on the clock that never goes back; 0 = not since the agent started. */
   lastUsedMs(snapshot: Snapshot): number {
     return this.#lastUsedMs.get(snapshot.id) ?? 0;
   }

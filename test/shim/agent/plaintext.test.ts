@@ -87,6 +87,13 @@ describe('a layer that nothing uses', () => {
     expect(await leftAfter(layer, 1)).toBe(false);
   });
 
+  test('and was only unpacked, a long time after the agent started, is counted from then', async () => {
+    site.clock.advance(2 * IDLE_MS);
+    const layer = await site.unpack(fakeLayer('app', 'encrypted'));
+    expect(await leftAfter(layer, IDLE_MS - 1)).toBe(true);
+    expect(await leftAfter(layer, 1)).toBe(false);
+  });
+
   test('goes at once when the image is denied', async () => {
     const { layer, container } = await startedImage();
     standing = 'denied';
