@@ -1,3 +1,5 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { versionMatrix } from './version-matrix.ts';
 
@@ -19,6 +21,17 @@ describe('the table of containerd versions', () => {
       'ok      skipped FAILED  the gate > CRI pulls',
       '-       -       ok      only here > transfer',
     ]);
+  });
+
+  test('has every test that runs on each version', () => {
+    const files = readdirSync(import.meta.dirname, { recursive: true, encoding: 'utf8' });
+    const own = files
+      .filter((name) => name.endsWith('.test.ts') && join(import.meta.dirname, name) !== import.meta.filename)
+      .filter((name) =>
+        readFileSync(join(import.meta.dirname, name), 'utf8').includes('.each(CONTAINERD_VERSIONS)'),
+      );
+    // These name their groups themselves; describeOnContainerds names them as the table wants.
+    expect(own).toEqual([]);
   });
 
   test('is empty when nothing ran on one', () => {

@@ -1,10 +1,6 @@
 /** The same tests on every containerd that can be had. */
-import { describe } from 'vitest';
-import {
-  CONTAINERD_VERSIONS,
-  type ContainerdVersion,
-  containerdSkipReason,
-} from '../../lab/containerd-versions.ts';
+import { CONTAINERD_VERSIONS, type ContainerdVersion } from '../../lab/containerd-versions.ts';
+import { describeOnContainerds } from '../fakes/on-containerds.ts';
 import { siteSkipReason } from './gated-site.ts';
 
 /** A group of tests once for each version; those of a version that is not here are skipped and say what it needs. */
@@ -13,11 +9,5 @@ export function describeOnEachContainerd(
   body: (containerd: ContainerdVersion) => void,
   versions: readonly ContainerdVersion[] = CONTAINERD_VERSIONS,
 ): void {
-  for (const version of versions) {
-    const reason = siteSkipReason() ?? containerdSkipReason(version);
-    const suffix = reason === undefined ? '' : `: ${reason}`;
-    describe.skipIf(reason !== undefined)(`${title} on containerd ${version}${suffix}`, () => {
-      body(version);
-    });
-  }
+  describeOnContainerds({ title, versions, skipReason: siteSkipReason() }, body);
 }

@@ -2,11 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
-import {
-  CONTAINERD_VERSIONS,
-  type ContainerdVersion,
-  containerdSkipReason,
-} from '../../../lab/containerd-versions.ts';
+import { CONTAINERD_VERSIONS, type ContainerdVersion } from '../../../lab/containerd-versions.ts';
 import { parseAgentConfig } from '../../../shim/agent/agent-config.ts';
 import { DEFAULT_SETTINGS } from '../../../shim/install/agent-presence.ts';
 import { containerdFacts } from '../../../shim/install/containerd-facts.ts';
@@ -20,6 +16,7 @@ import {
   containerdProgram,
   installationSkipReason,
 } from '../../fakes/installation-site.ts';
+import { describeOnContainerds } from '../../fakes/on-containerds.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const directory = temporaryDirectory();
@@ -71,10 +68,10 @@ function alter(change: (text: string) => string): void {
   utimesSync(file, 0, 0);
 }
 
-describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
-  const skipReason = installationSkipReason() ?? containerdSkipReason(version);
+const skipReason = installationSkipReason();
 
-  describe.skipIf(skipReason !== undefined)(`misconfigured ${skipReason ?? ''}`, () => {
+describeOnContainerds({ title: 'doctor', versions: CONTAINERD_VERSIONS, skipReason }, (version) => {
+  describe('misconfigured', () => {
     beforeEach(async () => {
       site.writeOperators();
       await install(site.request(version), site.machine());
@@ -162,28 +159,23 @@ describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
   });
 });
 
-describe.each(['1.7', '2'] as const)('containerd %s', (version) => {
-  const skipReason = installationSkipReason() ?? containerdSkipReason(version);
-
-  test.skipIf(skipReason !== undefined)(
-    `a runtime class that gates nothing ${skipReason ?? ''}`,
-    async () => {
-      site.writeOperators();
-      await install(site.request(version, { mode: 'runtime-class' }), site.machine());
-      alter((text) => text);
-      expect(await failing(version)).toEqual([]);
-      const lose = (table: RegExp) => {
-        alter((text) => text.replace(table, '$1'));
-      };
-      if (version === '2') {
-        // The pods run on the snapshotter, and their images are in another one.
-        lose(/(runtime_platforms\.latchkey\]\nplatform = .*\n)snapshotter = "latchkey"\n/);
-        expect(await failing(version)).toEqual(['runtime-class-missing']);
-      }
-      lose(/(runtimes\.latchkey\]\n(?:\w.*\n)*?)snapshotter = "latchkey"\n/);
+describeOnContainerds({ title: 'doctor', versions: ['1.7', '2'], skipReason }, (version) => {
+  test('a runtime class that gates nothing', async () => {
+    site.writeOperators();
+    await install(site.request(version, { mode: 'runtime-class' }), site.machine());
+    alter((text) => text);
+    expect(await failing(version)).toEqual([]);
+    const lose = (table: RegExp) => {
+      alter((text) => text.replace(table, '$1'));
+    };
+    if (version === '2') {
+      // The pods run on the snapshotter, and their images are in another one.
+      lose(/(runtime_platforms\.latchkey\]\nplatform = .*\n)snapshotter = "latchkey"\n/);
       expect(await failing(version)).toEqual(['runtime-class-missing']);
-    },
-  );
+    }
+    lose(/(runtimes\.latchkey\]\n(?:\w.*\n)*?)snapshotter = "latchkey"\n/);
+    expect(await failing(version)).toEqual(['runtime-class-missing']);
+  });
 });
 
 test('no containerd at all', async () => {
@@ -200,9 +192,7 @@ test('no containerd at all', async () => {
   ]);
 });
 
-const skip2 = installationSkipReason() ?? containerdSkipReason('2');
-
-describe.skipIf(skip2 !== undefined)(`only on 2.x ${skip2 ?? ''}`, () => {
+describeOnContainerds({ title: 'doctor', versions: ['2'], skipReason }, () => {
   beforeEach(async () => {
     site.writeOperators('version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nsandbox_image = "p"\n');
     await install(site.request('2'), site.machine());
@@ -229,9 +219,7 @@ describe.skipIf(skip2 !== undefined)(`only on 2.x ${skip2 ?? ''}`, () => {
   });
 });
 
-const skip6 = installationSkipReason();
-
-describe.skipIf(skip6 !== undefined)(`only on 1.6 ${skip6 ?? ''}`, () => {
+describeOnContainerds({ title: 'doctor', versions: ['1.6'], skipReason }, () => {
   test('the directory for disk statistics is missing', async () => {
     site.writeOperators();
     await install(site.request('1.6'), site.machine());

@@ -1,7 +1,7 @@
 /** Installed into every containerd that can be had, and taken back. */
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { CONTAINERD_VERSIONS, containerdSkipReason } from '../../../lab/containerd-versions.ts';
+import { CONTAINERD_VERSIONS } from '../../../lab/containerd-versions.ts';
 import { defaultRuntime, effectiveFaults } from '../../../shim/install/containerd-effective.ts';
 import { effectiveConfiguration } from '../../../shim/install/containerd-program.ts';
 import { install } from '../../../shim/install/install.ts';
@@ -10,6 +10,7 @@ import {
   containerdProgram,
   installationSkipReason,
 } from '../../fakes/installation-site.ts';
+import { describeOnContainerds } from '../../fakes/on-containerds.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
 const directory = temporaryDirectory();
@@ -19,8 +20,9 @@ beforeEach(() => {
   site = new InstallationSite(directory());
 });
 
-describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
-  const skipReason = installationSkipReason() ?? containerdSkipReason(version);
+const everywhere = { versions: CONTAINERD_VERSIONS, skipReason: installationSkipReason() };
+
+describeOnContainerds({ title: 'node install', ...everywhere }, (version) => {
   const gate = () => ({
     containerdVersion: `${version}.0`,
     snapshotterSocket: site.path('run', 'snapshotter.sock'),
@@ -29,7 +31,7 @@ describe.each(CONTAINERD_VERSIONS)('containerd %s', (version) => {
     platform: 'linux/amd64',
   });
 
-  describe.skipIf(skipReason !== undefined)(`is installed and taken back ${skipReason ?? ''}`, () => {
+  describe('is installed and taken back', () => {
     test('with an ordinary configuration, which keeps its comments and everything else', async () => {
       const file = site.writeOperators();
       const before = site.files();
