@@ -102,6 +102,9 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
     onLayer: (outcome) => {
       observer.layer(outcome);
     },
+    onKilled: (digest) => {
+      log.warn({ digest }, 'stream processor killed');
+    },
   });
   const server = new Server({
     'grpc.max_receive_message_length': MAX_OFFLINE_FILE_BYTES + KIBIBYTE,

@@ -1,18 +1,15 @@
 /**
  * Where stream processors come: each says its process id, its layer is identified, the key is granted or
- * refused, and a worker decrypts on the processor's own pipes. A refusal is written to the processor's stderr,
- * and its stdout is kept open until containerd has seen the exit status, or the message would be lost.
+ * refused, and a worker decrypts on the processor's own pipes. A refusal is written to the processor's stderr.
  */
-import { write } from 'node:fs';
 import { type Server, type Socket, createServer } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
-import { PROCESSOR_EXIT_TIMEOUT_MS, PROCESSOR_HELLO_TIMEOUT_MS } from '#src/base/limits.ts';
+import { PROCESSOR_HELLO_TIMEOUT_MS } from '#src/base/limits.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { KeyGrant, KeyGrantor } from './key-grant.ts';
 import { newProgress } from './layer-progress.ts';
-import { type OpenFile, type ProcessorFiles, isAlive, openProcessorFiles } from './processor-files.ts';
+import { endRefused, endServed, tell } from './processor-end.ts';
+import { type OpenFile, type ProcessorFiles, openProcessorFiles } from './processor-files.ts';
 import { payloadLayerDigest } from './processor-payload.ts';
 import { watchProgress } from './stall-watch.ts';
 import type { WorkerPool } from './worker-pool.ts';
@@ -20,9 +17,6 @@ import type { WorkerPool } from './worker-pool.ts';
 const PROCESS_ID_BYTES = 4;
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
-/** containerd reaps an exited processor within milliseconds; this also covers a loaded machine. */
-const HOLD_OUTPUT_MS = 300;
-const POLL_MS = 10;
 
 export interface LayerOutcome {
   readonly digest: Digest | undefined;
@@ -40,7 +34,11 @@ export interface ProcessorEndpointParts {
   readonly programPath: string;
   /** How long a layer may stand still; default = LAYER_STALL_TIMEOUT_MS. */
   readonly stallTimeoutMs?: number;
+  /** How long an answered processor may take to end; default = PROCESSOR_EXIT_TIMEOUT_MS. */
+  readonly exitTimeoutMs?: number;
   readonly onLayer: (outcome: LayerOutcome) => void;
+  /** Of a layer whose processor did not end. */
+  readonly onKilled?: (digest: Digest | undefined) => void;
 }
 
 /** Listens on the processors' socket. */
@@ -66,25 +64,34 @@ async function serve(socket: Socket, data: Buffer, parts: ProcessorEndpointParts
   const durationMs = (): number => Math.round(performance.now() - startedAtMs);
   let files: ProcessorFiles | undefined;
   let grant: KeyGrant | undefined;
+  let wasKilled = false;
   try {
     files = await openProcessorFiles(processId, parts.programPath);
     const { payload } = files;
     const hint = payload === undefined ? undefined : payloadLayerDigest(payload);
     const sizeBytes = await decrypt(files, hint, parts, (given) => (grant = given));
+    // Its exit status fails the unpacking whatever has come through; an early end would only hide the reason.
+    if (socket.closed) throw endedEarly();
     grant?.verified();
     close(files.input, files.messages, files.output);
     socket.end(Buffer.of(EXIT_OK));
     const digest = grant?.layerDigest;
     parts.onLayer({ digest, sizeBytes, hasPayload: payload !== undefined, durationMs: durationMs() });
+    wasKilled = await endServed(files.process, socket, parts.exitTimeoutMs);
   } catch (error) {
     const known = toLatchkeyError(error);
     grant?.failed(known);
     const hasPayload = files?.payload !== undefined;
     const digest = grant?.layerDigest;
     parts.onLayer({ digest, sizeBytes: 0, hasPayload, durationMs: durationMs(), error: known });
-    if (files === undefined) socket.end(Buffer.of(EXIT_FAILED));
-    else await refuse(socket, processId, files, known);
+    if (files !== undefined) {
+      await tell(files.messages, known);
+      close(files.input, files.messages);
+    }
+    socket.end(Buffer.of(EXIT_FAILED));
+    if (files !== undefined) wasKilled = await endRefused(files.process, files.output, parts.exitTimeoutMs);
   }
+  if (wasKilled) parts.onKilled?.(grant?.layerDigest);
 }
 
 async function decrypt(
@@ -134,24 +141,12 @@ function failure(result: { kind: string; code?: LatchkeyError['code']; message?:
   );
 }
 
-async function refuse(
-  socket: Socket,
-  processId: number,
-  files: ProcessorFiles,
-  error: LatchkeyError,
-): Promise<void> {
-  try {
-    // Without a line end: containerd puts more behind it, and clients show one line.
-    await promisify(write)(files.messages.fd, Buffer.from(`latchkey: ${error.line}`));
-  } catch {
-    // containerd has closed its end; the reason is in our log.
-  }
-  close(files.input, files.messages);
-  socket.end(Buffer.of(EXIT_FAILED));
-  const deadlineMs = performance.now() + PROCESSOR_EXIT_TIMEOUT_MS;
-  while (performance.now() < deadlineMs && isAlive(processId)) await sleep(POLL_MS);
-  await sleep(HOLD_OUTPUT_MS);
-  close(files.output);
+function endedEarly(): LatchkeyError {
+  return new LatchkeyError(
+    'STATE_PRECONDITION',
+    'the stream processor of a layer was ended before the layer was through',
+    { hint: 'pull the image or start the container again' },
+  );
 }
 
 function close(...files: readonly OpenFile[]): void {

@@ -1,8 +1,8 @@
 /**
  * The files of a stream processor, opened through /proc: the same pipes containerd gave it, so that no layer
- * byte crosses the socket. The process id is the caller's word, hence the check that it runs our program.
+ * byte crosses the socket.
  */
-import { type Stats, closeSync, constants, open, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, open, openSync, readSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
@@ -11,6 +11,7 @@ import {
   PIPE_CHUNK_BYTES,
   PROCESSOR_HELLO_TIMEOUT_MS,
 } from '#src/base/limits.ts';
+import { type ProcessorProcess, findProcessor, statusOf } from './processor-process.ts';
 
 /** A payload is in its pipe, as a rule, before the processor is started. */
 const POLL_MS = 1;
@@ -22,6 +23,7 @@ export interface OpenFile {
 }
 
 export interface ProcessorFiles {
+  readonly process: ProcessorProcess;
   readonly input: OpenFile;
   readonly output: OpenFile;
   readonly messages: OpenFile;
@@ -35,7 +37,7 @@ export interface ProcessorFiles {
  * @throws LatchkeyError AUTH_FORBIDDEN when the process is not a stream processor
  */
 export async function openProcessorFiles(processId: number, programPath: string): Promise<ProcessorFiles> {
-  requireProgram(processId, programPath);
+  const process = findProcessor(processId, programPath);
   const opened: OpenFile[] = [];
   try {
     // Not at once: a pipe without anybody at its other end is opened when somebody comes.
@@ -50,6 +52,7 @@ export async function openProcessorFiles(processId: number, programPath: string)
       if (outcome.status === 'fulfilled') opened.push(outcome.value);
     }
     return {
+      process,
       input: valueOf(input),
       output: valueOf(output),
       messages: valueOf(messages),
@@ -67,6 +70,18 @@ export async function openProcessorFiles(processId: number, programPath: string)
   }
 }
 
+/**
+ * Opens an output of a processor once more, without waiting for anybody at its other end.
+ * @returns undefined when nobody is there any more, or the processor is gone
+ */
+export async function reopenOutput(
+  { id }: ProcessorProcess,
+  which: 'output' | 'messages',
+): Promise<OpenFile | undefined> {
+  const descriptor = which === 'output' ? 1 : 2;
+  return openFile(id, descriptor, constants.O_WRONLY | constants.O_NONBLOCK).catch(() => undefined);
+}
+
 async function openFile(processId: number, descriptor: number, flags: number): Promise<OpenFile> {
   const fd = await promisify(open)(`/proc/${processId}/fd/${descriptor}`, flags);
   return {
@@ -80,21 +95,6 @@ async function openFile(processId: number, descriptor: number, flags: number): P
 function valueOf<Value>(outcome: PromiseSettledResult<Value>): Value {
   if (outcome.status === 'rejected') throw outcome.reason;
   return outcome.value;
-}
-
-function requireProgram(processId: number, programPath: string): void {
-  const [actual, expected] = [`/proc/${processId}/exe`, programPath].map(statusOf);
-  const same = actual !== undefined && actual.ino === expected?.ino && actual.dev === expected.dev;
-  if (!same) throw new LatchkeyError('AUTH_FORBIDDEN', `process ${processId} is not the stream processor`);
-}
-
-/** Undefined for what is not there or may not be looked at. */
-function statusOf(path: string): Stats | undefined {
-  try {
-    return statSync(path);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Without a payload descriptor 3 is not open, or is something else than a pipe. */
@@ -128,9 +128,4 @@ async function readAll(pipe: number, maxBytes: number): Promise<Buffer | undefin
     }
   }
   return undefined;
-}
-
-/** True while the process exists and has not been reaped. */
-export function isAlive(processId: number): boolean {
-  return statusOf(`/proc/${processId}`) !== undefined;
 }

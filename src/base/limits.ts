@@ -211,7 +211,7 @@ export const KEY_SERVER_CALL_TIMEOUT_MS = 5 * SECOND_MS;
 export const LAYER_STALL_TIMEOUT_MS = 2 * MINUTE_MS;
 /** A stream processor says who it is at once, and containerd has its payload ready. */
 export const PROCESSOR_HELLO_TIMEOUT_MS = 20 * SECOND_MS;
-/** An answered processor exits at once; one that does not is stuck, and its output is not kept for ever. */
+/** An answered processor exits at once; one that does not is stuck and is killed, or containerd would wait for it for ever. */
 export const PROCESSOR_EXIT_TIMEOUT_MS = 20 * SECOND_MS;
 /** Licenses of one node whose last change it remembers: a node has a few; a stream without end must not fill memory. */
 export const MAX_REMEMBERED_LICENSES = 1000;
