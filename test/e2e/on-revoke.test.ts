@@ -98,6 +98,22 @@ describeOnEachContainerd('running containers of a refused license', (version) =>
     expect((await gated.ctr('tasks', 'ps', 'with-exec')).output).not.toContain('inside');
   });
 
+  test('kill: also when its image goes by another name than the container was made with', async () => {
+    const { license } = await gated.activate({ onRevoke: 'kill' });
+    await gated.pullWithCtr();
+    await runDetached('renamed', IGNORES);
+    const other = gated.site.reference('renamed');
+    expect((await gated.ctr('images', 'tag', gated.image, other)).status).toBe(0);
+    for (const namespace of ['default', 'k8s.io', 'elsewhere'])
+      await gated.site.containerd.ctr(['images', 'remove', gated.image], namespace);
+    expect((await gated.ctr('images', 'list', '--quiet')).output.split('\n')).not.toContain(gated.image);
+    expect((await gated.ctr('tasks', 'list')).output).toMatch(/^renamed .*RUNNING/m);
+    await gated.site.api.changeLicense(license.id, 'revoke');
+    await until(async () => !(await gated.ctr('tasks', 'list')).output.includes('RUNNING'));
+    await untilNothingRuns();
+    await gated.ctr('images', 'remove', other);
+  });
+
   test('stop: a paused container ends too', async () => {
     const { license } = await gated.activate({ onRevoke: 'stop' });
     await gated.pullWithCtr();
