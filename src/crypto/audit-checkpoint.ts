@@ -21,20 +21,14 @@ export function auditLogName(organizationId: string): string {
  * covers it.
  */
 export function auditTreeEntry(event: Omit<AuditEvent, 'detail'>): string {
-  const { sequence, organizationId, timeMs, actor, action, target, outcome, code, previousHash, hash } =
-    event;
-  return canonicalJson({
-    sequence,
-    organizationId,
-    timeMs,
-    actor,
-    action,
-    target,
-    outcome,
-    code,
-    previousHash,
-    hash,
-  });
+  const json = canonicalJson;
+  // As in `auditHash`: the fields are known, so they need not be sorted for each.
+  return (
+    `{"action":${json(event.action)},"actor":${json(event.actor)},"code":${json(event.code)},"hash":${json(event.hash)},` +
+    `"organizationId":${json(event.organizationId)},"outcome":${json(event.outcome)},` +
+    `"previousHash":${json(event.previousHash)},"sequence":${json(event.sequence)},"target":${json(event.target)},` +
+    `"timeMs":${json(event.timeMs)}}`
+  );
 }
 
 /** Signs a checkpoint. */
