@@ -96,6 +96,10 @@ async function serve(): Promise<void> {
       stream.write(HEARTBEAT);
     },
   });
+  // Whoever measures may be ended before he stops it.
+  process.once('disconnect', () => {
+    grpc.forceShutdown();
+  });
   process.on('message', () => {
     for (const stream of streams) stream.write(CHANGE);
   });
