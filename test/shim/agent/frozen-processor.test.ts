@@ -3,35 +3,18 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
-import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
-import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
-import { serveProcessors } from '../../../shim/agent/processor-endpoint.ts';
-import { installProcessor } from '../../../shim/agent/processor-install.ts';
 import { findProcessor, isAlive, killProcessor } from '../../../shim/agent/processor-process.ts';
-import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
-import { FakeContentStore } from '../../fakes/content-store.ts';
-import {
-  type EncryptedImage,
-  encryptedImage,
-  encryptedImageStatement,
-  layerIdentity,
-  storeEncryptedImage,
-} from '../../fakes/encrypted-image.ts';
-import { keyGrantor } from '../../fakes/key-grantor.ts';
-import { LeaseIssuer } from '../../fakes/lease-issuer.ts';
-import { manualClock } from '../../fakes/manual-clock.ts';
+import { type EncryptedImage } from '../../fakes/encrypted-image.ts';
 import { beside, makePipe } from '../../fakes/pipe.ts';
 import { type ProcessorResult, runProcessor } from '../../fakes/processor-run.ts';
+import { ProcessorSite } from '../../fakes/processor-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
-const NAMESPACE = 'k8s.io';
-const WORKER = new URL('../../../shim/agent/decrypt-worker.ts', import.meta.url);
 /** Nothing that is not frozen takes so long. */
 const EXIT_TIMEOUT_MS = 3000;
 const SIZE = 500_000;
@@ -39,11 +22,7 @@ const SIZE = 500_000;
 const BEGUN_BYTES = 20_000;
 
 const directory = temporaryDirectory();
-let store: FakeContentStore;
-let issuer: LeaseIssuer;
-let ledger: ExtractionLedger;
-let pool: WorkerPool;
-let server: Server;
+let site: ProcessorSite;
 let killed: (Digest | undefined)[];
 
 function path(name: string): string {
@@ -51,37 +30,17 @@ function path(name: string): string {
 }
 
 beforeEach(async () => {
-  store = await FakeContentStore.start(path('containerd.sock'));
-  issuer = new LeaseIssuer(manualClock());
-  ledger = new ExtractionLedger();
-  pool = new WorkerPool((options) => new Worker(WORKER, options));
   killed = [];
-  const { executable } = await installProcessor('auto', {
-    processorProgram: path('processor'),
-    processorSocket: path('processor.sock'),
-  });
-  server = await serveProcessors(path('processor.sock'), {
-    pool,
-    grantor: keyGrantor(ledger, store, issuer),
-    programPath: executable,
+  site = await ProcessorSite.start(directory(), {
     exitTimeoutMs: EXIT_TIMEOUT_MS,
-    onLayer: () => undefined,
     onKilled: (digest) => killed.push(digest),
   });
 });
-afterEach(async () => {
-  server.close();
-  await pool.close();
-  store.close();
-});
+afterEach(() => site.stop());
 
 function pulledImage(): EncryptedImage {
-  const image = encryptedImage([randomBytes(SIZE), randomBytes(SIZE)], { imageKeyId: 'key' });
-  issuer.imageKeys.set(image.imageKeyId, image.imageKey);
-  issuer.statements.set(image.manifestDigest, encryptedImageStatement(image));
-  storeEncryptedImage(store, NAMESPACE, image);
-  for (const index of image.layers.keys())
-    ledger.open(`extract ${index}`, layerIdentity(image, NAMESPACE, index));
+  const image = site.pulledImage([randomBytes(SIZE), randomBytes(SIZE)]);
+  for (const index of image.layers.keys()) site.open(image, index);
   return image;
 }
 
@@ -100,7 +59,7 @@ async function interrupted(
   const feeder = openSync(pipe, 'w');
   writeSync(feeder, ciphertext.subarray(0, begunBytes));
   // It has said who it is, and waits for an answer; with a beginning its layer is known, too.
-  await until(() => pool.busy > 0 && (begunBytes === 0 || ledger.unclaimed().length === 1));
+  await until(() => site.pool.busy > 0 && (begunBytes === 0 || site.ledger.unclaimed().length === 1));
   run.child.kill(signal);
   if (signal === 'SIGKILL') await once(run.child, 'exit');
   writeFileSync(path('rest'), ciphertext.subarray(begunBytes));
@@ -135,10 +94,10 @@ describe('a processor', () => {
 
   test('frozen in a layer that is refused is killed, and says why the layer was refused', async () => {
     const image = pulledImage();
-    issuer.refusal = new LatchkeyError('DENIED_LICENSE_REVOKED', 'the license was revoked');
+    site.issuer.refusal = new LatchkeyError('DENIED_LICENSE_REVOKED', 'the license was revoked');
     const result = await interrupted(image.layers[0]!.ciphertext, 'SIGSTOP');
     expectTold(result, 'DENIED_LICENSE_REVOKED');
-    issuer.refusal = undefined;
+    site.issuer.refusal = undefined;
     await expectNextPasses(image);
     expect(killed).toHaveLength(1);
   });
@@ -148,7 +107,7 @@ describe('a processor', () => {
     const result = await interrupted(image.layers[0]!.ciphertext, 'SIGKILL', BEGUN_BYTES);
     expect(result.messages).toContain('STATE_PRECONDITION: the stream processor of a layer was ended');
     expect(result.messagesAtOutputEnd).toBe(result.messages);
-    expect(ledger.close('extract 0')).toMatchObject({ state: 'unverified' });
+    expect(site.ledger.close('extract 0')).toMatchObject({ state: 'unverified' });
     await expectNextPasses(image);
     expect(killed).toEqual([]);
   });

@@ -1,40 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { copyFileSync, openSync, writeFileSync, writeSync, closeSync } from 'node:fs';
-import { type Server, createConnection } from 'node:net';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { HELD_BACK_BYTES } from '#src/base/limits.ts';
-import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
-import { installProcessor } from '../../../shim/agent/processor-install.ts';
-import { type ProcessorEndpointParts, serveProcessors } from '../../../shim/agent/processor-endpoint.ts';
-import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
-import { FakeContentStore } from '../../fakes/content-store.ts';
-import {
-  type EncryptedImage,
-  encryptedImage,
-  encryptedImageStatement,
-  imgcryptPayload,
-  layerIdentity,
-  storeEncryptedImage,
-} from '../../fakes/encrypted-image.ts';
-import { keyGrantor } from '../../fakes/key-grantor.ts';
-import { LeaseIssuer } from '../../fakes/lease-issuer.ts';
-import { manualClock } from '../../fakes/manual-clock.ts';
+import type { ProcessorEndpointParts } from '../../../shim/agent/processor-endpoint.ts';
+import { imgcryptPayload } from '../../fakes/encrypted-image.ts';
 import { makePipe } from '../../fakes/pipe.ts';
 import { type ProcessorRun, expectRefused, runProcessor } from '../../fakes/processor-run.ts';
+import { NAMESPACE, ProcessorSite } from '../../fakes/processor-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
-const NAMESPACE = 'k8s.io';
-const WORKER = new URL('../../../shim/agent/decrypt-worker.ts', import.meta.url);
-
 const directory = temporaryDirectory();
-let store: FakeContentStore;
-let issuer: LeaseIssuer;
-let ledger: ExtractionLedger;
-let pool: WorkerPool;
-let server: Server;
+let site: ProcessorSite;
 let outcomes: Parameters<ProcessorEndpointParts['onLayer']>[0][];
 
 function path(name: string): string {
@@ -42,41 +21,10 @@ function path(name: string): string {
 }
 
 beforeEach(async () => {
-  store = await FakeContentStore.start(path('containerd.sock'));
-  issuer = new LeaseIssuer(manualClock());
-  ledger = new ExtractionLedger();
-  pool = new WorkerPool((options) => new Worker(WORKER, options));
   outcomes = [];
-  const { executable } = await installProcessor('auto', {
-    processorProgram: path('processor'),
-    processorSocket: path('processor.sock'),
-  });
-  server = await serveProcessors(path('processor.sock'), {
-    pool,
-    grantor: keyGrantor(ledger, store, issuer),
-    programPath: executable,
-    onLayer: (outcome) => outcomes.push(outcome),
-  });
+  site = await ProcessorSite.start(directory(), { onLayer: (outcome) => outcomes.push(outcome) });
 });
-afterEach(async () => {
-  server.close();
-  await pool.close();
-  store.close();
-});
-
-/** An image that has been pulled to this node, with a license for it. */
-function pulledImage(plaintexts: readonly Buffer[]): EncryptedImage {
-  const image = encryptedImage(plaintexts, { imageKeyId: `key-${issuer.imageKeys.size}` });
-  issuer.imageKeys.set(image.imageKeyId, image.imageKey);
-  issuer.statements.set(image.manifestDigest, encryptedImageStatement(image));
-  storeEncryptedImage(store, NAMESPACE, image);
-  return image;
-}
-
-function open(image: EncryptedImage, index = 0, token = `extract ${index}`): string {
-  ledger.open(token, layerIdentity(image, NAMESPACE, index));
-  return token;
-}
+afterEach(() => site.stop());
 
 function start(ciphertext: Buffer, options: { payload?: Buffer; program?: string } = {}): ProcessorRun {
   const name = randomBytes(8).toString('hex');
@@ -92,25 +40,28 @@ function start(ciphertext: Buffer, options: { payload?: Buffer; program?: string
 
 describe('processors', () => {
   test.each([0, 1, 4096, 65_536, 1_000_000])('get a licensed layer of %i bytes through', async (size) => {
-    const image = pulledImage([randomBytes(size)]);
-    const token = open(image);
+    const image = site.pulledImage([randomBytes(size)]);
+    const token = site.open(image);
     const [layer] = image.layers;
     const result = await start(layer!.ciphertext).finished;
     expect(result).toMatchObject({ exitCode: 0, messages: '' });
     expect(result.output.equals(layer!.plaintext)).toBe(true);
-    expect(ledger.close(token)).toMatchObject({ state: 'verified', gate: { imageKeyId: image.imageKeyId } });
+    expect(site.ledger.close(token)).toMatchObject({
+      state: 'verified',
+      gate: { imageKeyId: image.imageKeyId },
+    });
     expect(outcomes).toMatchObject([{ digest: layer!.digest, sizeBytes: size, hasPayload: false }]);
   });
 
   test('are told why a layer is refused before their output ends, 50 of 50 times', async () => {
-    const image = pulledImage([randomBytes(100_000)]);
-    issuer.refusal = new LatchkeyError('DENIED_LICENSE_REVOKED', 'the license was revoked', {
+    const image = site.pulledImage([randomBytes(100_000)]);
+    site.issuer.refusal = new LatchkeyError('DENIED_LICENSE_REVOKED', 'the license was revoked', {
       licenseId: 'lic-1',
       contact: 'license@acme.example',
     });
     for (let round = 0; round < 10; round += 1) {
       const runs = Array.from({ length: 5 }, (_, index) => {
-        open(image, 0, `extract ${index}`);
+        site.open(image, 0, `extract ${index}`);
         return start(image.layers[0]!.ciphertext);
       });
       for (const { finished } of runs) {
@@ -123,19 +74,19 @@ describe('processors', () => {
   });
 
   test('that nobody unpacks for are refused: another snapshotter, another client', async () => {
-    const image = pulledImage([randomBytes(5000)]);
+    const image = site.pulledImage([randomBytes(5000)]);
     const result = await start(image.layers[0]!.ciphertext).finished;
     expectRefused(result, 'DENIED_FOREIGN_UNPACK');
     expect(result.messages).toContain('contact: license@acme.example');
     expect(result.output).toHaveLength(0);
-    expect(issuer.acquired).toBe(0);
+    expect(site.issuer.acquired).toBe(0);
   });
 
   test('with a payload are served when it names the layer, refused when it names another', async () => {
-    const image = pulledImage([randomBytes(5000), randomBytes(6000)]);
+    const image = site.pulledImage([randomBytes(5000), randomBytes(6000)]);
     const [first, second] = image.layers;
-    open(image, 0);
-    open(image, 1);
+    site.open(image, 0);
+    site.open(image, 1);
     const wrong = await start(first!.ciphertext, { payload: imgcryptPayload(second!.digest) }).finished;
     expectRefused(wrong, 'DENIED_FOREIGN_UNPACK');
     const right = await start(first!.ciphertext, { payload: imgcryptPayload(first!.digest) }).finished;
@@ -148,15 +99,15 @@ describe('processors', () => {
     ['empty', Buffer.alloc(0)],
     ['too large', Buffer.alloc(2_000_000, 10)],
   ])('with a payload that is %s are known by their bytes', async (_case, bytes) => {
-    const image = pulledImage([randomBytes(5000)]);
-    open(image);
+    const image = site.pulledImage([randomBytes(5000)]);
+    site.open(image);
     const result = await start(image.layers[0]!.ciphertext, { payload: bytes }).finished;
     expect(result.exitCode).toBe(0);
   });
 
   test('get one grant per unpacking, also when they ask at the same time', async () => {
-    const image = pulledImage([randomBytes(200_000)]);
-    open(image);
+    const image = site.pulledImage([randomBytes(200_000)]);
+    site.open(image);
     const results = await Promise.all([1, 2, 3].map(() => start(image.layers[0]!.ciphertext).finished));
     expect(results.map(({ exitCode }) => exitCode).sort()).toEqual([0, 1, 1]);
     for (const result of results.filter(({ exitCode }) => exitCode === 1)) {
@@ -165,28 +116,28 @@ describe('processors', () => {
   });
 
   test('get a grant each when the same layer is unpacked twice at once', async () => {
-    const image = pulledImage([randomBytes(200_000)]);
-    const tokens = [open(image, 0, 'first'), open(image, 0, 'second')];
+    const image = site.pulledImage([randomBytes(200_000)]);
+    const tokens = [site.open(image, 0, 'first'), site.open(image, 0, 'second')];
     const results = await Promise.all([1, 2].map(() => start(image.layers[0]!.ciphertext).finished));
     expect(results.map(({ exitCode, messages }) => ({ exitCode, messages }))).toEqual(
       Array(2).fill({ exitCode: 0, messages: '' }),
     );
-    for (const token of tokens) expect(ledger.close(token).state).toBe('verified');
+    for (const token of tokens) expect(site.ledger.close(token).state).toBe('verified');
   });
 
   test('are not held up by a layer that is still being fetched', async () => {
-    const image = pulledImage([randomBytes(5000), randomBytes(5000)]);
-    open(image, 0);
-    open(image, 1);
-    store.remove(NAMESPACE, image.layers[0]!.digest);
+    const image = site.pulledImage([randomBytes(5000), randomBytes(5000)]);
+    site.open(image, 0);
+    site.open(image, 1);
+    site.store.remove(NAMESPACE, image.layers[0]!.digest);
     const result = await start(image.layers[1]!.ciphertext).finished;
     expect(result).toMatchObject({ exitCode: 0, messages: '' });
   });
 
   test('work twenty at once', async () => {
-    const image = pulledImage(Array.from({ length: 20 }, (_, index) => randomBytes(30_000 * index)));
+    const image = site.pulledImage(Array.from({ length: 20 }, (_, index) => randomBytes(30_000 * index)));
     const runs = image.layers.map(({ ciphertext }, index) => {
-      open(image, index);
+      site.open(image, index);
       return start(ciphertext);
     });
     for (const [index, { finished }] of runs.entries()) {
@@ -194,13 +145,13 @@ describe('processors', () => {
       expect(result).toMatchObject({ exitCode: 0, messages: '' });
       expect(result.output.equals(image.layers[index]!.plaintext)).toBe(true);
     }
-    expect(issuer.acquired).toBe(1);
+    expect(site.issuer.acquired).toBe(1);
   });
 
   test('go on beside others whose bytes do not come', async () => {
-    const image = pulledImage(Array.from({ length: 6 }, () => randomBytes(20_000)));
+    const image = site.pulledImage(Array.from({ length: 6 }, () => randomBytes(20_000)));
     const stuck = image.layers.slice(0, 5).map(({ ciphertext }, index) => {
-      open(image, index);
+      site.open(image, index);
       const pipe = makePipe(path(`slow-${index}`));
       const run = runProcessor({ program: path('processor'), directory: directory(), input: pipe });
       const feeder = openSync(pipe, 'w');
@@ -208,7 +159,7 @@ describe('processors', () => {
       if (index > 1) writeSync(feeder, ciphertext.subarray(0, 10_000));
       return { run, feeder, rest: ciphertext.subarray(index > 1 ? 10_000 : 0) };
     });
-    open(image, 5);
+    site.open(image, 5);
     const quick = await start(image.layers[5]!.ciphertext).finished;
     expect(quick.exitCode).toBe(0);
     for (const { run, feeder, rest } of stuck) {
@@ -220,23 +171,23 @@ describe('processors', () => {
   });
 
   test('of a layer that is not authentic get no tail, a message, and the unpacking stays unverified', async () => {
-    const image = pulledImage([randomBytes(300_000)]);
-    const token = open(image);
+    const image = site.pulledImage([randomBytes(300_000)]);
+    const token = site.open(image);
     const damaged = Buffer.from(image.layers[0]!.ciphertext);
     damaged[200_000]! ^= 1;
     const result = await start(damaged).finished;
     expectRefused(result, 'CRYPTO_AUTHENTICATION_FAILED');
     expect(result.output.length).toBeLessThanOrEqual(300_000 - HELD_BACK_BYTES);
-    expect(ledger.close(token)).toMatchObject({
+    expect(site.ledger.close(token)).toMatchObject({
       state: 'unverified',
       reason: { code: 'CRYPTO_AUTHENTICATION_FAILED' },
     });
   });
 
   test('that are killed leave the agent and its workers as they were', async () => {
-    const image = pulledImage(Array.from({ length: 4 }, () => randomBytes(3_000_000)));
+    const image = site.pulledImage(Array.from({ length: 4 }, () => randomBytes(3_000_000)));
     for (const [index, { ciphertext }] of image.layers.slice(0, 3).entries()) {
-      open(image, index);
+      site.open(image, index);
       const pipe = makePipe(path(`killed-${index}`));
       const run = runProcessor({ program: path('processor'), directory: directory(), input: pipe });
       const feeder = openSync(pipe, 'w');
@@ -245,20 +196,20 @@ describe('processors', () => {
       closeSync(feeder);
       expect((await run.finished).signal).toBe('SIGKILL');
     }
-    open(image, 3);
+    site.open(image, 3);
     const result = await start(image.layers[3]!.ciphertext).finished;
     expect(result.output.equals(image.layers[3]!.plaintext)).toBe(true);
   });
 
   test('are only what the agent has installed; a copy of it is another program', async () => {
-    const image = pulledImage([randomBytes(5000)]);
-    open(image);
+    const image = site.pulledImage([randomBytes(5000)]);
+    site.open(image);
     copyFileSync(path('processor'), path('copy'));
     const result = await start(image.layers[0]!.ciphertext, { program: path('copy') }).finished;
     expect(result).toMatchObject({ exitCode: 1 });
     expect(result.output).toHaveLength(0);
     expect(outcomes[0]?.error).toMatchObject({ code: 'AUTH_FORBIDDEN' });
-    expect(ledger.unclaimed()).toHaveLength(1);
+    expect(site.ledger.unclaimed()).toHaveLength(1);
   });
 });
 

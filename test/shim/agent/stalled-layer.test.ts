@@ -1,77 +1,34 @@
 /** Layers whose bytes neither come nor go, as behind a containerd that hangs. */
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
-import type { Server } from 'node:net';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { ExtractionLedger } from '../../../shim/agent/extraction-ledger.ts';
-import { serveProcessors } from '../../../shim/agent/processor-endpoint.ts';
-import { installProcessor } from '../../../shim/agent/processor-install.ts';
-import { WorkerPool } from '../../../shim/agent/worker-pool.ts';
-import { FakeContentStore } from '../../fakes/content-store.ts';
-import {
-  type EncryptedImage,
-  encryptedImage,
-  encryptedImageStatement,
-  layerIdentity,
-  storeEncryptedImage,
-} from '../../fakes/encrypted-image.ts';
-import { keyGrantor } from '../../fakes/key-grantor.ts';
-import { LeaseIssuer } from '../../fakes/lease-issuer.ts';
-import { manualClock } from '../../fakes/manual-clock.ts';
+import { type EncryptedImage } from '../../fakes/encrypted-image.ts';
 import { makePipe } from '../../fakes/pipe.ts';
 import { type ProcessorRun, expectRefused, runProcessor } from '../../fakes/processor-run.ts';
+import { ProcessorSite } from '../../fakes/processor-site.ts';
 import { temporaryDirectory } from '../../fakes/temporary-directory.ts';
 
-const NAMESPACE = 'k8s.io';
-const WORKER = new URL('../../../shim/agent/decrypt-worker.ts', import.meta.url);
 /** Longer than a thread takes to start on a busy machine. */
 const STALL_TIMEOUT_MS = 5000;
 /** More than there may be workers. */
 const STALLED = 36;
 
 const directory = temporaryDirectory();
-let store: FakeContentStore;
-let issuer: LeaseIssuer;
-let ledger: ExtractionLedger;
-let pool: WorkerPool;
-let server: Server;
+let site: ProcessorSite;
 
 function path(name: string): string {
   return join(directory(), name);
 }
 
 beforeEach(async () => {
-  store = await FakeContentStore.start(path('containerd.sock'));
-  issuer = new LeaseIssuer(manualClock());
-  ledger = new ExtractionLedger();
-  pool = new WorkerPool((options) => new Worker(WORKER, options));
-  const { executable } = await installProcessor('auto', {
-    processorProgram: path('processor'),
-    processorSocket: path('processor.sock'),
-  });
-  server = await serveProcessors(path('processor.sock'), {
-    pool,
-    grantor: keyGrantor(ledger, store, issuer),
-    programPath: executable,
-    stallTimeoutMs: STALL_TIMEOUT_MS,
-    onLayer: () => undefined,
-  });
+  site = await ProcessorSite.start(directory(), { stallTimeoutMs: STALL_TIMEOUT_MS });
 });
-afterEach(async () => {
-  server.close();
-  await pool.close();
-  store.close();
-});
+afterEach(() => site.stop());
 
 function pulledImage(plaintexts: readonly Buffer[]): EncryptedImage {
-  const image = encryptedImage(plaintexts, { imageKeyId: 'key' });
-  issuer.imageKeys.set(image.imageKeyId, image.imageKey);
-  issuer.statements.set(image.manifestDigest, encryptedImageStatement(image));
-  storeEncryptedImage(store, NAMESPACE, image);
-  for (let index = 0; index < plaintexts.length; index += 1)
-    ledger.open(`extract ${index}`, layerIdentity(image, NAMESPACE, index));
+  const image = site.pulledImage(plaintexts);
+  for (const index of image.layers.keys()) site.open(image, index);
   return image;
 }
 
@@ -111,7 +68,10 @@ test('a layer that nobody takes is given up, and the next one passes', async () 
   run.stopReading();
   await hasExited(run);
   expect(run.child.exitCode).toBe(1);
-  expect(ledger.close('extract 0')).toMatchObject({ state: 'unverified', reason: { code: 'NET_TIMEOUT' } });
+  expect(site.ledger.close('extract 0')).toMatchObject({
+    state: 'unverified',
+    reason: { code: 'NET_TIMEOUT' },
+  });
   expect(await passes(image.layers[1]!.ciphertext)).toBe(true);
   run.stopReading(false);
   const { output, messages } = await run.finished;
