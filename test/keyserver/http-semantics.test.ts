@@ -7,8 +7,6 @@ import { format } from 'prettier';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as z from 'zod';
 import type { License } from '#src/wire/admin/license.ts';
-import { MeterClient } from '../../cli/meter-client.ts';
-import { WebhookClient } from '../../cli/webhook-client.ts';
 import { answerByTheSchema } from '../../keyserver/http/admin-app.ts';
 import { apiMarkdown } from '../../scripts/api-markdown.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
@@ -133,58 +131,6 @@ describe('a version', () => {
     expect(renewed.status).toBe(200);
     expect(await (await renew('once')).json()).toEqual(await renewed.json());
     expect(await codeOf(await renew('twice'))).toEqual(STALE);
-  });
-
-  it('keeps a change of a meter or a webhook from it too', async () => {
-    const { license } = await sold.sell();
-    const access = { serverUrl: server.adminUrl, token: server.adminToken };
-    const put = (max: number, ifMatch: string) =>
-      fetch(`${server.adminUrl}/v1/licenses/${license.id}/meters/pages`, {
-        method: 'PUT',
-        headers: {
-          authorization: `Bearer ${server.adminToken}`,
-          'content-type': 'application/json',
-          'if-match': ifMatch,
-        },
-        body: JSON.stringify({ max }),
-      });
-    // A meter that is not there has no version that somebody could have seen.
-    expect(await codeOf(await put(5, '"1"'))).toEqual(STALE);
-    const { revision } = await new MeterClient(access).setMeter(license.id, 'pages', { max: 5 });
-    expect(await codeOf(await put(6, '"1"'))).toEqual(STALE);
-    expect((await put(6, `"${revision}"`)).status).toBe(200);
-    expect(await codeOf(await put(7, `"${revision}"`))).toEqual(STALE);
-
-    const { webhookEndpoint } = await new WebhookClient({
-      serverUrl: server.adminUrl,
-      token: server.adminToken,
-    }).create({
-      ...{ url: 'https://hook.example', events: ['*'] },
-    });
-    const path = `webhook-endpoints/${webhookEndpoint.id}`;
-    expect(await codeOf(await ask('POST', `${path}:disable`, '"1"'))).toEqual(STALE);
-    const disabled = await ask('POST', `${path}:disable`, `"${webhookEndpoint.revision}"`);
-    expect(disabled.status).toBe(200);
-    expect(await codeOf(await ask('DELETE', path, `"${webhookEndpoint.revision}"`))).toEqual(STALE);
-    expect((await ask('DELETE', path, disabled.headers.get('etag')!)).status).toBe(204);
-  });
-
-  it('is what every change of a resource that comes with one takes', () => {
-    for (const [path, operations] of Object.entries(document.paths)) {
-      for (const [method, operation] of Object.entries(operations)) {
-        const { responses, parameters = [] } = operation as {
-          responses: Record<string, { content?: Record<string, { schema: { properties?: object } }> }>;
-          parameters?: { name: string }[];
-        };
-        const answer = responses['200']?.content?.['application/json']?.schema.properties ?? {};
-        // What makes something answers 201, also where a repeat answers 200.
-        if (method === 'get' || !('id' in answer && 'revision' in answer) || '201' in responses) continue;
-        expect(
-          parameters.map(({ name }) => name),
-          `${method} ${path}`,
-        ).toContain('if-match');
-      }
-    }
   });
 
   it('lets one of two changes through that have seen the same', async () => {
