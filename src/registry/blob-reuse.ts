@@ -1,6 +1,7 @@
 /** Blobs that need no push: the repository has them, or the registry can take them from another repository. */
 import type { Descriptor } from '#src/oci/descriptor.ts';
 import type { Digest } from '#src/oci/digest.ts';
+import { BROKEN_RECORD } from './registry-error.ts';
 import type { Repository } from './repository.ts';
 import { cancelUpload, sessionAfter } from './upload-session.ts';
 
@@ -9,7 +10,7 @@ const CREATED = 201;
 const ACCEPTED = 202;
 const NOT_FOUND = 404;
 /** A refusal to mount is no refusal to push; the push that follows tells. */
-const MOUNT_REFUSALS = [400, 401, 403, NOT_FOUND, 405];
+const MOUNT_REFUSALS = [400, 401, 403, NOT_FOUND, 405, BROKEN_RECORD];
 
 /**
  * True when the repository has the blob, of the same size where the registry says one.
@@ -27,7 +28,7 @@ export async function hasRemoteBlob(
       scopes: [repository.pushScope],
       signal,
     },
-    [OK, NOT_FOUND],
+    [OK, NOT_FOUND, BROKEN_RECORD],
     `look for ${descriptor.digest} in`,
   );
   if (response.status !== OK) return false;

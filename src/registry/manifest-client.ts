@@ -5,6 +5,7 @@ import { digestOf, isDigest, type Digest } from '#src/oci/digest.ts';
 import { sniffMediaType } from '#src/oci/document.ts';
 import { MEDIA_TYPE, isIndex, isManifest, isSchema1, isUnknownDocument } from '#src/oci/media-types.ts';
 import type { ManifestBlob, ReadManifestOptions } from '#src/store/blob-store.ts';
+import { BROKEN_RECORD } from './registry-error.ts';
 import type { Repository } from './repository.ts';
 
 const ACCEPT = [
@@ -70,7 +71,7 @@ export async function hasManifest(
       scopes: [repository.pushScope],
       signal,
     },
-    [200, 404],
+    [200, 404, BROKEN_RECORD],
     `look for the manifest ${JSON.stringify(tag ?? digest)} of`,
   );
   const stated = response.headers.get('docker-content-digest');

@@ -8,6 +8,12 @@ const errorBodySchema = z.looseObject({
   errors: z.array(z.looseObject({ code: z.string().optional(), message: z.string().optional() })),
 });
 
+/**
+ * What distribution (2.8) answers to a question for what it was writing down when it was killed: the file of the record
+ * is there and empty. A push writes it anew, so the question counts as answered with no.
+ */
+export const BROKEN_RECORD = 500;
+
 /** A registry's own words are shown, but not a page of them. */
 const MAX_SHOWN_CHARACTERS = 200;
 // Terminal escapes and line breaks from outside must not reach a terminal or a log.

@@ -114,7 +114,7 @@ describe.skipIf(dockerRegistrySkipReason() !== undefined)(
         await registry.restart();
         line.change('passing');
         const resumed = await finish(encryptTo(`docker://${image}`));
-        expect(resumed.status).toBe(0);
+        expect(resumed).toMatchObject({ status: 0 });
         expect(JSON.parse(resumed.stdout)).toMatchObject({ resumed: true });
         await openRegistry(parseReference(image)).readManifest('v1');
       } finally {

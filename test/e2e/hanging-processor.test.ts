@@ -86,10 +86,14 @@ describeOnEachContainerd('a stream processor', (containerd) => {
     await gated.agent.dropPlaintext();
     const before = (await gated.agent.status()).gatedLayers;
     expect(before.some(({ plaintextPresent }) => plaintextPresent)).toBe(false);
-    const frozen = [
-      await interrupt(() => gated.site.cri.runPod('frozen', gated.site.reference('kept')), 'SIGSTOP'),
-      await interrupt(() => gated.site.cri.pullImage(image), 'SIGSTOP'),
-    ];
+    const stored = storedBytes();
+    const start = await interrupt(
+      () => gated.site.cri.runPod('frozen', gated.site.reference('kept')),
+      'SIGSTOP',
+    );
+    // Its layer goes on without it; what is stored after that is the next one's.
+    await until(() => Promise.resolve(storedBytes() >= stored + LAYER_BYTES));
+    const frozen = [start, await interrupt(() => gated.site.cri.pullImage(image), 'SIGSTOP')];
     for (const { refusal } of frozen) {
       expect(await refusal).toContain(
         'NET_TIMEOUT: the stream processor of a layer did not end and was killed',

@@ -1,5 +1,7 @@
 // Our client against Debian's docker-registry, open and with passwords, and a second client that reads what we pushed.
 import { createHash } from 'node:crypto';
+import { readdir, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
 import { RegistryClientV2, parseRepoAndRef } from 'oci-registry-client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { digestFromHex } from '#src/oci/digest.ts';
@@ -64,6 +66,22 @@ describe.skipIf(skipReason !== undefined)(
         const expected = amd64.blobs.get(layer.digest) ?? arm64.blobs.get(layer.digest);
         expect((await bytesOf(back.openBlob(layer))).equals(expected!)).toBe(true);
       }
+    });
+
+    test('records that a crash has left empty are written anew by the next push', async () => {
+      const source = createMemoryStore();
+      const image = fakeImage([10_000]);
+      await storeImage(source, image);
+      const store = openRegistry(parseReference(`${open.host}/team/broken:v1`), { timing: recordedTiming() });
+      await copyImage(source, store, { tag: 'v1' });
+      const records = join(open.directory, 'storage/docker/registry/v2/repositories/team/broken');
+      const links = (await readdir(records, { recursive: true })).filter((path) => path.endsWith('/link'));
+      for (const link of links) await truncate(join(records, link));
+      await expect(store.readManifest('v1')).rejects.toMatchObject({ code: 'NET_REGISTRY' });
+
+      await copyImage(source, store, { tag: 'v1' });
+      expect((await store.readManifest('v1')).descriptor).toEqual(image.manifest.descriptor);
+      await store.readManifest(image.manifest.descriptor.digest);
     });
 
     test('a second push skips what is there, another repository gets it mounted', async () => {

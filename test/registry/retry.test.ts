@@ -55,7 +55,7 @@ describe('overload', () => {
         return true;
       });
       const before = fake.current.registry.requests.length;
-      await expect(fake.current.store.hasBlob(BLOB)).rejects.toMatchObject({ code: 'NET_REGISTRY' });
+      await expect(fake.current.store.readManifest('v1')).rejects.toMatchObject({ code: 'NET_REGISTRY' });
       expect(fake.current.registry.requests.length - before).toBe(MAX_REGISTRY_ATTEMPTS);
     },
   );
