@@ -13,8 +13,17 @@ import type { ContainerRecord } from '../containerd/containers.ts';
 import type { HeldLease } from './lease-keeper.ts';
 import { altered } from './image-guard.ts';
 
-/** Of starts; whose first mounts are forgotten costs a question more. */
-const MAX_REMEMBERED_STARTS = 1000;
+/** Of starts, and of chains; whose first mounts or image name is forgotten costs a question more. */
+const MAX_REMEMBERED = 1000;
+
+/** Manifests that claim a chain and volumes. */
+type Claims = readonly Digest[];
+
+/** A name, and what it stood for when a start was looked at. */
+interface ImageName {
+  readonly name: string;
+  readonly manifests: readonly Digest[] | undefined;
+}
 
 /** What containerd says about containers and the images they name. */
 export interface ContainerSource {
@@ -50,8 +59,10 @@ export class ContainerGuard {
   readonly #source: ContainerSource;
   readonly #releases: ReleaseSource;
   readonly #platform: Pick<Platform, 'os' | 'architecture'>;
-  /** Snapshots whose mounts were asked for before. */
-  readonly #asked = new BoundedMap<string, true>(MAX_REMEMBERED_STARTS);
+  /** Snapshots that a start has come to: what was asked ahead for the first mounts, or that they were given. */
+  readonly #starts = new BoundedMap<string, Promise<Claims | undefined> | 'mounted'>(MAX_REMEMBERED);
+  /** The image name that the last container on a chain was made with: the next one's, as a rule. */
+  readonly #lastNames = new BoundedMap<string, string>(MAX_REMEMBERED);
 
   /** @param platform of this node */
   constructor(
@@ -65,6 +76,16 @@ export class ContainerGuard {
   }
 
   /**
+   * A container is about to be made on a snapshot: asks ahead what its first mounts will be judged by. Its image is on the
+   * node by now, as it was looked up before. Never fails.
+   */
+  foresee({ namespace, snapshotKey, topChainId }: Omit<StartingContainer, 'wasAdmitted'>): void {
+    // What fails is asked again.
+    const claims = this.#source.volumesOn(namespace, topChainId).catch(() => undefined);
+    this.#starts.set(`${namespace}/${snapshotKey}`, claims);
+  }
+
+  /**
    * Resolves when every container on the snapshot is of a released image; containerd asks for the mounts of one before
    * there is a container as well, and then nobody can tell.
    * @returns true when there was a container to tell by
@@ -73,14 +94,28 @@ export class ContainerGuard {
   async admit(start: StartingContainer): Promise<boolean> {
     const { namespace, snapshotKey, topChainId, wasAdmitted } = start;
     const name = `${namespace}/${snapshotKey}`;
-    const isFirst = !wasAdmitted && this.#asked.get(name) === undefined;
-    if (isFirst) this.#asked.set(name, true);
-    // There is no container yet when the mounts are asked for first, as a rule; then both answers are wanted.
-    const [containers, claims] = await Promise.all([
+    const known = this.#starts.get(name);
+    const foreseen = known === 'mounted' ? undefined : known;
+    const isFirst = !wasAdmitted && known !== 'mounted';
+    if (isFirst) this.#starts.set(name, 'mounted');
+    // There is no container yet when the mounts are asked for first, as a rule; then both answers are wanted, and later
+    // what the container names. Asked for at once, as each answer of containerd takes most of a millisecond.
+    const [containers, claims, expected] = await Promise.all([
       this.#source.containersOn(namespace, snapshotKey),
-      isFirst ? this.#source.volumesOn(namespace, topChainId) : undefined,
+      isFirst ? this.#claims(start, foreseen) : undefined,
+      isFirst ? undefined : this.#expectedName(start),
     ]);
-    for (const container of containers) await this.#admitOne(start, container);
+    for (const container of containers) {
+      const { image: imageName } = container;
+      const manifests =
+        imageName === expected?.name
+          ? expected.manifests
+          : imageName === ''
+            ? undefined
+            : await this.#source.manifestsOf(namespace, imageName);
+      await this.#admitOne(start, container, manifests);
+      this.#lastNames.set(`${namespace}/${topChainId}`, imageName);
+    }
     if (containers.length > 0) return true;
     const foreign = claims ?? (wasAdmitted ? [] : await this.#source.volumesOn(namespace, topChainId));
     await this.#requireNoForeignVolumes(start, foreign);
@@ -99,10 +134,27 @@ export class ContainerGuard {
     }
   }
 
-  async #admitOne(start: StartingContainer, container: ContainerRecord): Promise<void> {
-    const { namespace } = start;
+  async #claims(
+    { namespace, topChainId }: StartingContainer,
+    foreseen: Promise<Claims | undefined> | undefined,
+  ): Promise<Claims> {
+    return (await foreseen) ?? this.#source.volumesOn(namespace, topChainId);
+  }
+
+  async #expectedName({ namespace, topChainId }: StartingContainer): Promise<ImageName | undefined> {
+    const name = this.#lastNames.get(`${namespace}/${topChainId}`);
+    return name === undefined
+      ? undefined
+      : { name, manifests: await this.#source.manifestsOf(namespace, name) };
+  }
+
+  /** @param manifests that its image name stands for; undefined when the name is gone */
+  async #admitOne(
+    start: StartingContainer,
+    container: ContainerRecord,
+    manifests: readonly Digest[] | undefined,
+  ): Promise<void> {
     if (container.image === '') throw await this.#refusal(start, 'the container names no image');
-    const manifests = await this.#source.manifestsOf(namespace, container.image);
     if (manifests === undefined) {
       // A node may forget the image of a container that it keeps.
       if (start.wasAdmitted) return;

@@ -88,6 +88,11 @@ export class ContainerdGate implements SnapshotGate {
     return this.#parts.guard.requireReleasedChain(namespace, topChainId, records);
   }
 
+  foreseeContainers(snapshotKey: string, topChainId: Digest): void {
+    const { namespace, name } = parseKey(snapshotKey);
+    this.#parts.containers.foresee({ namespace, snapshotKey: name, topChainId });
+  }
+
   async admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean> {
     await this.#parts.containerd.untilReachable();
     const { namespace, name } = parseKey(snapshotKey);

@@ -1,11 +1,21 @@
 /** What is asked about the containers on a snapshot before they start. */
-import { topOfImage } from './chain.ts';
+import { isGated, topOfImage } from './chain.ts';
 import type { SnapshotGate } from './gate.ts';
 import type { Journal } from './journal.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** On a snapshot whose container was seen to be of a released image: a node may forget the image of one that it keeps. */
 const ADMITTED_LABEL = 'latchkey/admitted';
+
+/** Tells the gate of a container to come on a snapshot, if there are gated layers below it. */
+export function foreseeContainers(
+  { gate }: { readonly gate: SnapshotGate },
+  snapshot: Snapshot,
+  chain: readonly Snapshot[],
+): void {
+  const top = isGated(chain) ? topOfImage(chain) : undefined;
+  if (top !== undefined) gate.foreseeContainers(snapshot.key, top.chainId);
+}
 
 /**
  * Has the gate look at the containers on an open snapshot above gated layers.

@@ -54,6 +54,8 @@ export interface SnapshotGate {
     topChainId: Digest,
     records: readonly SnapshotGateRecord[],
   ): Promise<void>;
+  /** A snapshot is made for a container to come: a chance to ask ahead. Never fails. */
+  foreseeContainers(snapshotKey: string, topChainId: Digest): void;
   /**
    * Resolves when the containers on a snapshot, if there are any yet, are of a released image.
    * @param topChainId of the image's layers below it

@@ -8,7 +8,7 @@ import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
-import { admitContainers } from './admission.ts';
+import { admitContainers, foreseeContainers } from './admission.ts';
 import { authorizeChain } from './authorization.ts';
 import { isGated, parentChain } from './chain.ts';
 import type { SnapshotDirectories, Usage } from './directories.ts';
@@ -53,6 +53,7 @@ export class Snapshotter {
     if (chainId !== null) return this.#prepareExtraction(request, chain, chainId);
     await authorizeChain(this.#parts, chain, null, true);
     const snapshot = this.#insert(request, 'active', { store: isGated(chain) ? 'memory' : 'disk' });
+    foreseeContainers(this.#parts, snapshot, chain);
     // Under a gated chain a container's directories wait for Mounts, when its parents' files are there.
     await this.#makeOrForget(snapshot, chain, !isGated(chain));
     return this.#mounts(snapshot, chain);
@@ -74,8 +75,7 @@ export class Snapshotter {
       throw new LatchkeyError('STATE_PRECONDITION', `snapshot ${key} is committed`);
     }
     const chain = this.parentChain(snapshot.parent ?? '');
-    const isStart = snapshot.layer === null;
-    await this.#authorizeAndEnsure(chain, snapshot.gate, isStart, snapshot);
+    await this.#authorizeAndEnsure(chain, snapshot.gate, snapshot.layer === null, snapshot);
     // Its client may have given up meanwhile, and removed it.
     this.#find(key);
     this.#createDirectories(snapshot, chain);

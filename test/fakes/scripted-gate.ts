@@ -61,7 +61,7 @@ export class ScriptedGate implements SnapshotGate {
   /** Raised for every start, not for unpacking, while set. */
   startDenial: LatchkeyError | undefined;
   readonly started: Digest[] = [];
-  readonly admissions: { snapshotKey: string; topChainId: Digest; wasAdmitted: boolean }[] = [];
+  readonly foreseen: { snapshotKey: string; topChainId: Digest }[] = [];
   /** True once there is a container on the snapshot that is asked about. */
   hasContainer = false;
   /** Raised for every container while set. */
@@ -95,8 +95,11 @@ export class ScriptedGate implements SnapshotGate {
     return this.startDenial === undefined ? Promise.resolve() : Promise.reject(this.startDenial);
   }
 
-  admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean> {
-    this.admissions.push({ snapshotKey, topChainId, wasAdmitted });
+  foreseeContainers(snapshotKey: string, topChainId: Digest): void {
+    this.foreseen.push({ snapshotKey, topChainId });
+  }
+
+  admitContainers(): Promise<boolean> {
     if (this.containerDenial !== undefined) return Promise.reject(this.containerDenial);
     return Promise.resolve(this.hasContainer);
   }

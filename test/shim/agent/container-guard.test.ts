@@ -21,13 +21,15 @@ let containers: ContainerRecord[];
 let names: Map<string, Digest[]>;
 let images: Map<Digest, StatementImage>;
 /** Images on the chain that declare volumes. */
-let withVolumes: Digest[];
+let withVolumes: Digest[] | undefined;
+let volumesAsked: number;
 let guard: ContainerGuard;
 
 beforeEach(() => {
   released = randomImage('amd64', 'image-key');
   chain = chainIds(released.layers.flatMap(({ diffId }) => diffId ?? [])).at(-1)!;
   withVolumes = [];
+  volumesAsked = 0;
   containers = [];
   names = new Map([[RELEASED, [released.manifest]]]);
   images = new Map([[released.manifest, released]]);
@@ -38,7 +40,12 @@ beforeEach(() => {
       containersOn: (_namespace, key) => Promise.resolve(key === KEY ? containers : []),
       manifestsOf: (_namespace, name) => Promise.resolve(names.get(name)),
       imagesOn: () => Promise.resolve([...images.values()]),
-      volumesOn: () => Promise.resolve(withVolumes),
+      volumesOn: () => {
+        volumesAsked += 1;
+        return withVolumes === undefined
+          ? Promise.reject(new Error('containerd is away'))
+          : Promise.resolve(withVolumes);
+      },
       image: (digest) => Promise.resolve(images.get(digest)),
     },
     {
@@ -168,6 +175,33 @@ describe('a container on released layers', () => {
     withVolumes = [digestOf('evil')];
     await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
     await expect(admit(true)).resolves.toBe(false);
+  });
+
+  test('that was foreseen is judged by what was asked ahead', async () => {
+    withVolumes = [digestOf('evil')];
+    guard.foresee({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: chain });
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+    expect(volumesAsked).toBe(1);
+    withVolumes = undefined;
+    guard.foresee({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: chain });
+    await expect(admit()).rejects.toThrow('containerd is away');
+    guard.foresee({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: chain });
+    withVolumes = [digestOf('evil')];
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+  });
+
+  test('is refused when the name that the last one had was given to another image, or it has another name', async () => {
+    await admit();
+    addContainer(RELEASED);
+    await expect(admit()).resolves.toBe(true);
+    addForeign('evil.example/x:1', { config: digestOf('evil config') });
+    names.set(RELEASED, names.get('evil.example/x:1')!);
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+    names.set(RELEASED, [released.manifest]);
+    addContainer('evil.example/x:1');
+    await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+    containers.pop();
+    await expect(admit()).resolves.toBe(true);
   });
 
   test('whose image is gone is let in only if it was before', async () => {

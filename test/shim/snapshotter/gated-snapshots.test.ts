@@ -133,10 +133,11 @@ describe('an encrypted layer', () => {
 
 describe('a start', () => {
   test('is decided at Prepare, at every Mounts and at View', async () => {
-    const { top } = await gatedImage();
+    const { top, layer } = await gatedImage();
     site.gate.authorized.length = 0;
     const key = site.key('container');
     await site.snapshotter.prepare({ key, parent: top, labels: {} });
+    expect(site.gate.foreseen).toEqual([{ snapshotKey: key, topChainId: layer.chainId }]);
     await site.snapshotter.mounts(key);
     await site.snapshotter.mounts(key);
     await site.snapshotter.view({ key: site.key('view'), parent: top, labels: {} });
@@ -177,7 +178,7 @@ describe('a start', () => {
     const key = site.key('container');
     await site.snapshotter.prepare({ key, parent: base, labels: {} });
     expect(contentBelow(await site.snapshotter.mounts(key))).toHaveLength(1);
-    expect(site.gate.authorized).toEqual([]);
+    expect([...site.gate.authorized, ...site.gate.foreseen]).toEqual([]);
     expect(site.snapshotter.stat(key).store).toBe('disk');
   });
 
