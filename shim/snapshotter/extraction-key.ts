@@ -1,7 +1,24 @@
-/** Under which key a layer may be unpacked, if it needs one. */
+/** Which layer is unpacked, and under which key, if it needs one. */
 import { LatchkeyError } from '#src/base/errors.ts';
+import type { Digest } from '#src/oci/digest.ts';
 import type { ExtractionOutcome, LayerIdentity, SnapshotGate } from './gate.ts';
 import type { Snapshot, SnapshotGateRecord } from './snapshot.ts';
+
+/**
+ * The layer behind a chain ID in the images of a namespace.
+ * @throws LatchkeyError STATE_PRECONDITION when none has it
+ */
+export async function identifyLayer(
+  gate: SnapshotGate,
+  namespace: string,
+  chainId: Digest,
+): Promise<LayerIdentity> {
+  const identity = await gate.identify(namespace, chainId);
+  if (identity !== undefined) return identity;
+  throw new LatchkeyError('STATE_PRECONDITION', `no image that can be read here has a layer for ${chainId}`, {
+    hint: 'pull the image again',
+  });
+}
 
 /**
  * Asks for a lease where a layer is to be had in encrypted form only.

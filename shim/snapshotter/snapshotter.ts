@@ -13,7 +13,7 @@ import { authorizeChain } from './authorization.ts';
 import { isGated, parentChain } from './chain.ts';
 import type { SnapshotDirectories, Usage } from './directories.ts';
 import type { SnapshotGate } from './gate.ts';
-import { closedExtractionKey, extractionKey, wasGivenUp } from './extraction-key.ts';
+import { closedExtractionKey, extractionKey, identifyLayer, wasGivenUp } from './extraction-key.ts';
 import type { Journal } from './journal.ts';
 import { updatedLabels } from './labels.ts';
 import { type LayerKeeper, neverNotFound } from './layer-keeper.ts';
@@ -184,15 +184,11 @@ export class Snapshotter {
     chain: readonly Snapshot[],
     chainId: Digest,
   ): Promise<Mount[]> {
-    const identity = await this.#parts.gate.identify(parseKey(request.key).namespace, chainId);
-    if (identity === undefined) {
-      throw new LatchkeyError(
-        'STATE_PRECONDITION',
-        `no image that can be read here has a layer for ${chainId}`,
-        { hint: 'pull the image again' },
-      );
-    }
-    await this.#authorizeAndEnsure(chain, null, false);
+    // Neither has to do with the other, and both are asked of others.
+    const [identity] = await Promise.all([
+      identifyLayer(this.#parts.gate, parseKey(request.key).namespace, chainId),
+      this.#authorizeAndEnsure(chain, null, false),
+    ]);
     const gate = await extractionKey(this.#parts.gate, identity);
     if (gate !== null && !identity.plainTwin) {
       const { imageSizeBytes, layer } = identity;
