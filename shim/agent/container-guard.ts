@@ -12,12 +12,12 @@ import type { Platform } from '#src/oci/platform.ts';
 import type { ContainerRecord } from '../containerd/containers.ts';
 import type { HeldLease } from './lease-keeper.ts';
 import { altered } from './image-guard.ts';
+import type { VolumeClaim } from './volume-claims.ts';
 
 /** Of starts, and of chains; whose first mounts or image name is forgotten costs a question more. */
 const MAX_REMEMBERED = 1000;
 
-/** Manifests that claim a chain and volumes. */
-type Claims = readonly Digest[];
+type Claims = readonly VolumeClaim[];
 
 /** A name, and what it stood for when a start was looked at. */
 interface ImageName {
@@ -32,8 +32,8 @@ export interface ContainerSource {
   manifestsOf(namespace: string, imageName: string): Promise<readonly Digest[] | undefined>;
   /** The images of a namespace whose layers end with a chain ID. */
   imagesOn(namespace: string, topChainId: Digest): Promise<readonly FoundImage[]>;
-  /** Manifests of a namespace that claim a chain and have volumes, which Kubernetes fills on the disk. */
-  volumesOn(namespace: string, topChainId: Digest): Promise<readonly Digest[]>;
+  /** Images of a namespace that claim a chain and have volumes, which Kubernetes fills on the disk. */
+  volumesOn(namespace: string, topChainId: Digest): Promise<Claims>;
   /** Undefined when the node no longer has the documents of the image. */
   image(digest: Digest): Promise<FoundImage | undefined>;
 }
@@ -124,11 +124,13 @@ export class ContainerGuard {
 
   /**
    * Before there is a container, Kubernetes mounts its root to copy what the image has in its volumes onto the disk
-   * (pkg/cri/server/container_create.go, WithVolumes). A stranger's config may call any directory a volume.
+   * (pkg/cri/server/container_create.go, WithVolumes). A stranger's config may call any directory a volume. One with the
+   * released config calls the same ones: the image, encrypted for others.
    */
-  async #requireNoForeignVolumes(start: StartingContainer, manifests: readonly Digest[]): Promise<void> {
-    for (const manifest of manifests) {
-      if (await this.#isReleased(start, manifest)) continue;
+  async #requireNoForeignVolumes(start: StartingContainer, claims: Claims): Promise<void> {
+    for (const { manifest, config } of claims) {
+      if ((await this.#isReleased(start, manifest)) || (await this.#isReleasedConfig(start, config)))
+        continue;
       const reason = `${manifest} has its layers and declares volumes, whose content would be put on the disk`;
       throw await this.#refusal(start, reason, 'remove that image from this node');
     }
@@ -185,6 +187,12 @@ export class ContainerGuard {
 
   async #isReleased({ namespace, topChainId }: StartingContainer, manifest: Digest): Promise<boolean> {
     return (await this.#releases.findReleased(namespace, topChainId, manifest)) !== undefined;
+  }
+
+  async #isReleasedConfig(start: StartingContainer, config: Digest | undefined): Promise<boolean> {
+    const lease = await this.#leaseOf(start);
+    const released = lease?.statement.images.find(({ manifest }) => manifest === lease.claims.imageDigest);
+    return released !== undefined && released.config === config;
   }
 
   /** The name of its image may have been given to the released one after the container was made from another. */

@@ -14,7 +14,7 @@ import { findImage } from '../containerd/images.ts';
 import { SNAPSHOTTER_NAME } from '../snapshotter/name.ts';
 import type { ContainerSource } from './container-guard.ts';
 import type { LayerIndex } from './layer-index.ts';
-import { VolumeClaims } from './volume-claims.ts';
+import { type VolumeClaim, VolumeClaims } from './volume-claims.ts';
 
 type NodePlatform = Pick<Platform, 'os' | 'architecture'>;
 
@@ -58,7 +58,7 @@ export class ContainerdSource implements ContainerSource {
     return this.#index.imagesOn(namespace, topChainId);
   }
 
-  volumesOn(namespace: string, topChainId: Digest): Promise<Digest[]> {
+  volumesOn(namespace: string, topChainId: Digest): Promise<VolumeClaim[]> {
     return this.#volumes.on(namespace, topChainId);
   }
 

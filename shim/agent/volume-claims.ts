@@ -3,14 +3,22 @@
  * has in its volumes onto the disk before there is a container that could be looked at. Read as loosely as Go reads
  * JSON: a claim that only we do not see would be one that containerd acts on.
  */
+import { parseJson } from '#src/base/json.ts';
 import { MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES } from '#src/base/limits.ts';
 import { chainIds } from '#src/oci/chain-id.ts';
 import { type Digest, isDigest } from '#src/oci/digest.ts';
 import type { ContainerdConnection } from '../containerd/connection.ts';
 import { listManifests, readBlob } from '../containerd/content.ts';
 
-/** `any`: whatever it says is too large to be read. */
-type Claim = Digest | 'any' | 'none';
+/** An image that says that it has a chain, and volumes in it. */
+export interface VolumeClaim {
+  readonly manifest: Digest;
+  /** Undefined when it could not be told; then it counts for every chain. */
+  readonly config: Digest | undefined;
+}
+
+/** `any`: what it says is too large to be read, or could be read in two ways. */
+type Claim = { readonly chainId: Digest; readonly config: Digest } | 'any' | 'none';
 
 export class VolumeClaims {
   readonly #containerd: ContainerdConnection;
@@ -21,8 +29,8 @@ export class VolumeClaims {
     this.#containerd = containerd;
   }
 
-  /** The manifests of a namespace that claim a chain and have volumes. */
-  async on(namespace: string, topChainId: Digest): Promise<Digest[]> {
+  /** The images of a namespace that claim a chain and have volumes. */
+  async on(namespace: string, topChainId: Digest): Promise<VolumeClaim[]> {
     const before = this.#claims.get(namespace) ?? new Map<Digest, Claim>();
     const now = new Map<Digest, Claim>();
     for (const { digest, sizeBytes } of await listManifests(this.#containerd, namespace)) {
@@ -30,29 +38,43 @@ export class VolumeClaims {
       if (claim !== undefined) now.set(digest, claim);
     }
     this.#claims.set(namespace, now);
-    return [...now].flatMap(([digest, claim]) => (claim === topChainId || claim === 'any' ? [digest] : []));
+    return [...now].flatMap(([manifest, claim]): VolumeClaim[] => {
+      if (claim === 'any') return [{ manifest, config: undefined }];
+      return claim !== 'none' && claim.chainId === topChainId ? [{ manifest, config: claim.config }] : [];
+    });
   }
 
   /** @returns undefined while the image cannot be read: it is being fetched, or was collected */
   async #read(namespace: string, digest: Digest, sizeBytes: number): Promise<Claim | undefined> {
     if (sizeBytes > MAX_MANIFEST_BYTES) return 'any';
     const manifest = await this.#json(namespace, digest, MAX_MANIFEST_BYTES);
+    if (manifest === 'unclear') return 'any';
     const config = field(field(manifest, 'config'), 'digest');
-    if (!isDigest(config)) return 'none';
+    // A containerd that knows more kinds of digests than we do reads it.
+    if (!isDigest(config)) return typeof config === 'string' ? 'any' : 'none';
     const size = field(field(manifest, 'config'), 'size');
     if (typeof size === 'number' && size > MAX_CONFIG_BYTES) return 'any';
     const document = await this.#json(namespace, config, MAX_CONFIG_BYTES);
-    return document === undefined ? undefined : volumeClaim(document);
+    if (document === undefined) return undefined;
+    if (document === 'unclear') return 'any';
+    const chainId = volumeClaim(document);
+    return chainId === 'none' ? 'none' : { chainId, config };
   }
 
+  /** `unclear`: Go reads it otherwise than we would, as it lays equal keys over each other. */
   async #json(namespace: string, digest: Digest, maxBytes: number): Promise<unknown> {
+    let text: Buffer;
     try {
-      return JSON.parse(
-        (await readBlob(this.#containerd, namespace, digest, maxBytes)).toString(),
-      ) as unknown;
+      text = await readBlob(this.#containerd, namespace, digest, maxBytes);
+      JSON.parse(text.toString());
     } catch {
       // containerd cannot read it either.
       return undefined;
+    }
+    try {
+      return parseJson(text, 'a document of an image');
+    } catch {
+      return 'unclear';
     }
   }
 }

@@ -43,15 +43,31 @@ describeOnEachContainerd('a foreign config', (containerd) => {
     expect(text).not.toContain(SECRET);
   }
 
-  test('that declares volumes does not have them filled on the disk before its start is refused', async () => {
-    await pushForged(gated.site, 'acme', 'voluminous', withConfig({ Volumes: { '/app': {} } }));
-    const image = gated.site.reference('voluminous');
-    await gated.site.cri.pullImage(image);
-    expectRefusal(await refusalOf(gated.site.cri.createContainer(sandboxId, 'voluminous', image)));
-    expect(await filesContaining([gated.site.directory], SECRET)).toEqual([]);
-    await gated.site.cri.removeImage(image);
-    await gated.site.cri.createContainer(sandboxId, 'true-again', gated.image);
-  });
+  const voluminous = withConfig({ Volumes: { '/app': {} } });
+
+  test.each([
+    ['plainly', voluminous],
+    // Go lays the second over the first, which others take for replaced.
+    [
+      'in two keys of one name',
+      (material: Material): Material => {
+        const forged = voluminous(material);
+        return { ...forged, configText: JSON.stringify(forged.config).replace(/\}$/, ',"config":{}}') };
+      },
+    ],
+  ])(
+    'that declares volumes %s does not have them filled on the disk before its start is refused',
+    async (way, forge) => {
+      const name = `voluminous-${way.replaceAll(' ', '-')}`;
+      await pushForged(gated.site, 'acme', name, forge);
+      const image = gated.site.reference(name);
+      await gated.site.cri.pullImage(image);
+      expectRefusal(await refusalOf(gated.site.cri.createContainer(sandboxId, name, image)));
+      expect(await filesContaining([gated.site.directory], SECRET)).toEqual([]);
+      await gated.site.cri.removeImage(image);
+      await gated.site.cri.createContainer(sandboxId, `true-after-${name}`, gated.image);
+    },
+  );
 
   test('does not start under a name that has been moved to the true image meanwhile', async () => {
     const descriptor = await pushForged(gated.site, 'acme', 'moving', withConfig(CAT));

@@ -21,6 +21,8 @@ export interface ForgedConfig {
 export interface Material {
   readonly layers: readonly Descriptor[];
   readonly config: ForgedConfig;
+  /** The config as it is pushed, where that is not what any program would write. */
+  readonly configText?: string;
   /** Blobs of the forger's own, which the layers name. */
   readonly blobs?: readonly Uint8Array[];
 }
@@ -40,7 +42,7 @@ export async function pushForged(
   const config = JSON.parse(Buffer.concat(chunks).toString()) as ForgedConfig;
   const forged = forge({ layers: manifest.layers, config });
   const layout = openLayout(site.layout(name));
-  const configBytes = Buffer.from(JSON.stringify(forged.config));
+  const configBytes = Buffer.from(forged.configText ?? JSON.stringify(forged.config));
   const own = [configBytes, ...(forged.blobs ?? [])];
   for (const blob of own) {
     const descriptor = { mediaType: CONFIG_TYPE, digest: digestOf(blob), size: blob.length };

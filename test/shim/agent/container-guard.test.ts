@@ -6,6 +6,7 @@ import { type Digest, digestOf } from '#src/oci/digest.ts';
 import { ContainerGuard } from '../../../shim/agent/container-guard.ts';
 import { runnableEntries } from '../../../shim/agent/container-source.ts';
 import type { HeldLease } from '../../../shim/agent/lease-keeper.ts';
+import type { VolumeClaim } from '../../../shim/agent/volume-claims.ts';
 import { nodePlatform } from '../../../shim/agent/node-platform.ts';
 import type { ContainerRecord } from '../../../shim/containerd/containers.ts';
 import { randomImage, statementOf } from '../../fakes/release-statement.ts';
@@ -21,7 +22,7 @@ let containers: ContainerRecord[];
 let names: Map<string, Digest[]>;
 let images: Map<Digest, StatementImage>;
 /** Images on the chain that declare volumes. */
-let withVolumes: Digest[] | undefined;
+let withVolumes: VolumeClaim[] | undefined;
 let volumesAsked: number;
 let guard: ContainerGuard;
 
@@ -64,6 +65,10 @@ function admit(wasAdmitted = false): Promise<boolean> {
 
 function addContainer(image: string, isKubernetes = false, config?: Digest): void {
   containers.push({ id: `c${containers.length}`, image, isKubernetes, config });
+}
+
+function claim(manifest: Digest, config?: Digest): VolumeClaim {
+  return { manifest, config };
 }
 
 /** Layers that claim the released diff IDs for other blobs. */
@@ -160,7 +165,7 @@ describe('a container on released layers', () => {
 
   test('that is there when its mounts are asked for first is told by itself, whatever volumes others claim', async () => {
     const foreign = digestOf('a manifest');
-    withVolumes = [foreign];
+    withVolumes = [claim(foreign)];
     addContainer(RELEASED);
     await expect(admit()).resolves.toBe(true);
     containers = [];
@@ -170,15 +175,24 @@ describe('a container on released layers', () => {
   });
 
   test('that is not there yet is refused while a stranger’s image has volumes in its layers', async () => {
-    withVolumes = [released.manifest];
+    withVolumes = [claim(released.manifest)];
     await expect(admit()).resolves.toBe(false);
-    withVolumes = [digestOf('evil')];
+    withVolumes = [claim(digestOf('evil'))];
     await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
     await expect(admit(true)).resolves.toBe(false);
   });
 
+  test('that is not there yet waits for no image with the released config, as one encrypted for others has', async () => {
+    withVolumes = [claim(digestOf('rewrapped'), released.config)];
+    await expect(admit()).resolves.toBe(false);
+    for (const config of [digestOf('evil config'), undefined]) {
+      withVolumes = [claim(digestOf('evil'), config)];
+      await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
+    }
+  });
+
   test('that was foreseen is judged by what was asked ahead', async () => {
-    withVolumes = [digestOf('evil')];
+    withVolumes = [claim(digestOf('evil'))];
     guard.foresee({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: chain });
     await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
     expect(volumesAsked).toBe(1);
@@ -186,7 +200,7 @@ describe('a container on released layers', () => {
     guard.foresee({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: chain });
     await expect(admit()).rejects.toThrow('containerd is away');
     guard.foresee({ namespace: NAMESPACE, snapshotKey: KEY, topChainId: chain });
-    withVolumes = [digestOf('evil')];
+    withVolumes = [claim(digestOf('evil'))];
     await expect(admit()).rejects.toMatchObject({ code: 'DENIED_IMAGE_ALTERED' });
   });
 
