@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { AgentConfig } from '../agent/agent-config.ts';
 import { mountAt } from '../snapshotter/mount-table.ts';
-import { hasSwap, plaintextStoreState } from '../snapshotter/plaintext-store.ts';
+import { mayHaveSwap, plaintextStoreState } from '../snapshotter/plaintext-store.ts';
 import { defaultRuntime } from './containerd-effective.ts';
 import type { KeyFile, MachineFacts, ProgramFile } from './doctor-machine.ts';
 import { type StoreFacts, missingPrograms } from './doctor-store.ts';
@@ -33,7 +33,7 @@ export async function machineFacts(
   const isMounted = mounts.has(paths.memoryDirectory);
   return {
     hasOverlay: /\boverlay$/m.test((await readIfThere('/proc/filesystems')) ?? ''),
-    isSwapOn: await hasSwap(),
+    isSwapOn: await mayHaveSwap(),
     store: isMounted ? await plaintextStoreState(paths.memoryDirectory).catch(() => undefined) : undefined,
     processor: {
       purpose: mode === 'hook' ? 'start hook' : 'stream processor',

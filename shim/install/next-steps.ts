@@ -1,7 +1,7 @@
 /** What remains to be done after an installation, in words and as commands. */
 import { readdir } from 'node:fs/promises';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { hasSwap } from '../snapshotter/plaintext-store.ts';
+import { mayHaveSwap } from '../snapshotter/plaintext-store.ts';
 import { agentAnswers } from './agent-presence.ts';
 import type { InstallPlan, InstallResult } from './install.ts';
 import type { InstallRequest, Machine } from './machine.ts';
@@ -62,7 +62,7 @@ async function notes(plan: InstallPlan, machine: Machine): Promise<string[]> {
     lines.push(
       'systemd does not run here: no service was written, the agent has to be started by other means',
     );
-  if (await hasSwap())
+  if (await mayHaveSwap())
     lines.push(
       "swap is on: a kernel before 6.4 cannot keep plaintext out of it; 'latchkey node doctor' says whether that is so here",
     );

@@ -43,6 +43,9 @@ export interface VolumeOptions {
   readonly swaps?: string;
 }
 
+/** As the kernel names it. */
+const GOCRYPTFS = 'fuse.gocryptfs';
+
 type Cipher = 'dm-crypt' | 'gocryptfs';
 
 export function encryptedVolume(options: VolumeOptions): PlaintextStore {
@@ -56,9 +59,9 @@ export function encryptedVolume(options: VolumeOptions): PlaintextStore {
     capacitySetting: CAPACITY_SETTINGS['encrypted-volume'],
     packer: undefined,
     open: async () => {
-      if (!(await isOpen(place))) await makeVolume(place, options);
+      if (!(await isOpen(place, options.swaps))) await makeVolume(place, options);
       if (await canWrite(directory)) return { writableDirectory: undefined };
-      await mountMemoryStore(writable, WRITABLE_CAPACITY);
+      await mountMemoryStore(writable, WRITABLE_CAPACITY, options.swaps);
       return { writableDirectory: writable };
     },
     close: async () => {
@@ -94,10 +97,11 @@ function volumePlace({ directory, file }: Pick<VolumeOptions, 'directory' | 'fil
   };
 }
 
-/** True for a volume whose key is still there, that is, which answers. */
-async function isOpen(place: VolumePlace): Promise<boolean> {
+/** True for a volume whose key is still there, that is, which answers, and is still kept out of swap. */
+async function isOpen(place: VolumePlace, swaps: string | undefined): Promise<boolean> {
   const mount = await mountAt(place.directory);
   if (mount === undefined || !isVolume(place, mount)) return false;
+  if (mount.fileSystem === GOCRYPTFS && (await hasSwap(swaps))) return false;
   return readdir(place.directory).then(
     () => true,
     () => false,
@@ -105,7 +109,7 @@ async function isOpen(place: VolumePlace): Promise<boolean> {
 }
 
 function isVolume(place: VolumePlace, { source, fileSystem }: MountEntry): boolean {
-  return fileSystem === 'fuse.gocryptfs' || source === `/dev/mapper/${place.deviceName}`;
+  return fileSystem === GOCRYPTFS || source === `/dev/mapper/${place.deviceName}`;
 }
 
 async function makeVolume(place: VolumePlace, { capacityBytes, swaps }: VolumeOptions): Promise<void> {

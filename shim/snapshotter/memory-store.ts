@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { mountAt, unmountAll } from './mount-table.ts';
+import { type MountEntry, mountAt, unmountAll } from './mount-table.ts';
 import { CAPACITY_SETTINGS, type PlaintextStore, hasSwap, plaintextStoreState } from './plaintext-store.ts';
 
 const run = promisify(execFile);
@@ -25,19 +25,21 @@ export function memoryStore(directory: string, capacity: string): PlaintextStore
 }
 
 /**
- * Mounts the store if it is not mounted yet; one that is keeps what is in it and takes the new size.
+ * Mounts the store if it is not mounted yet; one that is keeps what is in it and takes the new size, unless it could be
+ * swapped out: that one is unmounted.
  * @param capacity tmpfs size: bytes with k, m, g, or a share of memory
  * @param swaps see `hasSwap`
  * @throws LatchkeyError STORAGE_FAILED when it cannot be mounted, or could be swapped out
  */
 export async function mountMemoryStore(directory: string, capacity: string, swaps?: string): Promise<void> {
   const mounted = await mountAt(directory);
-  if (mounted?.fileSystem === 'tmpfs') {
+  if (mounted?.fileSystem === 'tmpfs' && (await isKeptOutOfSwap(mounted, swaps))) {
     // Refused when more than that is in it already: then it keeps its size until it has been emptied.
     await run('mount', ['-o', `remount,size=${capacity}`, directory]).catch(() => undefined);
     return;
   }
-  // A store of another kind: what is in it is made again where it belongs now.
+  // A store of another kind, or one that the kernel may swap, which it cannot be told to stop (tmpfs(5): noswap is not for
+  // a remount): what is in it is made again where it belongs now.
   if (mounted !== undefined) await unmountAll(directory);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const options = `size=${capacity},mode=0700,nodev`;
@@ -56,6 +58,10 @@ export async function mountMemoryStore(directory: string, capacity: string, swap
     }
     await mountPlain(directory, options);
   }
+}
+
+async function isKeptOutOfSwap({ options }: MountEntry, swaps?: string): Promise<boolean> {
+  return options.includes('noswap') || !(await hasSwap(swaps));
 }
 
 async function mountPlain(directory: string, options: string): Promise<void> {

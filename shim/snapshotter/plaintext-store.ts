@@ -1,5 +1,6 @@
 /** Where the plaintext of gated layers is, and what their containers write: one shape, one file for each kind. */
 import { readFile, statfs } from 'node:fs/promises';
+import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import type { LayerPacker } from './layer-packer.ts';
 import { mountAt } from './mount-table.ts';
 
@@ -58,15 +59,30 @@ export async function plaintextStoreState(directory: string, swaps?: string): Pr
   return {
     usedBytes: (blocks - bfree) * bsize,
     capacityBytes: blocks * bsize,
-    neverSwapped: keptOut || !(await hasSwap(swaps)),
+    neverSwapped: keptOut || !(await mayHaveSwap(swaps)),
   };
 }
 
 /**
  * True when any swap device is on.
  * @param swaps the kernel's list (proc(5)): its first line is a header; a kernel that cannot swap has none
+ * @throws LatchkeyError STORAGE_FAILED when that cannot be known: nothing may be put where it could be swapped then
  */
 export async function hasSwap(swaps = '/proc/swaps'): Promise<boolean> {
-  const list = await readFile(swaps, 'utf8').catch(() => '');
+  let list: string;
+  try {
+    list = await readFile(swaps, 'utf8');
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw new LatchkeyError('STORAGE_FAILED', `whether swap is on cannot be read from ${swaps}`, {
+      hint: 'run it as root on a machine whose /proc can be read',
+      cause: error,
+    });
+  }
   return list.trim().split('\n').length > 1;
+}
+
+/** For reports: swap that nothing can be known of counts as on. See `hasSwap`. */
+export function mayHaveSwap(swaps?: string): Promise<boolean> {
+  return hasSwap(swaps).catch(() => true);
 }

@@ -21,6 +21,13 @@ function path(): string {
 describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '' : ` (${skip})`}`, () => {
   afterEach(() => unmountMemoryStore(path()));
 
+  /** As an agent has left it on a machine without swap whose kernel knew no better. */
+  function mountSwappable(): void {
+    mkdirSync(path());
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'latchkey', path()]);
+    writeFileSync(join(path(), 'layer'), 'plaintext');
+  }
+
   test('is a private file system of the given size', async () => {
     await mountMemoryStore(path(), '4m');
     expect(statSync(path()).mode & 0o777).toBe(0o700);
@@ -83,12 +90,46 @@ describe.skipIf(skip !== undefined)(`the plaintext store${skip === undefined ? '
   });
 
   test('says whether it may be swapped where the kernel cannot keep it out', async () => {
-    mkdirSync(path());
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'latchkey', path()]);
+    mountSwappable();
     const neverSwapped = async (list: 'off' | 'partition') =>
       (await plaintextStoreState(path(), swapList(directory(), list))).neverSwapped;
     expect(await neverSwapped('partition')).toBe(false);
     expect(await neverSwapped('off')).toBe(true);
+  });
+
+  test('that could be swapped is kept as long as swap is off', async () => {
+    mountSwappable();
+    await mountMemoryStore(path(), '4m', swapList(directory(), 'off'));
+    expect(existsSync(join(path(), 'layer'))).toBe(true);
+  });
+
+  test.skipIf(oldKernel !== '')(
+    `that could be swapped is made anew once swap is on${oldKernel}`,
+    async () => {
+      mountSwappable();
+      await mountMemoryStore(path(), '4m', swapList(directory(), 'file'));
+      expect((await mountAt(path()))?.options).toContain('noswap');
+      expect(existsSync(join(path(), 'layer'))).toBe(false);
+    },
+  );
+
+  test('that could be swapped is forgotten where no other can be made', async () => {
+    mountSwappable();
+    await expect(mountMemoryStore(path(), 'nonsense', swapList(directory(), 'file'))).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.stringContaining('cannot be kept out of swap') as string,
+    });
+    expect(await mountAt(path())).toBeUndefined();
+  });
+
+  test('that could be swapped is refused, and stays, while nothing can be known of swap', async () => {
+    mountSwappable();
+    await expect(mountMemoryStore(path(), '4m', directory())).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: `whether swap is on cannot be read from ${directory()}`,
+    });
+    expect((await plaintextStoreState(path(), directory())).neverSwapped).toBe(false);
+    expect(existsSync(join(path(), 'layer'))).toBe(true);
   });
 
   test('is not made without noswap while swap is on', async () => {
@@ -120,4 +161,11 @@ test.each([
 
 test('a kernel that cannot swap has no list', async () => {
   expect(await hasSwap(join(directory(), 'none'))).toBe(false);
+});
+
+test('a list that cannot be read is not taken for an empty one', async () => {
+  await expect(hasSwap(directory())).rejects.toMatchObject({
+    code: 'STORAGE_FAILED',
+    message: `whether swap is on cannot be read from ${directory()}`,
+  });
 });
