@@ -39,6 +39,8 @@ export interface SiteOptions {
   readonly pullsOverTransfer?: boolean;
   /** Something between containerd and the agent: passes calls on from the second socket to the first. */
   readonly snapshotterProxy?: (snapshotterSocket: string, proxySocket: string) => Promise<void>;
+  /** Is given the directory of it all before anything is in it; what it mounts below goes with the site. */
+  readonly prepare?: (directory: string) => void;
 }
 
 export class Site {
@@ -68,6 +70,7 @@ export class Site {
     const directory = await mkdtemp(join(tmpdir(), 'lk-'));
     let undo: (() => Promise<unknown>)[] = [() => removeLabDirectory(directory)];
     try {
+      options.prepare?.(directory);
       const registry = await startDockerRegistry();
       undo = [() => registry.stop(), ...undo];
       const keyServer = await startKeyServer({

@@ -16,6 +16,11 @@ export function fromJournalError(error: unknown, path: string): LatchkeyError {
           cause: error,
         },
       );
+    case 'full':
+      return new LatchkeyError('STORAGE_FULL', `the disk of ${path} is full (${(error as Error).message})`, {
+        hint: 'free some space on it and try again',
+        cause: error,
+      });
     default:
       return toLatchkeyError(error);
   }

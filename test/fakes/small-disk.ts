@@ -1,6 +1,6 @@
 /** A disk that is soon full: a tmpfs of its own. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { open, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,9 +14,15 @@ export interface SmallDisk {
   remove(): void;
 }
 
-/** @returns undefined where this user may not mount one */
-export function mountSmallDisk(size: string): SmallDisk | undefined {
-  const directory = mkdtempSync(join(tmpdir(), 'latchkey-disk-'));
+/**
+ * @param directory where; one of its own unless given
+ * @returns undefined where this user may not mount one
+ */
+export function mountSmallDisk(
+  size: string,
+  directory = mkdtempSync(join(tmpdir(), 'latchkey-disk-')),
+): SmallDisk | undefined {
+  mkdirSync(directory, { recursive: true });
   try {
     execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', directory], { stdio: 'ignore' });
   } catch {
