@@ -39,7 +39,7 @@ export interface TermOptions {
   readonly offlineMax?: number | typeof UNLIMITED;
 }
 
-type Terms = Pick<
+export type Terms = Pick<
   LicenseRequest,
   | 'maxNodes'
   | 'maxInstallations'

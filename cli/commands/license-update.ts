@@ -4,12 +4,12 @@ import type { MetadataChange } from '#src/licensing/license-labels.ts';
 import { NEVER } from '#src/wire/admin/license.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { type InheritOptions, inheritedTerms, withInheritOption } from '../inherit-option.ts';
+import { type InheritOptions, changedTerms, withInheritOption } from '../inherit-option.ts';
 import { idParser, parseContact, parseName, parseProductCode } from '../name-arguments.ts';
 import { parseMetadata, parseTags } from '../label-arguments.ts';
 import { outputOf } from '../output.ts';
 import { parseRenewal } from '../term-arguments.ts';
-import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
+import { type TermOptions, withTermOptions } from '../term-options.ts';
 import { formatInstant, parseInstant } from '../time-arguments.ts';
 
 interface UpdateOptions extends TermOptions, InheritOptions {
@@ -68,8 +68,7 @@ Examples:
         contact: orNull(options.contact),
         tags: options.tag === false ? null : options.tag && [...options.tag],
         metadata: orNull(options.metadata),
-        ...termsOf(options),
-        ...inheritedTerms(options),
+        ...changedTerms(options),
       });
       outputOf(context, command).result(changed, () => `license ${changed.id} is at epoch ${changed.epoch}`);
     });

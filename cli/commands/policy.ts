@@ -4,7 +4,7 @@ import { formatDuration } from '#src/base/duration-text.ts';
 import type { Policy } from '#src/wire/admin/policy.ts';
 import { adminClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
-import { type InheritOptions, inheritedTerms, withInheritOption } from '../inherit-option.ts';
+import { type InheritOptions, changedTerms, withInheritOption } from '../inherit-option.ts';
 import { parseName, parseProductCode } from '../name-arguments.ts';
 import { escapeLine, formatFields, formatTable, outputOf } from '../output.ts';
 import { type TermOptions, termsOf, withTermOptions } from '../term-options.ts';
@@ -67,7 +67,8 @@ Examples:
       const client = await adminClientOf(context, command);
       const { name } = options;
       const changed = await client.policies.update(code, {
-        ...{ name, ...termsOf(options), ...inheritedTerms(options) },
+        name,
+        ...changedTerms(options),
       });
       outputOf(context, command).result(
         changed,

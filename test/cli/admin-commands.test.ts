@@ -217,6 +217,12 @@ describe('latchkey serve and the commands that talk to it', () => {
       2,
     ],
     ['a term that is none', ['license', 'update', 'lic_1', '--inherit', 'price'], 'USAGE_INVALID', 2],
+    [
+      'a term set and given back',
+      ['license', 'update', 'lic_1', '--renew-after', '50', '--inherit', 'renew-after'],
+      'USAGE_INVALID',
+      2,
+    ],
     ['no such policy', ['policy', 'update', 'none', '--max-nodes', '4'], 'STATE_NOT_FOUND', 66],
     ['an end that is none', ['license', 'update', 'lic_1', '--expires', 'soon'], 'USAGE_INVALID', 2],
     ['a grace too long', ['policy', 'create', 'p', '--grace', '91d'], 'USAGE_INVALID', 2],
