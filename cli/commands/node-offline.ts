@@ -44,7 +44,10 @@ export function registerNodeOffline(node: Command, context: CommandContext): voi
     .argument('<file>', 'that `latchkey license check-out` has written')
     .addHelpText('after', '\nExample:\n  latchkey node import site.bundle')
     .action(async (path: string, options: SocketOptions, command: Command) => {
+      const { parseOfflineBundleFile } = await import('#src/licensing/offline-bundle.ts');
       const file = await readSmallFile(path, MAX_OFFLINE_FILE_BYTES);
+      // The agent, which looks again, does not know its name.
+      parseOfflineBundleFile(file, path);
       const answer = await withAgent(options, (agent) => agent.importOffline(file));
       outputOf(context, command).result(answer, () => {
         const {
