@@ -5,8 +5,8 @@
  */
 import { execFile } from 'node:child_process';
 import { statSync } from 'node:fs';
-import { mkdir, rename, rm, rmdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 
@@ -15,6 +15,7 @@ const run = promisify(execFile);
 /** An image that saves less only costs time at each read: its content was compressed before. */
 const LEAST_SAVING = 0.1;
 const BLOCK_BYTES = 512;
+const EROFS_NAME_BYTES = 254;
 
 export interface LayerPacker {
   /**
@@ -33,11 +34,32 @@ export function erofsPacker(onFailed: (error: LatchkeyError) => void): LayerPack
       try {
         return await packLayer(base, sizeBytes);
       } catch (error) {
-        onFailed(toLatchkeyError(error));
+        onFailed(await packingError(error, join(base, 'fs')));
         return false;
       }
     },
   };
+}
+
+/** What could not be done, in words: mkfs.erofs knows no name of 255 bytes, and says that a file is not there. */
+async function packingError(error: unknown, files: string): Promise<LatchkeyError> {
+  // In Latin-1 a character is a byte.
+  const names = await readdir(files, { encoding: 'latin1', recursive: true }).catch(() => []);
+  const long = names.find((path) => basename(path).length > EROFS_NAME_BYTES);
+  if (long !== undefined) {
+    return new LatchkeyError(
+      'INPUT_UNSUPPORTED',
+      `a layer of the store compressed-memory stays uncompressed, since mkfs.erofs takes no name of more than ${EROFS_NAME_BYTES} bytes: ${Buffer.from(long, 'latin1').toString()}`,
+      { hint: 'where it needs too much memory, set plaintext_store = "encrypted-volume"', cause: error },
+    );
+  }
+  const { stderr } = error as { stderr?: string };
+  const said = stderr?.trim().split('\n').at(-1) ?? toLatchkeyError(error).message;
+  return new LatchkeyError(
+    'STORAGE_FAILED',
+    `a layer of the store compressed-memory stays uncompressed: ${said}`,
+    { hint: 'see whether the store has room, and the machine loop devices', cause: error },
+  );
 }
 
 async function packLayer(base: string, sizeBytes: number): Promise<boolean> {

@@ -131,9 +131,22 @@ describe.skipIf(skip !== undefined)(`a packed layer${skip === undefined ? '' : `
     const text = randomBytes(9 * MEBIBYTE).toString('hex');
     writeFileSync(join(directories.files(place), 'text'), text);
     await finish();
-    expect(failures).toHaveLength(1);
+    expect(failures).toMatchObject([{ code: 'STORAGE_FAILED' }]);
+    expect(failures[0]!.line).not.toContain('defect');
     expect(directories.isReady(place)).toBe(true);
     expect(readFileSync(join(directories.files(place), 'text'), 'utf8') === text).toBe(true);
+    expect(readdirSync(join(store, '7')).sort()).toEqual(['fs', 'ready', 'work']);
+  });
+
+  test('with a name that EROFS does not take stays a directory, and the name is told', async () => {
+    mkdirSync(join(directories.files(place), 'deep'));
+    const path = `deep/${'é'.repeat(127)}n`;
+    writeFileSync(join(directories.files(place), path), 'ACME '.repeat(100_000));
+    await finish();
+    expect(failures).toMatchObject([
+      { code: 'INPUT_UNSUPPORTED', message: expect.stringMatching(`254 bytes: ${path}$`) as string },
+    ]);
+    expect(directories.isReady(place)).toBe(true);
     expect(readdirSync(join(store, '7')).sort()).toEqual(['fs', 'ready', 'work']);
   });
 
