@@ -99,7 +99,10 @@ export async function backUp({ path, before }: PlannedFile): Promise<string | nu
   }
 }
 
-/** Puts a text in place of a file at once; who could read the file before, and nobody else, can read it after. */
+/**
+ * Puts a text in place of a file at once; who could read the file before, and nobody else, can read it after.
+ * @throws LatchkeyError STORAGE_FAILED for a file that is mounted by itself: only what is in it could be changed, not at once
+ */
 export async function replaceFile(path: string, text: string): Promise<void> {
   const target = await realpath(path).catch(() => path);
   const before = await stat(target).catch(() => undefined);
@@ -119,7 +122,11 @@ export async function replaceFile(path: string, text: string): Promise<void> {
   } catch (error) {
     // On a full disk, for example; nobody would look for it later.
     await rm(temporary, { force: true });
-    throw error;
+    if (systemErrorCode(error) !== 'EBUSY') throw error;
+    throw new LatchkeyError('STORAGE_FAILED', `${target} cannot be replaced: it is a mount of its own`, {
+      hint: 'unmount it and mount the directory that it is in, then run the same command again',
+      cause: error,
+    });
   }
 }
 

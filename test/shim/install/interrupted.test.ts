@@ -1,4 +1,5 @@
 /** An installation, or taking it back, that came to an end in the middle: the same command finishes it. */
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -97,5 +98,22 @@ describe.skipIf(skipReason !== undefined)(`interrupted ${skipReason ?? ''}`, () 
     mkdirSync(place);
     await expect(replaceFile(place, 'text')).rejects.toBeInstanceOf(Error);
     expect(existsSync(`${place}.latchkey-new`)).toBe(false);
+  });
+
+  test('where a file is a mount of its own, it is named, and the second time all is well', async () => {
+    const file = site.writeOperators();
+    execFileSync('mount', ['--bind', file, file]);
+    try {
+      await expect(install(site.request('1.6'), site.machine())).rejects.toMatchObject({
+        code: 'STORAGE_FAILED',
+        message: `${file} cannot be replaced: it is a mount of its own`,
+      });
+    } finally {
+      execFileSync('umount', [file]);
+    }
+    expect(readFileSync(file, 'utf8')).toBe(site.operators);
+    expect(existsSync(`${file}.latchkey-new`)).toBe(false);
+    await install(site.request('1.6'), site.machine());
+    expect(readFileSync(file, 'utf8')).toContain('# set by latchkey');
   });
 });
