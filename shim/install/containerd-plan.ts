@@ -10,6 +10,7 @@ import { effectiveConfiguration } from './containerd-program.ts';
 import { type PlannedFile, readForChange } from './planned-file.ts';
 import type { TomlTable } from './toml-change.ts';
 import { parseToml, withChanges, withoutChanges } from './toml-text.ts';
+import { trialText } from './trial-text.ts';
 
 /** More would only repeat themselves. */
 const SHOWN_PATHS = 3;
@@ -61,7 +62,8 @@ export async function planContainerd(
  * Beside the file itself where that can be, since what it imports may be named from there; under a name of its own, since
  * another installation may try something else at the same time.
  */
-async function tried(program: string, configPath: string, text: string): Promise<TomlTable> {
+async function tried(program: string, configPath: string, planned: string): Promise<TomlTable> {
+  const text = await trialText(planned, configPath);
   const beside = `${configPath}.latchkey-try-${randomBytes(4).toString('hex')}`;
   try {
     await writeFile(beside, text, { mode: 0o600 });

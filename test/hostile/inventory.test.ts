@@ -45,6 +45,7 @@ const OWN_INPUT: Readonly<Record<string, string>> = {
   'src/keywrap/pkcs11-ec-key.ts': 'the public half of a key whose private half the token is trusted with',
   'src/keywrap/pkcs11-token.ts': 'the public key of a token that is trusted with the private one',
   'src/store/tar-writer.ts': 'writes only',
+  'shim/install/trial-text.ts': 'writes only; it is read in toml-text.ts',
   'cli/admin-request.ts': 'answers of the key server that the user has named and logs in to',
   'cli/admin-client.ts': 'answers of the key server that the user has named and logs in to',
   'cli/program.ts': 'the own package.json',

@@ -142,6 +142,19 @@ describeOnContainerds({ title: 'node install', ...everywhere }, (version) => {
       expect(site.files()).toEqual(before);
     });
 
+    test('where the file imports all of its directory, itself too, and is taken back', async () => {
+      const all = `version = 2\nimports = ["${site.path('containerd')}/*.toml"]\n`;
+      const file = site.writeOperators(site.operators.replace('version = 2\n', all));
+      writeFileSync(site.path('containerd', 'more.toml'), 'version = 2\n[debug]\nlevel = "warn"\n');
+      const before = site.files();
+      await install(site.request(version), site.machine());
+      const effective = await effectiveConfiguration(containerdProgram(version), file);
+      expect(effectiveFaults(effective, gate())).toEqual([]);
+      expect(effective['debug']).toMatchObject({ level: 'warn' });
+      await site.takeBack();
+      expect(site.files()).toEqual(before);
+    });
+
     test('is refused with containerd’s own words for a file that it does not take', async () => {
       site.writeOperators(`version = 9\nroot = "/data"\n`);
       await expect(install(site.request(version), site.machine())).rejects.toMatchObject({
