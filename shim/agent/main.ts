@@ -14,6 +14,7 @@ import { KIBIBYTE } from '#src/base/units.ts';
 import { makeDirectory } from '#src/base/make-directory.ts';
 import { SnapshotsService } from '#src/wire/generated/containerd/snapshots.ts';
 import { AgentService } from '#src/wire/generated/latchkey/agent.ts';
+import { remindOfImages } from '../containerd/forgotten-images.ts';
 import { snapshotsService } from '../snapshotter/service.ts';
 import { choosePlaintextStore } from '../snapshotter/store-choice.ts';
 import { type AgentConfig, type AgentPaths, DEFAULT_CONFIG_PATH, parseAgentConfig } from './agent-config.ts';
@@ -120,6 +121,11 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   server.addService(AgentService, agentService({ agent, config, store, version: VERSION, denials }));
   if (isSnapshotter) await bind(server, paths.snapshotterSocket);
   await bind(server, paths.agentSocket);
+  const stopReminding = isSnapshotter
+    ? remindOfImages(agent.containerd, (count) => {
+        log.info({ count }, 'CRI was reminded of images');
+      })
+    : undefined;
   const readMetrics = async () => metrics.text(await metricState(agent, config, store, pool, VERSION, clock));
   for (const address of [paths.metricsSocket, config.metricsListen]) {
     // Reading metrics keeps nobody from stopping.
@@ -134,6 +140,7 @@ async function run(config: AgentConfig, log: Logger): Promise<void> {
   );
   await signalled;
   log.info('agent stopping');
+  stopReminding?.();
   processors.close();
   hooks?.close();
   await keyProvider?.close();

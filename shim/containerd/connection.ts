@@ -12,6 +12,7 @@ import { NamespacesClient } from '#src/wire/generated/containerd/namespaces.ts';
 import { SnapshotsClient } from '#src/wire/generated/containerd/snapshots.ts';
 import { TasksClient } from '#src/wire/generated/containerd/tasks.ts';
 import { VersionClient } from '#src/wire/generated/containerd/version.ts';
+import { ImageServiceClient } from '#src/wire/generated/cri/runtime.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
 
@@ -39,6 +40,7 @@ const REACHABLE_TIMEOUT_MS = 2000;
 const CLIENTS = {
   containers: ContainersClient,
   content: ContentClient,
+  criImages: ImageServiceClient,
   diff: DiffClient,
   events: EventsClient,
   images: ImagesClient,

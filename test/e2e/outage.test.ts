@@ -1,6 +1,8 @@
 /** Parts go away and come back: the key server, the agent, containerd, the whole machine. */
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ContainerState } from '#src/wire/generated/cri/runtime.ts';
 import { filesContaining } from '../../lab/site.ts';
 import { describeOnEachContainerd } from './each-containerd.ts';
 import { GatedSite, SECRET, refusalOf, until } from './gated-site.ts';
@@ -60,21 +62,49 @@ describeOnEachContainerd('the node in trouble', (containerd) => {
     await gated.stop();
   });
 
+  /** containerd dials an agent that is back after a moment. Gives the container's id. */
+  async function untilStarted(name: string): Promise<string> {
+    for (let attempt = 0; ; attempt += 1) {
+      const { cri } = gated.site;
+      const id = await cri
+        .createContainer(pod.sandboxId, name, gated.image, [], attempt)
+        .catch(() => undefined);
+      if (id === undefined) continue;
+      await cri.startContainer(id);
+      return id;
+    }
+  }
+
+  /** A start is told whom containerd has looked for, and so is the pull that a kubelet does first. */
+  async function expectNobodyThere(name: string): Promise<void> {
+    const run = ['run', '--rm', '--snapshotter', 'latchkey', gated.image, name];
+    const { output } = await gated.site.containerd.ctr(run, 'k8s.io');
+    expect(output).toContain(gated.site.agent.paths.snapshotterSocket);
+    for (const call of [
+      () => gated.site.cri.runPod(name, gated.image),
+      () => gated.site.cri.pullImage(gated.image),
+    ])
+      expect(await refusalOf(call())).toContain(gated.site.agent.paths.snapshotterSocket);
+  }
+
   test('an agent that was killed: running containers go on, new starts fail', async () => {
     await gated.site.agent.kill();
     expect((await gated.site.cri.execSync(pod.containerId, COMMAND)).output).toContain(SECRET);
     await refusalOf(gated.site.cri.createContainer(pod.sandboxId, 'without-agent', gated.image));
   });
 
+  test('and a containerd that was killed beside it: they still go on and are entered, and a start says what is away', async () => {
+    await gated.site.containerd.kill();
+    await gated.site.containerd.start();
+    expect(await gated.site.cri.containerState(pod.containerId)).toBe(ContainerState.CONTAINER_RUNNING);
+    expect((await gated.site.cri.execSync(pod.containerId, COMMAND)).output).toContain(SECRET);
+    await expectNobodyThere('both-killed');
+  });
+
   test('back again, it goes on where it was', async () => {
     await gated.site.agent.start();
-    await until(async () => {
-      const again = await gated.site.cri
-        .createContainer(pod.sandboxId, `retry-${Date.now()}`, gated.image)
-        .catch(() => undefined);
-      if (again !== undefined) await gated.site.cri.startContainer(again);
-      return again !== undefined;
-    });
+    const again = await untilStarted('retry');
+    expect((await gated.site.cri.execSync(again, COMMAND)).output).toContain(SECRET);
     expect((await gated.site.cri.execSync(pod.containerId, COMMAND)).output).toContain(SECRET);
   });
 
@@ -92,17 +122,26 @@ describeOnEachContainerd('the node in trouble', (containerd) => {
     await gated.site.cri.removePod(again.sandboxId);
   });
 
-  test('after a reboot nothing starts before there is a lease, and then nothing is pulled', async () => {
+  test('after a reboot a containerd that is up before the agent’s sockets are says what it misses', async () => {
     await gated.site.cri.removePod(pod.sandboxId);
     await gated.site.containerd.stop();
     await gated.site.agent.kill();
     await gated.site.agent.forgetMemory();
+    await rm(dirname(gated.site.agent.paths.snapshotterSocket), { recursive: true });
     await gated.site.keyServer.kill();
+    await gated.site.containerd.start();
+    await expectNobodyThere('before-agent');
+  });
+
+  test('once the agent is up nothing starts before there is a lease, and then nothing is pulled or restarted', async () => {
     await gated.site.registry.stop();
     await gated.site.agent.start();
-    await gated.site.containerd.start();
-    const refusal = await refusalOf(gated.site.cri.runPod('rebooted', gated.image));
-    expect(refusal).toContain('DENIED_LEASE_EXPIRED');
+    let refusal = '';
+    await until(async () => {
+      refusal = await refusalOf(gated.site.cri.runPod('rebooted', gated.image));
+      // containerd dials again, and CRI takes the images up again, after a moment.
+      return refusal.includes('DENIED_LEASE_EXPIRED');
+    });
     expect(refusal).toContain('key server unreachable');
     await gated.site.restartKeyServer();
     await until(async () => (await gated.agent.status()).keyServerConnected);

@@ -18,6 +18,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { FieldMask } from "../google/protobuf/field_mask.ts";
 import { Descriptor } from "./types.ts";
 
 export const protobufPackage = "containerd.services.images.v1";
@@ -28,7 +29,13 @@ export const protobufFileName = "containerd/images.proto";
 
 export interface Image {
   name: string;
+  labels: { [key: string]: string };
   target: Descriptor | undefined;
+}
+
+export interface Image_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 export interface GetImageRequest {
@@ -47,8 +54,17 @@ export interface ListImagesResponse {
   images: Image[];
 }
 
+export interface UpdateImageRequest {
+  image: Image | undefined;
+  updateMask: string[] | undefined;
+}
+
+export interface UpdateImageResponse {
+  image: Image | undefined;
+}
+
 function createBaseImage(): Image {
-  return { name: "", target: undefined };
+  return { name: "", labels: {}, target: undefined };
 }
 
 export const Image: MessageFns<Image> = {
@@ -56,6 +72,9 @@ export const Image: MessageFns<Image> = {
     if (message.name !== "") {
       writer.uint32(10).string(message.name);
     }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      Image_LabelsEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
     if (message.target !== undefined) {
       Descriptor.encode(message.target, writer.uint32(26).fork()).join();
     }
@@ -81,6 +100,17 @@ export const Image: MessageFns<Image> = {
             }
 
             message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = Image_LabelsEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.labels[entry2.key] = entry2.value;
+            }
             continue;
           }
           case 3: {
@@ -109,9 +139,85 @@ export const Image: MessageFns<Image> = {
   fromPartial(object: DeepPartial<Image>): Image {
     const message = createBaseImage();
     message.name = object.name ?? "";
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
     message.target = (object.target !== undefined && object.target !== null)
       ? Descriptor.fromPartial(object.target)
       : undefined;
+    return message;
+  },
+};
+
+function createBaseImage_LabelsEntry(): Image_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const Image_LabelsEntry: MessageFns<Image_LabelsEntry> = {
+  encode(message: Image_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Image_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImage_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Image_LabelsEntry>): Image_LabelsEntry {
+    return Image_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Image_LabelsEntry>): Image_LabelsEntry {
+    const message = createBaseImage_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
     return message;
   },
 };
@@ -336,6 +442,128 @@ export const ListImagesResponse: MessageFns<ListImagesResponse> = {
   },
 };
 
+function createBaseUpdateImageRequest(): UpdateImageRequest {
+  return { image: undefined, updateMask: undefined };
+}
+
+export const UpdateImageRequest: MessageFns<UpdateImageRequest> = {
+  encode(message: UpdateImageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.image !== undefined) {
+      Image.encode(message.image, writer.uint32(10).fork()).join();
+    }
+    if (message.updateMask !== undefined) {
+      FieldMask.encode(FieldMask.wrap(message.updateMask), writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateImageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateImageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.image = Image.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.updateMask = FieldMask.unwrap(FieldMask.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateImageRequest>): UpdateImageRequest {
+    return UpdateImageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UpdateImageRequest>): UpdateImageRequest {
+    const message = createBaseUpdateImageRequest();
+    message.image = (object.image !== undefined && object.image !== null) ? Image.fromPartial(object.image) : undefined;
+    message.updateMask = object.updateMask ?? undefined;
+    return message;
+  },
+};
+
+function createBaseUpdateImageResponse(): UpdateImageResponse {
+  return { image: undefined };
+}
+
+export const UpdateImageResponse: MessageFns<UpdateImageResponse> = {
+  encode(message: UpdateImageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.image !== undefined) {
+      Image.encode(message.image, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateImageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateImageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.image = Image.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UpdateImageResponse>): UpdateImageResponse {
+    return UpdateImageResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UpdateImageResponse>): UpdateImageResponse {
+    const message = createBaseUpdateImageResponse();
+    message.image = (object.image !== undefined && object.image !== null) ? Image.fromPartial(object.image) : undefined;
+    return message;
+  },
+};
+
 export type ImagesService = typeof ImagesService;
 export const ImagesService = {
   get: {
@@ -356,11 +584,21 @@ export const ImagesService = {
     responseSerialize: (value: ListImagesResponse): Buffer => Buffer.from(ListImagesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListImagesResponse => ListImagesResponse.decode(value),
   },
+  update: {
+    path: "/containerd.services.images.v1.Images/Update" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UpdateImageRequest): Buffer => Buffer.from(UpdateImageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UpdateImageRequest => UpdateImageRequest.decode(value),
+    responseSerialize: (value: UpdateImageResponse): Buffer => Buffer.from(UpdateImageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UpdateImageResponse => UpdateImageResponse.decode(value),
+  },
 } as const;
 
 export interface ImagesServer extends UntypedServiceImplementation {
   get: handleUnaryCall<GetImageRequest, GetImageResponse>;
   list: handleUnaryCall<ListImagesRequest, ListImagesResponse>;
+  update: handleUnaryCall<UpdateImageRequest, UpdateImageResponse>;
 }
 
 export interface ImagesClient extends Client {
@@ -393,6 +631,21 @@ export interface ImagesClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListImagesResponse) => void,
+  ): ClientUnaryCall;
+  update(
+    request: UpdateImageRequest,
+    callback: (error: ServiceError | null, response: UpdateImageResponse) => void,
+  ): ClientUnaryCall;
+  update(
+    request: UpdateImageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: UpdateImageResponse) => void,
+  ): ClientUnaryCall;
+  update(
+    request: UpdateImageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UpdateImageResponse) => void,
   ): ClientUnaryCall;
 }
 
