@@ -7,6 +7,7 @@ import { type ServeOptions, parseArguments } from '../../keyserver/arguments.ts'
 import { createLogger } from '../../keyserver/logging.ts';
 import { startKeyServer } from '../../keyserver/start.ts';
 import type { TestKeyServer } from '../../lab/keyserver.ts';
+import { removeServerDatabase, serverDatabaseUrl } from '../../lab/server-database.ts';
 
 const LISTEN = ['admin-listen', 'node-listen', 'enroll-listen'].flatMap((name) => [
   `--${name}`,
@@ -19,7 +20,8 @@ export async function startInProcess(
   more: Partial<ServeOptions> = {},
 ): Promise<TestKeyServer> {
   const directory = await mkdtemp(join(tmpdir(), 'latchkey-in-process-'));
-  const options = { ...parseArguments(['--data', directory, ...LISTEN, ...args]), ...more };
+  const database = await serverDatabaseUrl(directory);
+  const options = { ...parseArguments(['--data', directory, ...LISTEN, ...args]), database, ...more };
   const running = await startKeyServer(options, VERSION, createLogger('silent'));
   const read = (name: string) => readFile(join(directory, name), 'utf8');
   const stop = async () => {
@@ -34,6 +36,7 @@ export async function startInProcess(
     kill: () => Promise.reject(new Error('that would end the test')),
     dispose: async () => {
       await stop();
+      await removeServerDatabase(directory);
       await rm(directory, { recursive: true, force: true });
     },
   };

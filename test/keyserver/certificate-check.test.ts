@@ -13,6 +13,7 @@ import type { NodesClient } from '#src/wire/generated/latchkey/node.ts';
 import { fromGrpcError } from '#src/wire/status.ts';
 import { callUnary } from '#src/wire/unary.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
+import { databaseKind } from '../../lab/server-database.ts';
 import {
   LicensedNode,
   type NodeKey,
@@ -94,7 +95,10 @@ function rotate(client: NodesClient, certificateRequestDer: Buffer) {
 }
 
 describe('a certificate that ends while its connection stays', () => {
-  it('ends the stream by itself and is worth nothing for further calls, while the next one is good', async () => {
+  // 14 seconds of waiting that no database could change.
+  const once = databaseKind() === 'SQLite' ? ['ends the stream by itself'] : [];
+
+  it.each(once)('%s and is worth nothing for further calls, while the next one is good', async () => {
     const node = await newNode();
     const stream = watch(node.client);
     await stream.connected;

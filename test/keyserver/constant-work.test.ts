@@ -5,6 +5,7 @@
 import crypto, { sign, webcrypto } from 'node:crypto';
 import { syncBuiltinESMExports } from 'node:module';
 import { StatementSync } from 'node:sqlite';
+import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { nodeProofStatement } from '#src/licensing/node-proof.ts';
 import { MINUTE_MS } from '#src/base/units.ts';
@@ -26,13 +27,20 @@ let sold: SoldProduct;
 let key: NodeKey;
 const work: string[] = [];
 
+/** The SQL of a call of a database; undefined for any other. */
+function statementOf(owner: unknown, [first]: readonly unknown[]): string | undefined {
+  if (owner instanceof StatementSync) return owner.sourceSQL;
+  if (!(owner instanceof Client)) return undefined;
+  return typeof first === 'string' ? first : (first as { readonly text: string }).text;
+}
+
 function count<Name extends string>(owner: Record<Name, (...args: never[]) => unknown>, name: Name): void {
   const original = owner[name];
   vi.spyOn(owner as Record<string, (...args: unknown[]) => unknown>, name).mockImplementation(function (
     this: unknown,
     ...args: unknown[]
   ) {
-    work.push(this instanceof StatementSync ? this.sourceSQL : name);
+    work.push(statementOf(this, args) ?? name);
     return Reflect.apply(original, this, args) as unknown;
   });
 }
@@ -45,6 +53,7 @@ beforeAll(async () => {
   sold = await createSoldProduct(server);
   key = await createNodeKey();
   for (const name of ['all', 'get', 'run', 'iterate'] as const) count(StatementSync.prototype, name);
+  count(Client.prototype, 'query');
   for (const name of ['createHash', 'createHmac', 'createPublicKey', 'sign', 'verify'] as const)
     count(crypto, name);
   for (const name of ['digest', 'importKey', 'sign', 'verify'] as const)
