@@ -73,13 +73,14 @@ function nodeFields(node: Node): string {
     ['key', node.keyThumbprint],
     ['activated', formatInstant(node.createdAtMs)],
     ['certificate', `until ${formatInstant(node.certificateExpiresAtMs)}`],
+    ['last contact', formatLastContact(node)],
     ['changed', formatInstant(node.updatedAtMs)],
   ]);
 }
 
 function nodeTable(nodes: readonly Node[]): string {
   return formatTable(
-    ['ID', 'NAME', 'STATE', 'INSTALLATION', 'LICENSES', 'ACTIVATED', 'CERTIFICATE ENDS'],
+    ['ID', 'NAME', 'STATE', 'INSTALLATION', 'LICENSES', 'ACTIVATED', 'LAST CONTACT', 'CERTIFICATE ENDS'],
     nodes.map((node) => [
       node.id,
       node.name,
@@ -87,7 +88,12 @@ function nodeTable(nodes: readonly Node[]): string {
       node.installation ?? '-',
       node.licenseIds.join(',') || '-',
       formatInstant(node.createdAtMs),
+      formatLastContact(node),
       formatInstant(node.certificateExpiresAtMs),
     ]),
   );
+}
+
+function formatLastContact({ lastContactAtMs }: Node): string {
+  return lastContactAtMs === null ? 'never' : formatInstant(lastContactAtMs);
 }

@@ -34,6 +34,7 @@ import * as webhooks from './migrations/0027-webhooks.ts';
 import * as leaseByNode from './migrations/0038-lease-by-node.ts';
 import * as apiTokenTombstone from './migrations/0039-api-token-tombstone.ts';
 import * as leaseTerms from './migrations/0040-lease-terms.ts';
+import * as suspendedBeforeUse from './migrations/0041-suspended-before-use.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -68,6 +69,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0038-lease-by-node': leaseByNode,
   '0039-api-token-tombstone': apiTokenTombstone,
   '0040-lease-terms': leaseTerms,
+  '0041-suspended-before-use': suspendedBeforeUse,
   '0026-audit-field-key': auditFieldKey,
   '0027-webhooks': webhooks,
 };

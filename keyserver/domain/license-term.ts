@@ -22,19 +22,20 @@ export function termStartMs(eventMs: number, startsAtMs: number | null): number 
  * event that was not counted from nobody knows when it was, so then the begin stays.
  */
 export function termStartNow(
-  license: Pick<LicenseTable, 'created_at_ms' | 'term_started_at_ms' | 'state'>,
+  license: Pick<LicenseTable, 'created_at_ms' | 'term_started_at_ms' | 'state' | 'state_before_suspension'>,
   basis: ExpirationBasis,
   startsAtMs: number | null,
 ): number | null {
   if (basis === 'creation') return termStartMs(license.created_at_ms, startsAtMs);
-  return license.state === 'PENDING' ? null : license.term_started_at_ms;
+  const isUnused = license.state === 'PENDING' || license.state_before_suspension === 'PENDING';
+  return isUnused ? null : license.term_started_at_ms;
 }
 
 /** `termStartNow` as an expression, for all licenses of a policy at once; a test holds the two together. */
 export const termStartColumn = sql<number | null>`case
   when expiration_basis = 'creation' and starts_at_ms > created_at_ms then starts_at_ms
   when expiration_basis = 'creation' then created_at_ms
-  when state = 'PENDING' then null
+  when state = 'PENDING' or state_before_suspension = 'PENDING' then null
   else term_started_at_ms end`;
 
 /** Gives what to write when a term begins with this event; undefined when it does not. */

@@ -84,6 +84,7 @@ export async function createLicense(
       own_terms: toCodeColumn(input.expiresAtMs === undefined ? own : [...own, END_OF_TERM]),
       is_trial: policy?.is_trial ?? 0,
       state: 'PENDING',
+      state_before_suspension: null,
       epoch: 1,
       reason: null,
       starts_at_ms: input.startsAtMs ?? null,
@@ -153,7 +154,7 @@ export async function changeLicense(
     async (change) => {
       const { writer, nowMs } = change;
       const stored = await storedLicense(server, writer, licenseId);
-      const state = nextLicenseState(licenseId, stored.state, action);
+      const state = nextLicenseState(licenseId, stored.state, action, stored.state_before_suspension);
       if (state === stored.state) {
         return { license: await requireLicense(server, writer, licenseId), nodeIds: [] };
       }
@@ -161,6 +162,7 @@ export async function changeLicense(
         .updateTable('license')
         .set({
           state,
+          state_before_suspension: state === 'SUSPENDED' ? stored.state : null,
           epoch: stored.epoch + 1,
           revision: await change.nextRevision(),
           reason: reason ?? null,
@@ -188,10 +190,10 @@ async function storedLicense(
   server: KeyServer,
   reader: Reader,
   licenseId: string,
-): Promise<Pick<Selectable<LicenseTable>, 'state' | 'epoch'>> {
+): Promise<Pick<Selectable<LicenseTable>, 'state' | 'state_before_suspension' | 'epoch'>> {
   const row = await reader
     .selectFrom('license')
-    .select(['state', 'epoch'])
+    .select(['state', 'state_before_suspension', 'epoch'])
     .where('organization_id', '=', server.organizationId)
     .where('id', '=', licenseId)
     .executeTakeFirst();

@@ -137,13 +137,16 @@ export async function listMeters(server: KeyServer, licenseId: string): Promise<
   return { items: rows.map(toMeter), nextAfter: null };
 }
 
-/** @throws LatchkeyError STATE_NOT_FOUND */
+/** @throws LatchkeyError STATE_NOT_FOUND, for a meter too: an empty list would say that nothing was used */
 export async function listUsage(
   server: KeyServer,
   licenseId: string,
   query: UsageQuery,
 ): Promise<Page<UsageReport>> {
   await getLicense(server, licenseId);
+  if (query.meter !== undefined) {
+    await requireMeter(server.store.read, server.organizationId, licenseId, query.meter);
+  }
   const list = { name: `usage of ${licenseId}`, prefix: 'usage' } as const;
   const page = openPage(server.cursorKey, list, query);
   const rows = await server.store.read

@@ -11,17 +11,26 @@ import type { Reader } from '../db/store.ts';
 import { runChange } from './change.ts';
 import type { KeyServer } from './key-server.ts';
 import { forgetSession } from './node-sessions.ts';
+import { lastLeaseAtMs, lastOf, lastReportAtMs } from './last-contact.ts';
 import { allOf, isEqual, isOfOrganization } from './list-filter.ts';
 import { openPage } from './page.ts';
 import { loadSeats } from './seat-facts.ts';
 import { fromTermColumns } from './term-columns.ts';
 
+type NodeRow = Selectable<NodeTable> &
+  Readonly<Record<'last_lease_at_ms' | 'last_report_at_ms', number | null>>;
+
+function nodeRows(reader: Reader) {
+  return reader
+    .selectFrom('node')
+    .selectAll('node')
+    .select([lastLeaseAtMs.as('last_lease_at_ms'), lastReportAtMs.as('last_report_at_ms')]);
+}
+
 export async function listNodes(server: KeyServer, query: NodeQuery): Promise<Page<Node>> {
   const { read } = server.store;
   const page = openPage(server.cursorKey, { name: 'nodes', prefix: 'node' }, query);
-  const rows = await read
-    .selectFrom('node')
-    .selectAll()
+  const rows = await nodeRows(read)
     .where(isOfOrganization('node.organization_id', server.organizationId))
     .where(page.isOn('node.id'))
     .where(
@@ -44,14 +53,8 @@ export async function getNode({ organizationId, store }: KeyServer, nodeId: stri
   return toNode(store.read, await requireNode(store.read, organizationId, nodeId));
 }
 
-async function requireNode(
-  reader: Reader,
-  organizationId: string,
-  nodeId: string,
-): Promise<Selectable<NodeTable>> {
-  const row = await reader
-    .selectFrom('node')
-    .selectAll()
+async function requireNode(reader: Reader, organizationId: string, nodeId: string): Promise<NodeRow> {
+  const row = await nodeRows(reader)
     .where('organization_id', '=', organizationId)
     .where('id', '=', nodeId)
     .executeTakeFirst();
@@ -125,12 +128,12 @@ async function refuseFullLicenses(
   }
 }
 
-async function toNode(reader: Reader, row: Selectable<NodeTable>): Promise<Node> {
+async function toNode(reader: Reader, row: NodeRow): Promise<Node> {
   return withLicenses(row, await licensesOf(reader, [row]));
 }
 
 /** With one query for the licenses of all. */
-async function toNodes(reader: Reader, rows: readonly Selectable<NodeTable>[]): Promise<Node[]> {
+async function toNodes(reader: Reader, rows: readonly NodeRow[]): Promise<Node[]> {
   const licenses = await licensesOf(reader, rows);
   return rows.map((row) => withLicenses(row, licenses));
 }
@@ -151,7 +154,7 @@ async function licensesOf(
   return Map.groupBy(rows, (row) => row.node_id);
 }
 
-function withLicenses(row: Selectable<NodeTable>, licenses: Awaited<ReturnType<typeof licensesOf>>): Node {
+function withLicenses(row: NodeRow, licenses: Awaited<ReturnType<typeof licensesOf>>): Node {
   return {
     id: row.id,
     revision: row.revision,
@@ -162,6 +165,7 @@ function withLicenses(row: Selectable<NodeTable>, licenses: Awaited<ReturnType<t
     installation: row.installation,
     keyThumbprint: row.key_thumbprint,
     certificateExpiresAtMs: row.certificate_expires_at_ms,
+    lastContactAtMs: lastOf(row.last_lease_at_ms, row.last_report_at_ms, row.acknowledged_at_ms),
     licenseIds: (licenses.get(row.id) ?? []).map((license) => license.license_id),
   };
 }

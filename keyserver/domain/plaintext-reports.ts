@@ -13,6 +13,7 @@ import type { NodeIdentity } from './acquire-lease.ts';
 import { loadNode, loadOrganization } from './decision-facts.ts';
 import { denialError } from './denial.ts';
 import type { KeyServer } from './key-server.ts';
+import { lastLeaseAtMs, lastOf } from './last-contact.ts';
 import { loadLicense } from './license-facts.ts';
 import { getLicense } from './licenses.ts';
 import { openPage } from './page.ts';
@@ -113,16 +114,7 @@ export async function listLicenseNodes(
         .on('plaintext_report.epoch', '=', license.epoch),
     )
     .select(['node.id', 'node.name', 'node.state', 'node.acknowledged_revision', 'node.acknowledged_at_ms'])
-    .select((select) =>
-      select
-        .selectFrom('lease')
-        .select('lease.issued_at_ms')
-        .whereRef('lease.node_id', '=', 'node.id')
-        // Ids are in the order of time.
-        .orderBy('lease.id', 'desc')
-        .limit(1)
-        .as('last_lease_at_ms'),
-    )
+    .select(lastLeaseAtMs.as('last_lease_at_ms'))
     .select((select) =>
       // Of any epoch: a node that has heard nothing goes on with the lease it has.
       select
@@ -151,7 +143,6 @@ export async function listLicenseNodes(
     rows.map((row): LicenseNode => {
       const { last_lease_at_ms: leaseAtMs, reported_at_ms: reportedAtMs, denial_code: denialCode } = row;
       const { acknowledged_revision: revision, acknowledged_at_ms: acknowledgedAtMs } = row;
-      const lastContactMs = Math.max(leaseAtMs ?? 0, reportedAtMs ?? 0, acknowledgedAtMs ?? 0);
       const hasAcknowledged = denialCode !== null || (revision ?? 0) >= license.revision;
       const refuses = denialCode !== null || (hasAcknowledged && isRefused);
       return {
@@ -161,7 +152,7 @@ export async function listLicenseNodes(
         hasAcknowledged,
         acknowledgedRevision: revision,
         acknowledgedAtMs,
-        lastContactMs: lastContactMs === 0 ? null : lastContactMs,
+        lastContactMs: lastOf(leaseAtMs, reportedAtMs, acknowledgedAtMs),
         canStartUntilMs: refuses ? null : row.last_lease_ends_at_ms,
         report:
           denialCode === null

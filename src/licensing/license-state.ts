@@ -36,13 +36,17 @@ const TRANSITIONS: Record<StoredLicenseState, Partial<Record<LicenseAction, Stor
 /**
  * Gives the state after an action; the same state when the action changes nothing, so that a repeated
  * request is harmless.
+ * @param before the state that a suspended license had before
  * @throws LatchkeyError STATE_PRECONDITION when the state does not allow the action
  */
 export function nextLicenseState(
   licenseId: string,
   state: StoredLicenseState,
   action: LicenseAction,
+  before: StoredLicenseState | null = null,
 ): StoredLicenseState {
+  // One that no node has used yet is still not in use.
+  if (state === 'SUSPENDED' && action === 'reinstate' && before === 'PENDING') return before;
   const next = TRANSITIONS[state][action];
   if (next === undefined) {
     throw new LatchkeyError(

@@ -85,6 +85,12 @@ describe('a change of a license', () => {
       canStartUntilMs: lease.expiresAtMs,
       lastContactMs: lease.issuedAtMs,
     });
+    // Every node says it, in whichever way it was heard.
+    const [heard, cutOff] = [await nodeOf('agent-node'), await nodeOf('silent')];
+    expect(heard?.acknowledgedAtMs).toBeGreaterThan(0);
+    for (const { id, lastContactMs } of [heard!, cutOff!]) {
+      expect((await sold.client.node(id)).lastContactAtMs).toBe(lastContactMs);
+    }
     const { revision } = await sold.client.license(licenseId);
     const text = await adminCommand(server, 'license', 'nodes', licenseId);
     expect(text).toMatch(

@@ -69,6 +69,16 @@ describe('activation', () => {
     });
   });
 
+  it('is what uses a license, not its reinstatement after a suspension', async () => {
+    const { license, licenseKey } = await sold.sell();
+    // The second suspension changes nothing, nor what the license was before.
+    for (const action of ['suspend', 'suspend'] as const) await sold.client.changeLicense(license.id, action);
+    expect((await sold.client.changeLicense(license.id, 'reinstate')).state).toBe('PENDING');
+    (await activateNode(server, licenseKey)).close();
+    await sold.client.changeLicense(license.id, 'suspend');
+    expect((await sold.client.changeLicense(license.id, 'reinstate')).state).toBe('ACTIVE');
+  });
+
   it('lets one node hold licenses of several products', async () => {
     const other = await createSoldProduct(server);
     const key = await createNodeKey();

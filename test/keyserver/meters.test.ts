@@ -44,7 +44,11 @@ describe('a meter', () => {
     const reports = await metering.usageReports(licenseId, { meter: 'api-calls' });
     expect(reports.reduce((sum, { amount }) => sum + amount, 0)).toBe(820);
     expect(Math.max(...reports.map(({ total }) => total))).toBe(820);
+    await metering.setMeter(licenseId, 'other', { max: null });
     expect(await metering.usageReports(licenseId, { meter: 'other' })).toEqual([]);
+    await expect(metering.usageReports(licenseId, { meter: 'api-call' })).rejects.toMatchObject({
+      code: 'STATE_NOT_FOUND',
+    });
     expect((await metering.usageReports(licenseId, { order: 'desc', limit: 3 })).length).toBe(3);
   });
 

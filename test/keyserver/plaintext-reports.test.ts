@@ -89,6 +89,10 @@ describe('the nodes of a refused license', () => {
     expect(text).toMatch(/^revoked at revision \d+; 2 of 2 nodes have acknowledged, 1 plaintext gone\n/u);
     expect(text).toMatch(/one .*2 layers/);
     expect(text).toMatch(/two .*gone 1970-01-01/);
+    // A node is heard by its reports too.
+    for (const { id, report: told } of await sold.client.licenseNodes(licenseId)) {
+      expect((await sold.client.node(id)).lastContactAtMs).toBe(told?.reportedAtMs);
+    }
     expect(await latchkey('license', 'show', licenseId)).toContain('2 of 2 nodes have acknowledged');
   });
 

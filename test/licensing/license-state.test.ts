@@ -33,6 +33,14 @@ describe('stored states', () => {
   });
 });
 
+it.each([
+  ['PENDING', 'PENDING'],
+  ['ACTIVE', 'ACTIVE'],
+  [null, 'ACTIVE'],
+] as const)('a license that was %s before it was suspended is %s again', (before, next) => {
+  expect(nextLicenseState('lic_a', 'SUSPENDED', 'reinstate', before)).toBe(next);
+});
+
 describe('the state at a moment', () => {
   it.each([
     [{ state: 'ACTIVE', startsAtMs: null, expiresAtMs: null }, 'ACTIVE'],

@@ -20,6 +20,8 @@ export interface LicenseTable extends Row, TermColumns {
   own_terms: string | null;
   is_trial: 0 | 1;
   state: StoredLicenseState;
+  /** What a reinstatement makes it again; null while it is not suspended, and for ACTIVE in rows of before there was this. */
+  state_before_suspension: StoredLicenseState | null;
   /** Counts the changes of this license; leases of an older epoch are void. */
   epoch: number;
   reason: string | null;

@@ -12,6 +12,8 @@ export const nodeSchema = z.object({
   installation: z.string().nullable(),
   keyThumbprint: z.string(),
   certificateExpiresAtMs: timeMs,
+  /** Its last lease, report or acknowledgement; null = none yet. */
+  lastContactAtMs: timeMs.nullable(),
   licenseIds: z.array(z.string()),
 });
 
