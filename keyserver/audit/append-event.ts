@@ -3,6 +3,8 @@ import { sql } from 'kysely';
 import { AUDIT_START, type AuditEventBody, type AuditHead, auditHash } from '#src/crypto/audit-chain.ts';
 import { canonicalJson } from '#src/base/json.ts';
 import type { AuditAction } from '#src/licensing/audit-actions.ts';
+import type { AuthMethod } from '#src/licensing/auth-method.ts';
+import { currentRequestId } from '../current-request.ts';
 import { TransactionValue } from '../db/open-transaction.ts';
 import { preparedInsertAll, preparedQuery } from '../db/prepared-query.ts';
 import type { Writer } from '../db/store.ts';
@@ -18,6 +20,8 @@ export type AuditDetail = Readonly<Record<string, string | number | boolean | nu
 
 export interface AuditEntry {
   readonly actor: Actor;
+  /** Default = what the actor is known by. */
+  readonly authMethod?: AuthMethod | undefined;
   readonly action: AuditAction;
   readonly target: string;
   readonly outcome: 'done' | 'allowed' | 'denied';
@@ -65,6 +69,7 @@ export async function appendAuditEvents(
   entries: readonly AuditEntry[],
 ): Promise<AppendedEvent[]> {
   let head = knownHead.get(writer) ?? (await loadHead(writer));
+  const requestId = currentRequestId();
   const rows: AuditEventTable[] = [];
   for (const entry of entries) {
     const body: AuditEventBody = {
@@ -73,10 +78,12 @@ export async function appendAuditEvents(
       // A clock that was set back must not make an honest log look forged.
       timeMs: Math.max(nowMs, head.timeMs),
       actor: entry.actor,
+      authMethod: entry.authMethod ?? authMethodOf(entry.actor),
       action: entry.action,
       target: entry.target,
       outcome: entry.outcome,
       code: entry.code ?? null,
+      requestId,
       detail: entry.detail ?? {},
     };
     const detail = canonicalJson(body.detail);
@@ -86,10 +93,12 @@ export async function appendAuditEvents(
       organization_id: organizationId,
       time_ms: body.timeMs,
       actor: body.actor,
+      auth_method: body.authMethod ?? null,
       action: body.action,
       target: body.target,
       outcome: body.outcome,
       code: body.code,
+      request_id: body.requestId ?? null,
       detail,
       previous_hash: head.hash,
       hash,
@@ -99,6 +108,11 @@ export async function appendAuditEvents(
   await insertEvents(writer, rows);
   knownHead.set(writer, head);
   return rows.map(({ sequence, hash }) => ({ sequence, hash }));
+}
+
+function authMethodOf(actor: Actor): AuthMethod {
+  if (actor.startsWith('token:')) return 'api-token';
+  return actor.startsWith('node:') ? 'node-certificate' : 'none';
 }
 
 async function loadHead(writer: Writer): Promise<AuditHead> {

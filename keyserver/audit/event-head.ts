@@ -10,10 +10,12 @@ export function toEventHead(row: Omit<Selectable<AuditEventTable>, 'detail'>): O
     organizationId: row.organization_id,
     timeMs: row.time_ms,
     actor: row.actor,
+    ...(row.auth_method === null ? {} : { authMethod: row.auth_method }),
     action: row.action,
     target: row.target,
     outcome: row.outcome,
     code: row.code,
+    ...(row.request_id === null ? {} : { requestId: row.request_id }),
     previousHash: row.previous_hash,
     hash: row.hash,
   };

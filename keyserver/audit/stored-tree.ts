@@ -9,7 +9,7 @@ export async function treeEntries(reader: Reader, size: number, limit: number): 
   const rows = await reader
     .selectFrom('audit_event')
     .select(['sequence', 'organization_id', 'time_ms', 'actor', 'action', 'target', 'outcome', 'code'])
-    .select(['previous_hash', 'hash'])
+    .select(['auth_method', 'request_id', 'previous_hash', 'hash'])
     .where('sequence', '>', size)
     .where('sequence', '<=', size + limit)
     .orderBy('sequence')

@@ -35,6 +35,7 @@ import * as leaseByNode from './migrations/0038-lease-by-node.ts';
 import * as apiTokenTombstone from './migrations/0039-api-token-tombstone.ts';
 import * as leaseTerms from './migrations/0040-lease-terms.ts';
 import * as suspendedBeforeUse from './migrations/0041-suspended-before-use.ts';
+import * as auditRequest from './migrations/0042-audit-request.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -70,6 +71,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0039-api-token-tombstone': apiTokenTombstone,
   '0040-lease-terms': leaseTerms,
   '0041-suspended-before-use': suspendedBeforeUse,
+  '0042-audit-request': auditRequest,
   '0026-audit-field-key': auditFieldKey,
   '0027-webhooks': webhooks,
 };

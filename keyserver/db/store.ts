@@ -5,6 +5,7 @@
  */
 import { setImmediate } from 'node:timers';
 import { CompiledQuery, Kysely, type LogEvent, type Transaction } from 'kysely';
+import { currentRequestId, forRequest } from '../current-request.ts';
 import { MAX_COMMIT_GROUP } from '../limits.ts';
 import { type Duty, SOLE_DUTY } from './duty.ts';
 import { migrate } from './migrate.ts';
@@ -177,12 +178,14 @@ class GroupCommitStore implements Store {
     if (urgency === 'ORDINARY' && this.reserve?.isClosed === true) {
       await this.reserve.fill().catch(() => undefined);
     }
+    // The group is run by whoever came first.
+    const requestId = currentRequestId() ?? null;
     return new Promise<Result>((resolve, reject) => {
       let settle: () => void = () => undefined;
       this.#waiting.push({
         urgency,
         run: async (writer) => {
-          const result = await work(writer);
+          const result = await forRequest(requestId, () => work(writer));
           settle = () => {
             resolve(result);
           };

@@ -150,6 +150,8 @@ async function decideAndRecord(
   const record = (entry: Pick<AuditEntry, 'target' | 'outcome' | 'code' | 'detail'>) =>
     appendAuditEvent(writer, organizationId, nowMs, {
       actor: 'enrollment',
+      // An unknown credential shows nothing.
+      authMethod: opened.license === undefined ? 'none' : enrolment.credential.kind,
       action: 'node.activate',
       ...entry,
     });

@@ -79,7 +79,9 @@ export class NodeAuthentication {
       const denied = nodeDenial(known, contact);
       await appendAuditEvent(writer, organizationId, clock.nowMs(), {
         // Who has proven nothing is nobody.
-        actor: proven === null ? 'enrollment' : `node:${nodeId}`,
+        ...(proven === null
+          ? { actor: 'enrollment' as const }
+          : { actor: `node:${nodeId}` as const, authMethod: 'node-key' as const }),
         action: 'node.authenticate',
         target: nodeId,
         outcome: denied === null ? 'allowed' : 'denied',

@@ -29,6 +29,7 @@ import type { KeyServerMetrics } from '../metrics/key-server-metrics.ts';
 import { enrollmentService } from './enrollment-service.ts';
 import { NodeConnections } from './node-connections.ts';
 import { nodesService } from './nodes-service.ts';
+import { numberedCalls } from './numbered-calls.ts';
 import { observedService } from './observed-service.ts';
 import { OpenStreams } from './revocation-stream.ts';
 import { endWhenSilent } from './silent-connections.ts';
@@ -77,7 +78,8 @@ export async function startNodeListeners(
     maxCalls: number,
   ): UntypedServiceImplementation => {
     const bound = boundedCalls(service, definition, { maxCalls, random: server.random }, log);
-    return observedService(definition, unlessSealed(bound, server, log), metrics, server.clock);
+    const observed = observedService(definition, unlessSealed(bound, server, log), metrics, server.clock);
+    return numberedCalls(observed);
   };
   const { connections } = options;
   const enrollment = newServer(connections, {

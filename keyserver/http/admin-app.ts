@@ -11,6 +11,7 @@ import fastify, {
 import { type ZodTypeProvider, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Logger } from 'pino';
 import { LatchkeyError } from '#src/base/errors.ts';
+import { forRequest, newRequestId } from '../current-request.ts';
 import { MAX_ADMIN_BODY_BYTES, MAX_ADMIN_CONNECTIONS, MAX_PATH_PARAMETER } from '../limits.ts';
 import type { KeyServer } from '../domain/key-server.ts';
 import { Unsealing } from '../domain/unseal.ts';
@@ -53,7 +54,8 @@ export async function createAdminApp(
   const loggerInstance: FastifyBaseLogger = logger;
   const options = {
     loggerInstance,
-    logController: new LogController({ disableRequestLogging: true }),
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
+    genReqId: newRequestId,
     bodyLimit: MAX_ADMIN_BODY_BYTES,
     forceCloseConnections: 'idle' as const,
     ...adminServerOptions(tls),
@@ -67,6 +69,7 @@ export async function createAdminApp(
   answerByTheSchema(app);
   await app.register(swagger, apiDocument(version));
   observeRequests(app, metrics);
+  numberRequests(app);
   app.addHook('onRequest', refuseNullCharacter);
   app.addHook('preValidation', refuseEmptyParameters);
   const unsealing = new Unsealing(server);
@@ -110,6 +113,15 @@ export function answerByTheSchema(app: FastifyInstance): void {
 
 function withZod(app: FastifyInstance) {
   return app.withTypeProvider<ZodTypeProvider>();
+}
+
+/** Once the body has been read, what comes next is called by the connection again. */
+function numberRequests(app: FastifyInstance): void {
+  const number = (request: FastifyRequest, _reply: unknown, done: () => void): void => {
+    forRequest(request.id, done);
+  };
+  app.addHook('onRequest', number);
+  app.addHook('preValidation', number);
 }
 
 /** By the route as it is registered: paths hold ids. */

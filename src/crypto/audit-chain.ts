@@ -20,6 +20,8 @@ export const auditEventSchema = z.object({
   timeMs: z.int(),
   /** Who: `token:ID`, `node:ID`, `enrollment` or `system`. */
   actor: z.string(),
+  /** How the actor has shown who it is; an event of before it was written has none. */
+  authMethod: z.string().optional(),
   /** What: `license.revoke`, `lease.acquire` ... */
   action: z.string(),
   /** The id it was done to. */
@@ -27,6 +29,8 @@ export const auditEventSchema = z.object({
   outcome: z.string(),
   /** The denial code, or null. */
   code: z.string().nullable(),
+  /** Of the request that it came about by, as in the key server's log; none where nobody has asked. */
+  requestId: z.string().optional(),
   detail: z.json(),
   previousHash: hashSchema,
   hash: hashSchema,
@@ -46,9 +50,11 @@ export function auditHash(
 ): string {
   const json = canonicalJson;
   // Canonical JSON of the whole event: its fields are known, so they need not be sorted for each.
+  const method = body.authMethod === undefined ? '' : `"authMethod":${json(body.authMethod)},`;
+  const request = body.requestId === undefined ? '' : `"requestId":${json(body.requestId)},`;
   const event =
-    `{"action":${json(body.action)},"actor":${json(body.actor)},"code":${json(body.code)},"detail":${detail},` +
-    `"organizationId":${json(body.organizationId)},"outcome":${json(body.outcome)},"sequence":${json(body.sequence)},` +
+    `{"action":${json(body.action)},"actor":${json(body.actor)},${method}"code":${json(body.code)},"detail":${detail},` +
+    `"organizationId":${json(body.organizationId)},"outcome":${json(body.outcome)},${request}"sequence":${json(body.sequence)},` +
     `"target":${json(body.target)},"timeMs":${json(body.timeMs)}}`;
   return hash('sha256', Buffer.concat([Buffer.from(previousHash, 'hex'), Buffer.from(event)]), 'hex');
 }

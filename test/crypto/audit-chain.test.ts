@@ -18,11 +18,13 @@ function verify(events: readonly AuditEvent[]): string | null {
 describe('the audit chain', () => {
   it('hashes the canonical JSON of each event, whatever stands in it', () => {
     const texts = { actor: fc.string(), action: fc.string(), target: fc.string(), outcome: fc.string() };
-    const bodies = fc.record({
+    const since = fc.record({ authMethod: fc.string(), requestId: fc.string() }, { requiredKeys: [] });
+    const known = fc.record({
       ...{ ...texts, organizationId: fc.string(), code: fc.option(fc.string()) },
       ...{ sequence: fc.maxSafeInteger(), timeMs: fc.maxSafeInteger() },
       detail: fc.dictionary(fc.string(), fc.oneof(fc.string(), fc.maxSafeInteger(), fc.boolean())),
     });
+    const bodies = fc.tuple(known, since).map(([body, more]) => ({ ...body, ...more }));
     fc.assert(
       fc.property(bodies, fc.uint8Array({ minLength: 32, maxLength: 32 }), (body, previous) => {
         const expected = createHash('sha256').update(previous).update(canonicalJson(body)).digest('hex');
@@ -43,6 +45,8 @@ describe('the audit chain', () => {
       organizationId: 'org_b',
       timeMs: 1,
       actor: 'token:x',
+      authMethod: 'api-token',
+      requestId: 'other',
       action: 'license.create',
       target: 'lic_x',
       outcome: 'denied',

@@ -260,6 +260,7 @@ function chain(length: number): AuditEvent[] {
       target: 'lic_1',
       outcome: 'done',
       code: sequence % 2 === 0 ? null : 'DENIED_LICENSE_REVOKED',
+      ...(sequence % 2 === 0 ? {} : { authMethod: 'api-token', requestId: '0191b2f0' }),
       detail: {
         reason: 'Zahlung "offen" \\ – ü 😀 \u0001\u007f\n',
         b: [1, 'x', null],

@@ -102,6 +102,8 @@ describe('the audit log', () => {
     ['target', "'x'"],
     ['outcome', "'denied'"],
     ['code', "'DENIED_SEALED'"],
+    ['auth_method', "'none'"],
+    ['request_id', 'null'],
     ['detail', `'{}'`],
     ['detail', `'not JSON'`],
     ['previous_hash', `'${'0'.repeat(64)}'`],

@@ -201,6 +201,26 @@ describe('filters', () => {
     }
   });
 
+  it('of audit events, each with the request that it came about by and how its sender was known', async () => {
+    const { client } = sold;
+    const [refused] = await client.listAuditEvents({ outcome: 'denied' });
+    expect(refused?.authMethod).toBe('node-certificate');
+    expect(server.log()).toContain(`"requestId":"${refused?.requestId ?? 'none'}"`);
+    // At once, so that they are committed together; and with a body, behind which the connection calls.
+    const names = ['a', 'b', 'c', 'd'].map((name) => ({ name: `together-${name}` }));
+    await Promise.all(names.map((input) => client.createCustomer(input)));
+    const created = (await client.listAuditEvents({ action: 'customer.create', order: 'desc' })).slice(0, 4);
+    expect(new Set(created.map(({ requestId }) => requestId)).size).toBe(4);
+    const methodOf = async (action: string) =>
+      (await client.listAuditEvents({ action })).map(({ authMethod, requestId }) => [
+        authMethod,
+        typeof requestId,
+      ]);
+    expect(await methodOf('license.suspend')).toEqual([['api-token', 'string']]);
+    expect((await methodOf('node.activate'))[0]).toEqual(['license-key', 'string']);
+    expect(await methodOf('organization.create')).toEqual([['none', 'undefined']]);
+  });
+
   it('tell a token for one customer nothing of others', async () => {
     const { token } = await sold.client.createToken({
       name: 'part',

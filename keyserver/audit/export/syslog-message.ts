@@ -47,10 +47,12 @@ function message(event: AuditEvent, hostname: string, more: readonly Parameter[]
     ['sequence', String(event.sequence)],
     ['organizationId', event.organizationId],
     ['actor', event.actor],
+    ...(event.authMethod === undefined ? [] : [['authMethod', event.authMethod] as const]),
     ['action', event.action],
     ['target', event.target],
     ['outcome', event.outcome],
     ...(event.code === null ? [] : [['code', event.code] as const]),
+    ...(event.requestId === undefined ? [] : [['requestId', event.requestId] as const]),
     ['hash', event.hash],
     ...more,
   ];

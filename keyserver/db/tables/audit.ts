@@ -6,10 +6,14 @@ export interface AuditEventTable {
   readonly organization_id: string;
   readonly time_ms: number;
   readonly actor: string;
+  /** Null in an event of before it was written. */
+  readonly auth_method: string | null;
   readonly action: string;
   readonly target: string;
   readonly outcome: string;
   readonly code: string | null;
+  /** Null where nobody has asked. */
+  readonly request_id: string | null;
   readonly detail: string;
   readonly previous_hash: string;
   readonly hash: string;
