@@ -15,6 +15,7 @@ import { type Change, runChange } from './change.ts';
 import { openingOfShares } from './given-shares.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
+import { sealed } from './seal.ts';
 
 export function rootKeySlots(reader: Reader, organizationId: string): Promise<RootKeySlot[]> {
   return reader
@@ -146,7 +147,9 @@ async function deleteSlot(change: Change, { id, kind, label }: RootKeySlot): Pro
 
 /** The root key, to who has shown that he can open it. */
 async function provenRootKey(server: KeyServer, proof: RootKeyProof): Promise<Uint8Array> {
-  const { organizationId, store } = server;
+  const { organizationId, seal, store } = server;
+  // There is nothing to hold it against, and whoever cannot open the root key hears the same as who can.
+  if (seal.isSealed) throw sealed();
   const rootKey = await openProvenRootKey(
     organizationId,
     await rootKeySlots(store.read, organizationId),

@@ -9,7 +9,8 @@ import { fromGrpcError } from '#src/wire/status.ts';
 import { SealClient } from '../../cli/seal-client.ts';
 import { WebhookClient } from '../../cli/webhook-client.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
-import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
+import { type LicensedNode, activateNode, createNodeKey } from '../fakes/licensed-node.ts';
+import { offlineRequest } from '../fakes/offline-node.ts';
 import { statementTextFor } from '../fakes/release-statement.ts';
 import { createSoldProduct, randomDigest, sealImageKey } from '../fakes/sold-product.ts';
 
@@ -39,7 +40,9 @@ beforeAll(async () => {
     release: (await client.releases())[0]?.id ?? '',
     ...{ node: node.activation.nodeId, key: image.imageKeyId, digest: image.imageDigest },
     ...{ joinToken: joinToken.id, apiToken: apiToken.id, webhook: webhookEndpoint.id },
-    ...{ slot: slots[0]?.id ?? '', rootKey },
+    ...{ slot: slots[0]?.id ?? '', rootKey, organization: organizationId },
+    offlineRequest: offlineRequest(await createNodeKey()),
+    sealedOptions: await sealImageKey(client, image.imageKeyId, new Uint8Array(32)),
   };
   const [imageDigest, imageKeyId] = [randomDigest(), 'ik-sealed'];
   release = {
@@ -122,6 +125,13 @@ describe('what needs a key waits', () => {
     ['POST sys/backup', null],
     ['POST sys/slots/<slot>/remove', { proof: { rootKey: '<rootKey>' } }],
     ['POST sys/slots', { label: 'safe', shares: 3, threshold: 2, proof: { rootKey: '<rootKey>' } }],
+    // Whoever has nothing that opens the root key hears the same.
+    ['POST sys/slots/<slot>/remove', { proof: { rootKey: '0'.repeat(64) } }],
+    ['POST sys/slots', { label: 'safe', shares: 3, threshold: 2, proof: { rootKey: '0'.repeat(64) } }],
+    ['POST licenses/<license>:check-out', { requests: ['<offlineRequest>'] }],
+    ['POST image-keys/<key>/elements', { items: [{ sealedOptions: '<sealedOptions>' }] }],
+    ['POST audit-events:conceal', { text: 'Jane Doe' }],
+    ['POST audit-events:shred', { organizationId: '<organization>' }],
   ])('%s', async (endpoint, body) => {
     expect(await send(endpoint, body)).toBe('DENIED_SEALED');
   });
