@@ -1,9 +1,8 @@
 /** Every denial reaches whoever started the container, in one line, every time. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeOnEachContainerd } from './each-containerd.ts';
-import { CONTACT, GatedSite, refusalOf, until } from './gated-site.ts';
-
-const ROUNDS = 50;
+import { CONTACT, GatedSite, until } from './gated-site.ts';
+import { ROUNDS, expectEachTime } from './refused-each-time.ts';
 
 describeOnEachContainerd('the message of a denial', (containerd) => {
   let gated: GatedSite;
@@ -18,20 +17,6 @@ describeOnEachContainerd('the message of a denial', (containerd) => {
   afterAll(async () => {
     await gated.stop();
   });
-
-  /** Calls as often as it says in the title; each must fail with one line that says it all. */
-  async function expectEachTime(
-    call: (round: number) => Promise<unknown>,
-    parts: () => readonly string[],
-  ): Promise<void> {
-    const bad: string[] = [];
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const refusal = await refusalOf(call(round));
-      const isOneLine = !/\n./.test(refusal.trim());
-      if (!isOneLine || !parts().every((part) => refusal.includes(part))) bad.push(refusal);
-    }
-    expect(bad).toEqual([]);
-  }
 
   test('comes 50 of 50 times from PullImage on a node without a license', async () => {
     await expectEachTime(

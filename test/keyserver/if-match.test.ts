@@ -3,10 +3,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import * as z from 'zod';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { WebhookClient } from '../../cli/webhook-client.ts';
-import { activateNode } from '../fakes/licensed-node.ts';
+import { NAMED_METER, type ThingNames, createNamedThings, namedPath } from '../fakes/named-things.ts';
 import { type SoldProduct, createSoldProduct } from '../fakes/sold-product.ts';
 
-const METER = 'api-calls';
 const STALE = [412, 'STATE_REVISION_STALE'];
 
 const documentSchema = z.object({
@@ -26,64 +25,25 @@ interface Operation {
 let server: TestKeyServer;
 let sold: SoldProduct;
 let webhooks: WebhookClient;
-let names: Awaited<ReturnType<typeof createThings>>;
+let names: ThingNames;
 let operations: Operation[];
 
 beforeAll(async () => {
   server = await startKeyServer();
   sold = await createSoldProduct(server);
   webhooks = new WebhookClient({ serverUrl: server.adminUrl, token: server.adminToken });
-  names = await createThings();
+  names = await createNamedThings(server, sold);
   const { paths } = documentSchema.parse(await (await send('GET', '/v1/openapi.json')).json());
   operations = Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { parameters }]) => ({
       method: method.toUpperCase(),
-      path: namedPath(path),
+      path: namedPath(path, names),
       takesIfMatch: parameters.some(({ name }) => name === 'if-match'),
     })),
   );
 });
 
 afterAll(() => server.dispose());
-
-/** One for each path that names something. */
-async function createThings() {
-  const { client, customerId, productCode, image } = sold;
-  const { license, licenseKey } = await sold.sell();
-  const node = await activateNode(server, licenseKey);
-  await node.acquire(image);
-  node.close();
-  await client.metering.setMeter(license.id, METER, { max: 7 });
-  const { webhookEndpoint } = await webhooks.create({
-    url: 'https://crm.acme.example/hook',
-    events: ['customer.block'],
-  });
-  // Else its position follows what happens.
-  await webhooks.change(webhookEndpoint.id, 'disable');
-  const [release] = await client.releases({ product: productCode });
-  const [lease] = await client.leases({});
-  const status = await (await send('GET', '/v1/sys/seal-status')).json();
-  return {
-    licenses: license.id,
-    leases: lease!.id,
-    nodes: node.activation.nodeId,
-    policies: (await client.policies.create({ code: 'premium' })).code,
-    products: productCode,
-    customers: customerId,
-    releases: release!.id,
-    'image-keys': image.imageKeyId,
-    'join-tokens': (await client.createJoinToken(license.id, {})).joinToken.id,
-    'api-tokens': (await client.createToken({ name: 'other', permissionSet: 'auditor' })).apiToken.id,
-    'webhook-endpoints': webhookEndpoint.id,
-    slots: (status as { slots: { id: string }[] }).slots[0]!.id,
-  };
-}
-
-function namedPath(path: string): string {
-  return path
-    .replace('{meter}', METER)
-    .replace(/([a-z-]+)\/\{\w+\}/, (_all, kind: keyof typeof names) => `${kind}/${names[kind]}`);
-}
 
 function send(method: string, path: string, ifMatch?: string, body?: object): Promise<Response> {
   return fetch(server.adminUrl + path, {
@@ -104,7 +64,7 @@ async function codeOf(response: Response): Promise<unknown[]> {
 /** What a change that needs a body is given; of others an empty object is none. */
 function bodyOf({ method, path }: Operation): object | undefined {
   if (method === 'DELETE') return undefined;
-  return path.endsWith(`/meters/${METER}`) ? { max: 1 } : {};
+  return path.endsWith(`/meters/${NAMED_METER}`) ? { max: 1 } : {};
 }
 
 /** All that can be read, but when this token was used last. */
@@ -151,7 +111,7 @@ it('lets a change of the resource through that was seen, once', async () => {
   const { client } = sold;
   const imageKey = `/v1/image-keys/${names['image-keys']}`;
   const webhook = `/v1/webhook-endpoints/${names['webhook-endpoints']}`;
-  const meter = `/v1/licenses/${names.licenses}/meters/${METER}`;
+  const meter = `/v1/licenses/${names.licenses}/meters/${NAMED_METER}`;
   const revisionOf = {
     imageKey: async () => (await client.imageKey(names['image-keys'])).revision,
     webhook: async () => (await webhooks.list())[0]!.revision,
