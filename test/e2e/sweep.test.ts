@@ -54,11 +54,12 @@ describeOnEachContainerd('the mode sweep', (containerd) => {
 
   describe('without a license', () => {
     test(`CRI cannot pull, and is told why ${ROUNDS} of ${ROUNDS} times`, async () => {
+      // Else containerd 1.6 collects the base that one failed pull has unpacked while another one builds on it.
+      await gated.site.cri.pullImage(gated.site.reference('plain'));
       await expectEachTime(
         () => gated.site.cri.pullImage(gated.image),
         () => ['DENIED_NODE_NOT_ACTIVATED', 'no license', 'latchkey node activate', CONTACT],
-        // 1.6 takes the base away that one failed pull has unpacked while another one builds on it.
-        containerd === '1.6' ? 1 : AT_ONCE,
+        AT_ONCE,
       );
       expect(await onDisk()).toBe(false);
     });
