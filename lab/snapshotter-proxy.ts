@@ -38,6 +38,8 @@ const CHANNEL_OPTIONS = {
   'grpc.max_reconnect_backoff_ms': 200,
 };
 
+const CONNECT_TIMEOUT_MS = 60_000;
+
 const LOST = { code: status.UNAVAILABLE, details: 'the snapshotter is gone' };
 
 export class SnapshotterProxy {
@@ -60,6 +62,16 @@ export class SnapshotterProxy {
       });
     });
     return proxy;
+  }
+
+  /** Waits until an agent that is back has been found: gRPC refuses calls until it looks again. */
+  untilConnected(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#agent.waitForReady(Date.now() + CONNECT_TIMEOUT_MS, (error) => {
+        if (error === undefined) resolve();
+        else reject(error);
+      });
+    });
   }
 
   close(): void {

@@ -59,6 +59,7 @@ export class FragileNode {
     const reached = this.#armed === undefined;
     this.#armed = undefined;
     await this.#recovery;
+    await this.#proxy.untilConnected();
     return reached;
   }
 
