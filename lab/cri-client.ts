@@ -118,6 +118,13 @@ export class CriClient {
     return answer.status;
   }
 
+  /** What a kubelet reads every few seconds, of one container, of all, and of the images. */
+  async readStatistics(containerId: string): Promise<void> {
+    await this.#call(this.#runtime.containerStats.bind(this.#runtime), { containerId });
+    await this.#call(this.#runtime.listContainerStats.bind(this.#runtime), {});
+    await this.#call(this.#images.imageFsInfo.bind(this.#images), {});
+  }
+
   /** Sandbox, container, start: what a kubelet does for a pod of one container. */
   async runPod(name: string, image: string, command: string[] = [], runtimeClass = ''): Promise<RunningPod> {
     const sandboxId = await this.runPodSandbox(name, runtimeClass);

@@ -1,5 +1,5 @@
-/** A stream processor that is frozen for good, or killed in the middle of a layer: containerd itself would wait for ever. */
-import { readFileSync, readdirSync, readlinkSync, statfsSync } from 'node:fs';
+/** Stream processors in trouble: killed in the middle of a layer, silent, or frozen for good, for which containerd waits for ever. */
+import { copyFileSync, readFileSync, readdirSync, readlinkSync, renameSync, statfsSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { layerFromFiles } from '../../lab/layer-archive.ts';
@@ -9,7 +9,7 @@ import { GatedSite, refusalOf, releaseSecretImage, until } from './gated-site.ts
 const MEBIBYTE = 1024 * 1024;
 /** Takes containerd long enough that its processor is met in the middle. */
 const LAYER_BYTES = 96 * MEBIBYTE;
-const NAMES = ['killed', 'frozen', 'kept'] as const;
+const NAMES = ['killed', 'silent', 'frozen', 'kept'] as const;
 const COMMAND = ['/bin/busybox', 'head', '-c', '4', '/app/large.txt'];
 
 describeOnEachContainerd('a stream processor', (containerd) => {
@@ -79,6 +79,22 @@ describeOnEachContainerd('a stream processor', (containerd) => {
     expect((await gated.agent.status()).gatedLayers).toHaveLength(before);
     await gated.site.cri.pullImage(image);
     await expectStarts('killed');
+  });
+
+  test('that ends well and gives nothing: the pull fails, nothing is committed, and the next one works', async () => {
+    const image = gated.site.reference('silent');
+    const { processorProgram } = gated.site.agent.paths;
+    const before = (await gated.agent.status()).gatedLayers.length;
+    renameSync(processorProgram, `${processorProgram}.true`);
+    copyFileSync('/bin/true', processorProgram);
+    try {
+      expect(await refusalOf(gated.site.cri.pullImage(image))).toContain('failed to pull and unpack image');
+    } finally {
+      renameSync(`${processorProgram}.true`, processorProgram);
+    }
+    expect((await gated.agent.status()).gatedLayers).toHaveLength(before);
+    await gated.site.cri.pullImage(image);
+    await expectStarts('silent');
   });
 
   test('frozen in a pull and in a start: both end and say why, nothing is committed, and the next ones work', async () => {

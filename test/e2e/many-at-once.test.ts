@@ -103,10 +103,10 @@ describeOnEachContainerd('many at once', (containerd) => {
     await settledSnapshots(layers.length);
   });
 
-  test(`ten containers of a dropped image start at once`, async () => {
+  test(`${STARTS} containers of a dropped image start at once`, async () => {
     await gated.agent.dropPlaintext();
     const results = await Promise.all(
-      Array.from({ length: AT_ONCE }, (_, index) => gated.runWithCtr(`together-${index}`)),
+      Array.from({ length: STARTS }, (_, index) => gated.runWithCtr(`together-${index}`)),
     );
     expect(results.map(({ status, output }) => ({ status, output }))).toEqual(
       results.map(() => ({ status: 0, output: expect.stringContaining('one') as string })),

@@ -14,6 +14,7 @@ describeOnEachContainerd('the snapshotter is asked', (containerd) => {
   const recorder = new SnapshotterRecorder();
   let gated: GatedSite;
   let sandboxId: string;
+  let runningId: string;
 
   beforeAll(async () => {
     gated = await GatedSite.start({
@@ -57,6 +58,12 @@ describeOnEachContainerd('the snapshotter is asked', (containerd) => {
     });
     expect(create).toEqual(['Prepare', 'Mounts']);
     expect(await callsOf(() => gated.site.cri.startContainer(containerId))).toEqual(['Mounts']);
+    runningId = containerId;
+  });
+
+  test('for no files when a container is entered, or when statistics are read', async () => {
+    expect(await callsOf(() => gated.site.cri.execSync(runningId, ['/bin/busybox', 'true']))).toEqual([]);
+    expect(await callsOf(() => gated.site.cri.readStatistics(runningId))).toEqual([]);
   });
 
   test('when ctr runs one, and when it starts a stopped one again', async () => {
