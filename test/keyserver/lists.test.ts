@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import * as z from 'zod';
 import type { License } from '#src/wire/admin/license.ts';
 import { type Order, pageSchema } from '#src/wire/admin/page.ts';
+import { WebhookClient } from '../../cli/webhook-client.ts';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { type LicensedNode, activateNode } from '../fakes/licensed-node.ts';
 import { type SoldProduct, adminClient, createSoldProduct, registerImage } from '../fakes/sold-product.ts';
@@ -34,6 +35,11 @@ beforeAll(async () => {
   await registerImage(sold.client, sold.productCode);
   await sold.client.createJoinToken(licenses[1]!.id, {});
   await sold.client.createToken({ name: 'a', permissionSet: 'auditor' });
+  const webhooks = new WebhookClient({ serverUrl: server.adminUrl, token: server.adminToken });
+  for (const name of ['a', 'b', 'c']) {
+    await sold.client.policies.create({ code: name });
+    await webhooks.create({ url: `https://crm.acme.example/${name}`, events: ['customer.block'] });
+  }
 });
 
 afterAll(async () => {
@@ -66,8 +72,9 @@ async function walk(list: string, order: Order): Promise<(string | number | unde
 
 const LISTS = [
   ...['products', 'releases', 'customers', 'licenses', 'nodes', 'leases', 'join-tokens', 'api-tokens'],
-  'audit-events',
+  ...['policies', 'webhook-endpoints', 'audit-events'],
 ];
+const LISTS_OF_LICENSE = ['nodes', 'offline-bundles', 'usage-reports'].map((list) => `licenses/{id}/${list}`);
 
 describe('every list', () => {
   it.each(LISTS)('comes in pages, the oldest or the newest first: %s', async (list) => {
@@ -79,13 +86,29 @@ describe('every list', () => {
     expect(newestFirst).toEqual(oldestFirst.toReversed());
   });
 
-  it.each(LISTS)('refuses a cursor that is none, and a filter that it does not have: %s', async (list) => {
-    for (const query of ['after=nonsense', 'color=red', 'order=up', 'limit=0', 'limit=1001']) {
-      expect(await get(`${list}?${query}`), query).toMatchObject({
-        status: 400,
-        body: { code: 'USAGE_INVALID' },
-      });
-    }
+  it.each([...LISTS, ...LISTS_OF_LICENSE])(
+    'refuses a cursor that is none, and a filter that it does not have: %s',
+    async (name) => {
+      const list = name.replace('{id}', licenses[0]!.id);
+      expect((await get(list)).status).toBe(200);
+      for (const query of ['after=nonsense', 'color=red', 'order=up', 'limit=0', 'limit=1001']) {
+        expect(await get(`${list}?${query}`), query).toMatchObject({
+          status: 400,
+          body: { code: 'USAGE_INVALID' },
+        });
+      }
+    },
+  );
+
+  it('is one of those that the document pages: none is forgotten here', async () => {
+    const parameter = z.object({ name: z.string() });
+    const method = z.object({ parameters: z.array(parameter).default([]) });
+    const paths = z.record(z.string(), z.object({ get: method.optional() }));
+    const document = z.object({ paths }).parse((await get('openapi.json')).body);
+    const paged = Object.entries(document.paths)
+      .filter(([, { get: read }]) => read?.parameters.some(({ name }) => name === 'order'))
+      .map(([path]) => path.replace('/v1/', ''));
+    expect(paged.sort()).toEqual([...LISTS, ...LISTS_OF_LICENSE].sort());
   });
 
   it('refuses a parameter that is empty, as one from a variable that was not set', async () => {
