@@ -106,15 +106,8 @@ export class ContainerGuard {
       isFirst ? undefined : this.#expectedName(start),
     ]);
     for (const container of containers) {
-      const { image: imageName } = container;
-      const manifests =
-        imageName === expected?.name
-          ? expected.manifests
-          : imageName === ''
-            ? undefined
-            : await this.#source.manifestsOf(namespace, imageName);
-      await this.#admitOne(start, container, manifests);
-      this.#lastNames.set(`${namespace}/${topChainId}`, imageName);
+      await this.#admitOne(start, container, expected);
+      this.#lastNames.set(`${namespace}/${topChainId}`, container.image);
     }
     if (containers.length > 0) return true;
     const foreign = claims ?? (wasAdmitted ? [] : await this.#source.volumesOn(namespace, topChainId));
@@ -150,13 +143,17 @@ export class ContainerGuard {
       : { name, manifests: await this.#source.manifestsOf(namespace, name) };
   }
 
-  /** @param manifests that its image name stands for; undefined when the name is gone */
+  /** @param expected a name that was asked about ahead */
   async #admitOne(
     start: StartingContainer,
     container: ContainerRecord,
-    manifests: readonly Digest[] | undefined,
+    expected: ImageName | undefined,
   ): Promise<void> {
     if (container.image === '') throw await this.#refusal(start, 'the container names no image');
+    const manifests =
+      container.image === expected?.name
+        ? expected.manifests
+        : await this.#source.manifestsOf(start.namespace, container.image);
     if (manifests === undefined) {
       // A node may forget the image of a container that it keeps.
       if (start.wasAdmitted) return;
