@@ -161,6 +161,8 @@ describe('filters', () => {
     expect(ids(await client.nodes({ state: 'BANNED' }))).toEqual([]);
     expect(ids(await client.nodes({ installation: 'nowhere' }))).toEqual([]);
     const leases = await client.leases({ license: licenseId });
+    const [listed] = await client.nodes({ license: licenseId });
+    expect(listed?.lastContactAtMs).toBe(Math.max(...leases.map(({ issuedAtMs }) => issuedAtMs)));
     expect(leases.map((lease) => lease.nodeId)).toEqual([nodeId, nodeId]);
     expect(ids(await client.leases({ node: nodeId, order: 'desc' }))).toEqual(ids(leases.toReversed()));
     expect(ids(await client.leases({ node: nodeId, license: licenses[5]!.id }))).toEqual([]);
