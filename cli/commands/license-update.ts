@@ -58,6 +58,7 @@ Examples:
   latchkey license update lic_0191b2f0-... --tag region:eu --metadata order=4711`,
     )
     .action(async (id: string, options: UpdateOptions, command: Command) => {
+      const terms = changedTerms(options);
       const client = await adminClientOf(context, command);
       const changed = await client.updateLicense(id, {
         policy: orNull(options.policy),
@@ -68,7 +69,7 @@ Examples:
         contact: orNull(options.contact),
         tags: options.tag === false ? null : options.tag && [...options.tag],
         metadata: orNull(options.metadata),
-        ...changedTerms(options),
+        ...terms,
       });
       outputOf(context, command).result(changed, () => `license ${changed.id} is at epoch ${changed.epoch}`);
     });

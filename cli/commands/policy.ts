@@ -64,12 +64,9 @@ Examples:
     .option('--name <name>', 'name for people', parseName)
     .addHelpText('after', '\nExample:\n  latchkey policy update pro --max-nodes 20 --inherit overage')
     .action(async (code: string, options: UpdateOptions, command: Command) => {
+      const change = { name: options.name, ...changedTerms(options) };
       const client = await adminClientOf(context, command);
-      const { name } = options;
-      const changed = await client.policies.update(code, {
-        name,
-        ...changedTerms(options),
-      });
+      const changed = await client.policies.update(code, change);
       outputOf(context, command).result(
         changed,
         () => `policy ${changed.code} changed; ${changed.licenses} licenses are under it`,

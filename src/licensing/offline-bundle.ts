@@ -4,9 +4,9 @@
  * Pure.
  */
 import * as z from 'zod';
-import { type DeniedCode, LatchkeyError } from '#src/base/errors.ts';
-import { parseJson } from '#src/base/json.ts';
+import type { DeniedCode } from '#src/base/errors.ts';
 import { MAX_OFFLINE_LEASES, MAX_OFFLINE_REQUESTS } from '#src/base/limits.ts';
+import { readOfflineFile } from './offline-file.ts';
 
 export const OFFLINE_BUNDLE_TOKEN_TYPE = 'offline-bundle+jwt';
 /** Names the certificate of the key that signs leases and bundles; node certificates name a node instead. */
@@ -73,11 +73,10 @@ export type OfflineBundleFile = z.infer<typeof offlineBundleFileSchema>;
  * @throws LatchkeyError INPUT_MALFORMED
  */
 export function parseOfflineBundleFile(bytes: Uint8Array, what: string): OfflineBundleFile {
-  const parsed = offlineBundleFileSchema.safeParse(parseJson(bytes, what));
-  if (parsed.success) return parsed.data;
-  throw new LatchkeyError('INPUT_MALFORMED', `${what} is not an offline bundle`, {
-    hint: 'give the file that `latchkey license check-out` has written, as it is',
-    cause: parsed.error,
+  return readOfflineFile(bytes, offlineBundleFileSchema, {
+    what,
+    kind: 'an offline bundle',
+    command: 'latchkey license check-out',
   });
 }
 

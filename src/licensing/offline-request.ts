@@ -4,14 +4,13 @@
  * that a node that was never activated can be enrolled with it. A file of a cluster has the requests of its nodes.
  */
 import * as z from 'zod';
-import { LatchkeyError } from '#src/base/errors.ts';
-import { parseJson } from '#src/base/json.ts';
 import {
   MAX_OFFLINE_IMAGES,
   MAX_OFFLINE_REQUESTS,
   MAX_OFFLINE_REQUEST_CHARACTERS,
 } from '#src/base/limits.ts';
 import { isDigest } from '#src/oci/digest.ts';
+import { readOfflineFile } from './offline-file.ts';
 
 export const OFFLINE_REQUEST_TOKEN_TYPE = 'offline-request+jwt';
 const MAX_CERTIFICATE_REQUEST_CHARACTERS = 8192;
@@ -53,10 +52,9 @@ export function offlineRequestInput(claims: OfflineRequestClaims): string {
  * @throws LatchkeyError INPUT_MALFORMED
  */
 export function parseOfflineRequestFile(bytes: Uint8Array, what: string): OfflineRequestFile {
-  const parsed = offlineRequestFileSchema.safeParse(parseJson(bytes, what));
-  if (parsed.success) return parsed.data;
-  throw new LatchkeyError('INPUT_MALFORMED', `${what} is not an offline request`, {
-    hint: 'give the file that `latchkey node request` has written, as it is',
-    cause: parsed.error,
+  return readOfflineFile(bytes, offlineRequestFileSchema, {
+    what,
+    kind: 'an offline request',
+    command: 'latchkey node request',
   });
 }

@@ -22,6 +22,7 @@ const PARSER_NAME = /^export (?:async )?function (parse[A-Z]\w*)/gm;
 const TESTED_ELSEWHERE: Readonly<Record<string, string>> = {
   'keyserver/http/json-body.ts': 'test/keyserver/api-walk.test.ts',
   'src/registry/credential-helper.ts': 'test/registry/credentials.test.ts',
+  'src/licensing/offline-file.ts': 'test/licensing/offline-bundle.test.ts',
   'src/registry/credentials.ts': 'test/registry/credentials.test.ts',
   'src/store/docker-archive.ts': 'test/store/hostile-archive.test.ts',
   'src/store/layout-reader.ts': 'test/hostile/mutated-image.test.ts',

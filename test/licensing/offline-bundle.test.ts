@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type ImportingNode, importRefusal } from '#src/licensing/offline-bundle.ts';
+import { type ImportingNode, importRefusal, parseOfflineBundleFile } from '#src/licensing/offline-bundle.ts';
+import { parseOfflineRequestFile } from '#src/licensing/offline-request.ts';
 import { clockRollbackMs, nodeTimeMs, passMark, raiseFloor, raiseMark } from '#src/licensing/node-time.ts';
 import { MAX_CLOCK_SKEW_MS } from '#src/base/limits.ts';
 
@@ -13,6 +14,23 @@ const bundle = {
   certificate: null,
 };
 const node: ImportingNode = { nodeKeyThumbprint: 'key', nodeId: 'node', lastSequence: 4, nowMs: 999 };
+
+test.each(['no JSON', '{}', '[1]', '{"a":1,"a":2}'])(
+  'a file of %s is refused with what to give in its place',
+  (text) => {
+    for (const [parse, hint] of [
+      [parseOfflineBundleFile, 'latchkey license check-out'],
+      [parseOfflineRequestFile, 'latchkey node request'],
+    ] as const) {
+      const refusal = expect.objectContaining({
+        code: 'INPUT_MALFORMED',
+        message: expect.stringMatching(/^site\.file is not an offline \w+$/) as string,
+        hint: expect.stringContaining(hint) as string,
+      }) as Error;
+      expect(() => parse(Buffer.from(text), 'site.file')).toThrow(refusal);
+    }
+  },
+);
 
 describe('a bundle', () => {
   test.each([
