@@ -1,7 +1,8 @@
 /** Requests that were carried here from nodes without a line. */
-import { compactVerify, importJWK, type JWK } from 'jose';
+import { importJWK, type JWK } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
+import { verifyToken } from '#src/crypto/verify-token.ts';
 import {
   OFFLINE_REQUEST_TOKEN_TYPE,
   type OfflineRequestClaims,
@@ -18,8 +19,7 @@ export async function parseOfflineRequest(token: string): Promise<OfflineRequest
   const { publicKey } = await parseNodeRequest(Buffer.from(claims.certificateRequest, 'base64'));
   try {
     const key = await importJWK(publicKey.export({ format: 'jwk' }) as JWK, 'ES256');
-    const { protectedHeader } = await compactVerify(token, key, { algorithms: ['ES256'] });
-    if (protectedHeader.typ !== OFFLINE_REQUEST_TOKEN_TYPE) throw new Error('another type of token');
+    await verifyToken(token, { key, algorithms: ['ES256'], type: OFFLINE_REQUEST_TOKEN_TYPE });
     return claims;
   } catch (error) {
     throw malformed('is not signed by the key of its node', error);

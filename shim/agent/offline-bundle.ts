@@ -1,8 +1,8 @@
 /** A bundle that was carried to this node: who has made it, for whom, and what is in it. Trusts the authority alone. */
 import { type KeyObject, X509Certificate } from 'node:crypto';
-import { compactVerify } from 'jose';
 import { LatchkeyError } from '#src/base/errors.ts';
 import { parseJson } from '#src/base/json.ts';
+import { ED25519_ALGORITHMS, verifyToken } from '#src/crypto/verify-token.ts';
 import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import {
@@ -106,10 +106,11 @@ function signerKeyOf(certificate: string, authorityPem: string): KeyObject {
 
 async function readClaims(token: string, signerKey: KeyObject): Promise<OfflineBundleClaims> {
   try {
-    const { payload, protectedHeader } = await compactVerify(token, signerKey, {
-      algorithms: ['EdDSA', 'Ed25519'],
+    const payload = await verifyToken(token, {
+      key: signerKey,
+      algorithms: ED25519_ALGORITHMS,
+      type: OFFLINE_BUNDLE_TOKEN_TYPE,
     });
-    if (protectedHeader.typ !== OFFLINE_BUNDLE_TOKEN_TYPE) throw new Error('the token is not a bundle');
     return offlineBundleClaimsSchema.parse(parseJson(payload, 'the bundle'));
   } catch (error) {
     const reason = (error instanceof Error ? error.message : String(error)).slice(0, MAX_REASON_CHARACTERS);

@@ -1,9 +1,9 @@
 /** Verifies what sign-token.ts has signed: a token with a signature of its own, or one that shares it with others. */
 import type { KeyObject } from 'node:crypto';
-import { compactVerify } from 'jose';
 import * as z from 'zod';
 import { parseJson } from '#src/base/json.ts';
 import { PAYLOAD_SEPARATOR, payloadHash } from './sign-token.ts';
+import { ED25519_ALGORITHMS, verifyToken } from './verify-token.ts';
 
 export interface TokenTypes {
   readonly type: string;
@@ -29,10 +29,11 @@ export async function openToken(
   { type, listType }: TokenTypes,
 ): Promise<Uint8Array> {
   const [signed = '', shared, ...more] = token.split(PAYLOAD_SEPARATOR);
-  const { payload, protectedHeader } = await compactVerify(signed, key, { algorithms: ['EdDSA', 'Ed25519'] });
-  if (protectedHeader.typ !== (shared === undefined ? type : listType)) {
-    throw new TypeError('the token is of another type');
-  }
+  const payload = await verifyToken(signed, {
+    key,
+    algorithms: ED25519_ALGORITHMS,
+    type: shared === undefined ? type : listType,
+  });
   if (shared === undefined) return payload;
   const { payloads } = listSchema.parse(parseJson(payload, 'the list of a token'));
   if (more.length > 0 || !payloads.includes(payloadHash(shared))) {

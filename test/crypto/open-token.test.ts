@@ -13,6 +13,10 @@ const encode = (text: string) => Buffer.from(text).toString('base64url');
 const open = async (token: string, key: KeyObject = publicKey) =>
   Buffer.from(await openToken(token, key, TYPES)).toString();
 
+/** Of base64url. */
+const ALPHABET = Array.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_');
+const signatureOf = (token: string) => Buffer.from(token.split('.')[2] ?? '', 'base64url');
+
 /** A list as no key server signs it. */
 function signedList(payload: unknown, typ: string = TYPES.listType): Promise<string> {
   return new CompactSign(Buffer.from(JSON.stringify(payload)))
@@ -97,6 +101,14 @@ describe('tokens that share a signature', () => {
 });
 
 describe('a token with a signature of its own', () => {
+  it('is refused in every spelling of its signature but one', async () => {
+    const token = signToken(TYPES.type, '{}', privateKey);
+    const others = ALPHABET.map((last) => token.slice(0, -1) + last).filter((other) => other !== token);
+    const sameBytes = others.filter((other) => signatureOf(other).equals(signatureOf(token)));
+    expect(sameBytes).toHaveLength(15);
+    for (const other of others) await expect(open(other), other.at(-1)).rejects.toThrow();
+  });
+
   it('says what was signed', async () => {
     expect(await open(signToken(TYPES.type, '{"a":1}', privateKey))).toBe('{"a":1}');
   });
