@@ -16,6 +16,13 @@ export class ClosingLineReporter implements Reporter {
         failed += 1;
         failures.push(`${testModule.relativeModuleId}: ${firstLine(moduleError)}`);
       }
+      for (const suite of testModule.children.allSuites()) {
+        // Before or after all tests, or without any.
+        for (const error of suite.errors()) {
+          failed += 1;
+          failures.push(`${testModule.relativeModuleId}: ${suite.fullName}: ${firstLine(error)}`);
+        }
+      }
       for (const test of testModule.children.allTests()) {
         const { state, errors: testErrors } = test.result();
         outcomes.push({ fullName: test.fullName, state });
