@@ -15,11 +15,13 @@ import { peerTool, peerToolsSkipReason } from '../../lab/peer-tools.ts';
 import { filesContaining } from '../../lab/site.ts';
 import { stopAll } from '../../lab/stop-all.ts';
 import { describeOnEachContainerd } from './each-containerd.ts';
-import { GatedSite, SECRET, refusalOf, until } from './gated-site.ts';
+import { GatedSite, SECRET, refusalOf, releaseSecretImage, secretLayer, until } from './gated-site.ts';
 
 const run = promisify(execFile);
 const skipReason = peerToolsSkipReason('skopeo', 'ctd-decoder');
-const CAT = ['/bin/busybox', 'cat', '/app/one.txt'];
+const TWIN = 'twin';
+const catOf = (layer: string) => ['/bin/busybox', 'cat', `/app/${layer}.txt`];
+const CAT = catOf('one');
 
 describeOnEachContainerd('a key that is taken away after one pull', (containerd) => {
   describe.skipIf(skipReason !== undefined)(`stock starts, ours refuses ${skipReason ?? ''}`, () => {
@@ -27,13 +29,18 @@ describeOnEachContainerd('a key that is taken away after one pull', (containerd)
     let stock: LabContainerd;
     let stockCri: CriClient;
     let stockImage: string;
+    let stockTwin: string;
     let keyDirectory: string;
 
     beforeAll(async () => {
       gated = await GatedSite.start({ containerd });
       const { site } = gated;
       keyDirectory = join(site.directory, 'keys');
-      stockImage = await encryptWithSkopeo();
+      await releaseSecretImage(site, TWIN, [secretLayer(TWIN)]);
+      await site.push(`${TWIN}-plain`, '1');
+      const publicFile = await createKeyPair();
+      stockImage = await encryptWithSkopeo('acme-plain', publicFile);
+      stockTwin = await encryptWithSkopeo(`${TWIN}-plain`, publicFile);
       const decoder = (type: string) => ({
         accepts: [`application/vnd.oci.image.layer.v1.${type}+encrypted`],
         returns: `application/vnd.oci.image.layer.v1.${type}`,
@@ -71,28 +78,33 @@ describeOnEachContainerd('a key that is taken away after one pull', (containerd)
       );
     });
 
-    /** As the peers' documentation does it: to a public key, over the same plain image. */
-    async function encryptWithSkopeo(): Promise<string> {
+    /** The private key is where the decoder finds it; gives the file of the public one. */
+    async function createKeyPair(): Promise<string> {
       const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
       await mkdir(keyDirectory);
       const publicFile = join(gated.site.directory, 'public.pem');
       await writeFile(publicFile, publicKey.export({ type: 'spki', format: 'pem' }));
       const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
       await writeFile(join(keyDirectory, 'private.pem'), pem);
+      return publicFile;
+    }
+
+    /** As the peers' documentation does it: to a public key, over the same plain image. */
+    async function encryptWithSkopeo(layout: string, publicFile: string): Promise<string> {
       const policy = join(gated.site.directory, 'policy.json');
       await writeFile(policy, '{"default":[{"type":"insecureAcceptAnything"}]}');
-      const image = gated.site.reference('by-skopeo');
+      const image = gated.site.reference(`${layout}-by-skopeo`);
       await run(peerTool('skopeo'), [
         ...['--policy', policy, 'copy', '--dest-tls-verify=false', '--encryption-key', `jwe:${publicFile}`],
-        ...[`oci:${gated.site.layout('acme-plain')}:1`, `docker://${image}`],
+        ...[`oci:${gated.site.layout(layout)}:1`, `docker://${image}`],
       ]);
       return image;
     }
 
     /** What a new pod shows of the secret. */
-    async function show(cri: CriClient, image: string, name: string): Promise<string> {
+    async function show(cri: CriClient, image: string, name: string, command = CAT): Promise<string> {
       const pod = await cri.runPod(name, image);
-      const { output } = await cri.execSync(pod.containerId, CAT);
+      const { output } = await cri.execSync(pod.containerId, command);
       await cri.removePod(pod.sandboxId);
       return output;
     }
@@ -136,6 +148,17 @@ describeOnEachContainerd('a key that is taken away after one pull', (containerd)
       expect(await filesContaining([stock.root], SECRET)).not.toEqual([]);
       const ours = [gated.site.containerd.root, gated.site.agent.stateDirectory];
       expect(await filesContaining(ours, SECRET)).toEqual([]);
+    });
+
+    test('a first pull with no key, where the same layers are there in the clear', async () => {
+      await expect(stockCri.pullImage(stockTwin)).rejects.toThrow();
+      await stockCri.pullImage(gated.site.reference(`${TWIN}-plain`));
+      await stockCri.pullImage(stockTwin);
+      expect(await show(stockCri, stockTwin, TWIN, catOf(TWIN))).toContain(SECRET);
+      const { cri } = gated.site;
+      await cri.pullImage(gated.site.reference(`${TWIN}-plain`));
+      const ours = gated.site.reference(TWIN);
+      expect(await refusalOf(cri.pullImage(ours))).toContain('DENIED_LICENSE_REVOKED');
     });
   });
 });
