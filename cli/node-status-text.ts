@@ -20,11 +20,12 @@ export function nodeStatusText(status: StatusResponse, nowMs: number): string {
       String(lease.auditSequence),
       lease.state,
     ]),
-    table('BUNDLE', ['PRODUCT', 'LICENSE', 'IMAGES', 'ENDS'], status.offlineBundles, (bundle) => [
+    table('BUNDLE', ['PRODUCT', 'LICENSE', 'IMAGES', 'STARTS', 'ENDS'], status.offlineBundles, (bundle) => [
       `number ${bundle.sequence}`,
       bundle.productCode,
       bundle.licenseId,
       String(bundle.leases),
+      bundle.maxStarts === 0 ? String(bundle.starts) : `${bundle.starts} of ${bundle.maxStarts}`,
       instant(bundle.expiresAtMs, nowMs),
     ]),
     table('IMAGE', ['NAME', 'LICENSE', 'STATE', 'DECRYPTED', 'MEMORY'], status.images, (image) => [

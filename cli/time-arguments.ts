@@ -7,6 +7,7 @@ import {
   MAX_LEASE_DURATION_MS,
   MAX_SEATS_PER_LICENSE,
   MAX_OFFLINE_MS,
+  MAX_OFFLINE_STARTS,
   MIN_LEASE_DURATION_MS,
   MIN_OFFLINE_MS,
 } from '#src/base/limits.ts';
@@ -80,9 +81,18 @@ function isCalendarDay(day: string): boolean {
 
 /** Reads a number of seats: of nodes or installations, or uses of a token. */
 export function parseSeatCount(text: string): number {
+  return parseCount(text, MAX_SEATS_PER_LICENSE);
+}
+
+/** Reads a number of starts under an offline bundle. */
+export function parseStartCount(text: string): number {
+  return parseCount(text, MAX_OFFLINE_STARTS);
+}
+
+function parseCount(text: string, most: number): number {
   const count = /^[1-9]\d{0,8}$/.test(text) ? Number(text) : Number.NaN;
-  if (count <= MAX_SEATS_PER_LICENSE) return count;
-  throw new InvalidArgumentError(`Give a whole number from 1 to ${MAX_SEATS_PER_LICENSE}.`);
+  if (count <= most) return count;
+  throw new InvalidArgumentError(`Give a whole number from 1 to ${most}.`);
 }
 
 /** `2027-01-31 12:00:00Z`, or a dash for no time. */

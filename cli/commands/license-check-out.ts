@@ -9,7 +9,7 @@ import type { CommandContext } from '../context.ts';
 import { idParser } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { readSmallFile } from '../small-file.ts';
-import { formatInstant, parseOfflineLife } from '../time-arguments.ts';
+import { formatInstant, parseOfflineLife, parseStartCount } from '../time-arguments.ts';
 import { writeWholeFile } from '../whole-file.ts';
 
 const parseLicenseId = idParser('lic', 'latchkey license list');
@@ -17,6 +17,7 @@ const parseLicenseId = idParser('lic', 'latchkey license list');
 interface CheckOutOptions {
   readonly output: string;
   readonly expires?: number;
+  readonly maxStarts?: number;
 }
 
 /** @param license the `license` command, on which these verbs stand */
@@ -31,6 +32,11 @@ export function registerCheckOut(license: Command, context: CommandContext): voi
       'how long the nodes can start with it, from 1h to 365d (default: 30d, or what the license allows)',
       parseOfflineLife,
     )
+    .option(
+      '--max-starts <count>',
+      'how many containers each node can start with it (default: any number)',
+      parseStartCount,
+    )
     .addHelpText(
       'after',
       '\nExample:\n  latchkey license check-out lic_0191b2f0-... node-1.request --expires 90d -o site.bundle',
@@ -40,7 +46,11 @@ export function registerCheckOut(license: Command, context: CommandContext): voi
       const client = await adminClientOf(context, command);
       // The file first: what is made now takes the place of what the nodes were given before.
       const bundles = await writeWholeFile(options.output, async (output) => {
-        const made = await client.checkOut(id, { requests, lifeMs: options.expires });
+        const made = await client.checkOut(id, {
+          requests,
+          lifeMs: options.expires,
+          maxStarts: options.maxStarts,
+        });
         await output.writeFile(`${JSON.stringify(made.file)}\n`);
         return made.bundles;
       });
@@ -81,12 +91,13 @@ function checkedOutText(path: string, bundles: readonly OfflineBundle[]): string
 
 function bundleTable(bundles: readonly OfflineBundle[]): string {
   return formatTable(
-    ['NODE', 'NAME', 'NUMBER', 'IMAGES', 'STATE', 'MADE', 'EXPIRES'],
+    ['NODE', 'NAME', 'NUMBER', 'IMAGES', 'STARTS', 'STATE', 'MADE', 'EXPIRES'],
     bundles.map((bundle) => [
       bundle.nodeId,
       bundle.nodeName,
       String(bundle.sequence),
       String(bundle.leases),
+      bundle.maxStarts === null ? 'any' : String(bundle.maxStarts),
       bundle.state,
       formatInstant(bundle.createdAtMs),
       formatInstant(bundle.expiresAtMs),

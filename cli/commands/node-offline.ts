@@ -56,10 +56,14 @@ export function registerNodeOffline(node: Command, context: CommandContext): voi
           sequence = 0,
           leases = 0,
           expiresAtMs = 0,
+          maxStarts = 0,
         } = answer.bundle ?? {};
         return [
           `imported: bundle number ${sequence} of license ${licenseId} for product ${productCode}, node ${answer.nodeId}`,
           `${leases} image${leases === 1 ? '' : 's'} can start without the key server until ${formatInstant(expiresAtMs)}`,
+          ...(maxStarts === 0
+            ? []
+            : [`no more than ${maxStarts} starts of containers are allowed until then`]),
         ].join('\n');
       });
     });

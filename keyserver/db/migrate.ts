@@ -36,6 +36,7 @@ import * as apiTokenTombstone from './migrations/0039-api-token-tombstone.ts';
 import * as leaseTerms from './migrations/0040-lease-terms.ts';
 import * as suspendedBeforeUse from './migrations/0041-suspended-before-use.ts';
 import * as auditRequest from './migrations/0042-audit-request.ts';
+import * as offlineStarts from './migrations/0043-offline-starts.ts';
 import type { Database } from './schema.ts';
 
 /** In order; a migration that was released never changes. */
@@ -72,6 +73,7 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0040-lease-terms': leaseTerms,
   '0041-suspended-before-use': suspendedBeforeUse,
   '0042-audit-request': auditRequest,
+  '0043-offline-starts': offlineStarts,
   '0026-audit-field-key': auditFieldKey,
   '0027-webhooks': webhooks,
 };

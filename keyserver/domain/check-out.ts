@@ -43,7 +43,7 @@ export async function checkOut(
   server: KeyServer,
   actor: Actor,
   licenseId: string,
-  { requests, lifeMs: askedMs }: CheckOutInput,
+  { requests, lifeMs: askedMs, maxStarts }: CheckOutInput,
 ): Promise<CheckedOut> {
   await getLicense(server, licenseId);
   const carried = await Promise.all(
@@ -58,7 +58,10 @@ export async function checkOut(
     let left = MAX_OFFLINE_LEASES;
     const bundles: PreparedBundle[] = [];
     for (const { claims, applicant } of carried) {
-      const bundle = await prepareBundle(server, change, { licenseId, claims, applicant, askedMs, left });
+      const bundle = await prepareBundle(server, change, {
+        ...{ licenseId, claims, applicant, askedMs, left },
+        maxStarts: maxStarts ?? null,
+      });
       left -= bundle.leases.length;
       bundles.push(bundle);
     }
@@ -80,6 +83,8 @@ interface Order {
   readonly applicant: Applicant;
   /** The life that was asked for. */
   readonly askedMs: number | undefined;
+  /** Containers that each node can start; null = any number. */
+  readonly maxStarts: number | null;
   /** Leases that may still be made in this check-out. */
   readonly left: number;
 }
@@ -96,7 +101,7 @@ interface PreparedBundle {
 
 async function prepareBundle(server: KeyServer, change: Change, order: Order): Promise<PreparedBundle> {
   const { writer, organizationId, nowMs } = change;
-  const { claims, licenseId } = order;
+  const { claims, licenseId, maxStarts } = order;
   const { node, license: admitted } = await admitCarrier(server, change, licenseId, order.applicant);
   const lifeMs = offlineLifeMs(admitted, order.askedMs);
   const images = await imagesToCarry(server, writer, {
@@ -125,14 +130,14 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
   const row: OfflineBundle = {
     ...{ id: bundleId, revision, createdAtMs: nowMs, updatedAtMs: nowMs, licenseId, epoch: license.epoch },
     ...{ nodeId: node.nodeId, nodeName: order.applicant.candidate.name, sequence, expiresAtMs },
-    ...{ leases: images.length, state: 'ISSUED' },
+    ...{ leases: images.length, maxStarts, state: 'ISSUED' },
   };
   await writer
     .insertInto('offline_bundle')
     .values({
       ...{ id: bundleId, organization_id: organizationId, revision, created_at_ms: nowMs },
       ...{ updated_at_ms: nowMs, license_id: licenseId, epoch: license.epoch, node_id: node.nodeId },
-      ...{ sequence, leases: images.length, expires_at_ms: expiresAtMs },
+      ...{ sequence, leases: images.length, expires_at_ms: expiresAtMs, max_starts: maxStarts },
     })
     .execute();
   const leases: { claims: LeaseClaims; image: CarriedImage }[] = [];
@@ -155,6 +160,7 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
     target: licenseId,
     detail: {
       ...{ bundleId, nodeId: node.nodeId, sequence, expiresAtMs, leases: leases.length },
+      ...(maxStarts === null ? {} : { maxStarts }),
       ...(isOverdrawn(license.seats) ? { isOverdrawn: true } : {}),
       ...(licenseStateAt(license, nowMs) === 'GRACE' ? { isInGrace: true } : {}),
     },
@@ -199,6 +205,7 @@ async function toClaims(server: KeyServer, bundle: PreparedBundle): Promise<Offl
     nodeKeyThumbprint: node.keyThumbprint,
     ...{ licenseId: row.licenseId, productCode, contact, epoch: row.epoch, sequence: row.sequence },
     ...{ revision: row.revision, issuedAtMs: row.createdAtMs, expiresAtMs: row.expiresAtMs },
+    ...(row.maxStarts === null ? {} : { maxStarts: row.maxStarts }),
     releaseVerificationJwk: JSON.stringify(createPublicKey(server.keys.releaseKey).export({ format: 'jwk' })),
     certificate:
       certificate === null

@@ -48,7 +48,8 @@ export async function listOfflineBundles(
           updatedAtMs: row.updated_at_ms,
         },
         ...{ licenseId, epoch: row.epoch, nodeId: row.node_id, nodeName: row.node_name },
-        ...{ sequence: row.sequence, leases: row.leases, state: stateOf(), expiresAtMs: row.expires_at_ms },
+        ...{ sequence: row.sequence, leases: row.leases, maxStarts: row.max_starts },
+        ...{ state: stateOf(), expiresAtMs: row.expires_at_ms },
       };
     }),
   );

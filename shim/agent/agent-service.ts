@@ -32,7 +32,7 @@ export function agentService(parts: AgentServiceParts): AgentServer {
     }),
     importOffline: unaryHandler(async ({ file }) => {
       const bundle = await agent.offline.importOffline(file);
-      return { nodeId: bundle.claims.nodeId, bundle: bundleStatus(bundle) };
+      return { nodeId: bundle.claims.nodeId, bundle: bundleStatus({ ...bundle, starts: 0 }) };
     }),
     dropPlaintext: unaryHandler(async () => {
       const { dropped, kept } = await agent.plaintext.dropUnused();

@@ -10,7 +10,7 @@ import { chainIds } from '#src/oci/chain-id.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Platform } from '#src/oci/platform.ts';
 import type { ContainerRecord } from '../containerd/containers.ts';
-import type { HeldLease } from './lease-keeper.ts';
+import type { HeldLease } from './held-lease.ts';
 import { altered } from './image-guard.ts';
 import type { VolumeClaim } from './volume-claims.ts';
 

@@ -96,7 +96,12 @@ export class ContainerdGate implements SnapshotGate {
   async admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean> {
     await this.#parts.containerd.untilReachable();
     const { namespace, name } = parseKey(snapshotKey);
-    return this.#parts.containers.admit({ namespace, snapshotKey: name, topChainId, wasAdmitted });
+    const start = { namespace, snapshotKey: name, topChainId, wasAdmitted };
+    if (!(await this.#parts.containers.admit(start))) return false;
+    // containerd asks for mounts with a container on them once for each of its starts.
+    const lease = await this.#parts.guard.findReleased(namespace, topChainId, undefined);
+    await lease?.carried?.countStart();
+    return true;
   }
 
   refusedLate(): void {

@@ -11,7 +11,8 @@ import type { Platform } from '#src/oci/platform.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
 import { mostTelling, saysLittle } from './denial-choice.ts';
 import { subjectKey } from './lease.ts';
-import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
+import type { HeldLease } from './held-lease.ts';
+import type { LeaseKeeper } from './lease-keeper.ts';
 
 /** Where the images of this node can be looked at. */
 export interface ImageSource {

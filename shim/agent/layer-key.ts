@@ -3,7 +3,7 @@ import type { LayerKey } from '#src/crypto/layer-cipher.ts';
 import { parsePrivateOptions, parsePublicOptions } from '#src/crypto/layer-options.ts';
 import { openElement, parseElement } from '#src/keywrap/latchkey-element.ts';
 import type { SnapshotGateRecord } from '../snapshotter/snapshot.ts';
-import type { HeldLease } from './lease-keeper.ts';
+import type { HeldLease } from './held-lease.ts';
 
 export interface OpenedLayer {
   readonly key: LayerKey;

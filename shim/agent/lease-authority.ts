@@ -3,7 +3,7 @@ import type { LatchkeyError } from '#src/base/errors.ts';
 import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { KeyServer } from './key-server.ts';
-import type { HeldLease } from './lease-keeper.ts';
+import type { HeldLease } from './held-lease.ts';
 import type { LeaseSubject } from './lease.ts';
 
 /** The line to the key server, and what checks its answers. */

@@ -1,6 +1,6 @@
 /** What the lease keeper tells the rest of the agent. */
 import type { LatchkeyError } from '#src/base/errors.ts';
-import type { HeldLease } from './lease-keeper.ts';
+import type { HeldLease } from './held-lease.ts';
 
 export interface LeaseKeeperEvents {
   /** A lease ended, by revocation or because its time was up. */

@@ -7,33 +7,17 @@ import { BoundedMap } from '#src/base/bounded-map.ts';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import { MAX_REMEMBERED_LICENSES } from '#src/base/limits.ts';
-import type { ReleaseStatement } from '#src/image/statement.ts';
 import type { LeaseClaims } from '#src/licensing/lease-claims.ts';
 import type { LicenseChange, PreflightResponse } from '#src/wire/generated/latchkey/node.ts';
+import type { HeldLease } from './held-lease.ts';
 import type { LeaseKeeperEvents } from './lease-events.ts';
 import type { CarriedLeases, LeaseAuthority } from './lease-authority.ts';
 import { explainRefusal, expired, fromDenial, isAway } from './lease-denial.ts';
 import { LeaseRequests } from './lease-requests.ts';
-import { type LeaseAnchor, type LeaseSubject, leaseEndMs, leaseTimeMs, subjectKey } from './lease.ts';
+import { type LeaseSubject, leaseEndMs, leaseTimeMs, subjectKey } from './lease.ts';
 
 /** Anybody can make images that are refused; the newest denials are enough. */
 const MAX_REMEMBERED_DENIALS = 1000;
-
-export interface HeldLease {
-  readonly subject: LeaseSubject;
-  token: string;
-  claims: LeaseClaims;
-  anchor: LeaseAnchor;
-  readonly imageKey: Buffer;
-  /** What the release is. Leases that prolong this one are for the same. */
-  readonly statement: ReleaseStatement;
-  /** Receipt: the place of the decision in the key server's audit log. */
-  readonly auditSequence: number;
-  /** Set when the key server has said no; what the next start is told. */
-  denial: LatchkeyError | undefined;
-  /** Out of an offline bundle: it is not prolonged. */
-  readonly isCarried?: boolean;
-}
 
 export class LeaseKeeper {
   readonly #clock: Clock;

@@ -4,7 +4,8 @@ import { MAX_LEASES_PER_RENEWAL } from '#src/base/limits.ts';
 import { tokensOf } from '#src/crypto/open-token.ts';
 import type { KeyServer } from './key-server.ts';
 import { fromDenial } from './lease-denial.ts';
-import type { HeldLease, LeaseKeeper } from './lease-keeper.ts';
+import type { HeldLease } from './held-lease.ts';
+import type { LeaseKeeper } from './lease-keeper.ts';
 import { ANY_IMAGE, leaseTimeMs } from './lease.ts';
 
 const TICK_MS = 500;
@@ -42,7 +43,7 @@ export class LeaseRenewal {
     const due = this.#leases
       .all()
       // A key provider call is over once it is answered: its lease, and the key in memory, may lapse.
-      .filter((lease) => lease.subject.imageDigest !== ANY_IMAGE && lease.isCarried !== true)
+      .filter((lease) => lease.subject.imageDigest !== ANY_IMAGE && lease.carried === undefined)
       .filter((lease) => this.#leases.isGood(lease))
       .filter(({ anchor, claims }) => leaseTimeMs(anchor, this.#clock) >= claims.renewAtMs)
       .slice(0, MAX_LEASES_PER_RENEWAL);

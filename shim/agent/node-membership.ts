@@ -21,7 +21,7 @@ import type { NodeKey } from './node-key.ts';
 import type { MembershipParts } from './membership-parts.ts';
 import type { OpenedBundle } from './offline-bundle.ts';
 import { identityWith } from './offline-identity.ts';
-import { OfflineLeases } from './offline-leases.ts';
+import { OfflineLeases, type UsedBundle } from './offline-leases.ts';
 import { offlineRequestFile } from './offline-request.ts';
 import { FileNodeKey } from './software-key.ts';
 import { TokenNodeKey } from './token-key.ts';
@@ -166,7 +166,7 @@ export class NodeMembership {
   }
 
   /** The offline bundles that this node has. */
-  get bundles(): readonly OpenedBundle[] {
+  get bundles(): readonly UsedBundle[] {
     return this.#offline?.all() ?? [];
   }
 

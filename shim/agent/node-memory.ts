@@ -28,6 +28,8 @@ const MAC_KEY_BYTES = 32;
 const licenseSchema = z.strictObject({
   /** The number of the last bundle; 0 = none yet. */
   sequence: z.int().nonnegative(),
+  /** Containers that were started with that bundle. */
+  starts: z.int().nonnegative().default(0),
   /** Bundles of an older epoch are void. */
   epoch: z.int().nonnegative(),
   /** Bundles made up to this revision are void; 0 = starts were never refused. */
@@ -60,7 +62,7 @@ type NodeState = Omit<StoredState, 'licenses'>;
 export type ChainPlace = NodeState['place'];
 type KnownLicense = z.infer<typeof licenseSchema>;
 
-const UNKNOWN_LICENSE: KnownLicense = { sequence: 0, epoch: 0, deniedRevision: 0 };
+const UNKNOWN_LICENSE: KnownLicense = { sequence: 0, starts: 0, epoch: 0, deniedRevision: 0 };
 
 const fileSchema = z.strictObject({ state: z.string(), mac: z.string() });
 
@@ -157,15 +159,29 @@ export class NodeMemory {
 
   /** On the disk when this resolves. */
   async keepSequence(licenseId: string, sequence: number): Promise<void> {
-    this.#noteLicense(licenseId, { ...this.#license(licenseId), sequence });
+    this.#noteLicense(licenseId, { ...this.#license(licenseId), sequence, starts: 0 });
     await this.#write();
   }
 
+  /** Containers that were started with the last offline bundle of a license. */
+  startsOf(licenseId: string): number {
+    return this.#license(licenseId).starts;
+  }
+
+  /** One more; on the disk with the next `keep`. */
+  countStart(licenseId: string): void {
+    const known = this.#license(licenseId);
+    this.#noteLicense(licenseId, { ...known, starts: known.starts + 1 });
+  }
+
   /** What the key server has said of a license; on the disk with the next `keep`. @returns whether it is news */
-  noteLicense(licenseId: string, { epoch, deniedRevision }: Omit<KnownLicense, 'sequence'>): boolean {
+  noteLicense(
+    licenseId: string,
+    { epoch, deniedRevision }: Pick<KnownLicense, 'epoch' | 'deniedRevision'>,
+  ): boolean {
     const known = this.#license(licenseId);
     const next = {
-      sequence: known.sequence,
+      ...known,
       epoch: Math.max(known.epoch, epoch),
       deniedRevision: Math.max(known.deniedRevision, deniedRevision),
     };

@@ -13,7 +13,7 @@ import type { Agent } from './agent.ts';
 import { type GatedWorkload, gatesOf } from './gated-workloads.ts';
 import { subjectKey } from './lease.ts';
 import { MODE_MEANINGS, servesSnapshots } from './node-mode.ts';
-import type { OpenedBundle } from './offline-bundle.ts';
+import type { UsedBundle } from './offline-leases.ts';
 import { OverlaySweeper } from './overlay-sweeper.ts';
 
 export async function nodeStatus(parts: AgentServiceParts): Promise<StatusResponse> {
@@ -81,10 +81,10 @@ export async function nodeStatus(parts: AgentServiceParts): Promise<StatusRespon
   };
 }
 
-export function bundleStatus({ claims }: OpenedBundle): OfflineBundleStatus {
-  const { licenseId, productCode, sequence, expiresAtMs, releases } = claims;
+export function bundleStatus({ claims, starts }: Pick<UsedBundle, 'claims' | 'starts'>): OfflineBundleStatus {
+  const { licenseId, productCode, sequence, expiresAtMs, releases, maxStarts = 0 } = claims;
   const leases = releases.reduce((sum, release) => sum + release.leases.length, 0);
-  return { licenseId, productCode, sequence, leases, expiresAtMs };
+  return { licenseId, productCode, sequence, leases, expiresAtMs, starts, maxStarts };
 }
 
 async function layerStatus(agent: Agent, snapshot: Snapshot): Promise<StatusResponse['gatedLayers'][number]> {

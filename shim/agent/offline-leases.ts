@@ -9,12 +9,13 @@ import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError, systemErrorCode } from '#src/base/errors.ts';
 import {
   importRefusal,
-  parseOfflineBundleFile,
+  type OfflineBundleClaims,
   type OfflineBundleFile,
+  parseOfflineBundleFile,
 } from '#src/licensing/offline-bundle.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import { openImageKey } from './activation.ts';
-import type { HeldLease } from './lease-keeper.ts';
+import type { HeldLease } from './held-lease.ts';
 import type { LeaseSubject } from './lease.ts';
 import type { KeyUse } from './node-key.ts';
 import type { NodeMemory } from './node-memory.ts';
@@ -37,6 +38,11 @@ export interface OfflineLeasesParts {
 export interface BundleTrust {
   readonly authorityPem: string;
   readonly nodeId: string | undefined;
+}
+
+/** A bundle, and how many containers were started with it. */
+export interface UsedBundle extends OpenedBundle {
+  readonly starts: number;
 }
 
 export class OfflineLeases {
@@ -77,17 +83,26 @@ export class OfflineLeases {
         const bundle = await openBundle(file, trust.authorityPem, nodeKeyThumbprint);
         const { claims } = bundle;
         if (claims.nodeId !== trust.nodeId || name !== fileNameOf(claims.licenseId)) continue;
-        if (claims.sequence >= memory.lastSequence(claims.licenseId) && !memory.isVoid(claims))
-          this.#use(bundle);
+        if (this.#isRemembered(claims) && !memory.isVoid(claims)) this.#use(bundle);
       } catch (error) {
         onFailed(error);
       }
     }
   }
 
+  /** A bundle with a limit is none without the count of what was started with it. */
+  #isRemembered({ licenseId, sequence, maxStarts }: OfflineBundleClaims): boolean {
+    const last = this.#parts.memory.lastSequence(licenseId);
+    return maxStarts === undefined ? sequence >= last : sequence === last;
+  }
+
   /** The bundles that are kept. */
-  all(): OpenedBundle[] {
-    return [...this.#bundles.values()];
+  all(): UsedBundle[] {
+    const { memory } = this.#parts;
+    return [...this.#bundles.values()].map((bundle) => ({
+      ...bundle,
+      starts: memory.startsOf(bundle.claims.licenseId),
+    }));
   }
 
   /** The highest number of a bundle that this node has seen. */
@@ -156,10 +171,23 @@ export class OfflineLeases {
         imageKey: await openImageKey(imageKeyJwe, key),
         auditSequence: 0,
         denial: undefined,
-        isCarried: true,
+        carried: { countStart: () => this.#countStart(claims.licenseId) },
       };
     }
     return undefined;
+  }
+
+  /** Where there is a limit, it is on the disk before the container starts: a machine that dies gives no start back. */
+  async #countStart(licenseId: string): Promise<void> {
+    const { memory } = this.#parts;
+    const { maxStarts, contact } = this.#bundles.get(licenseId)?.claims ?? {};
+    if (maxStarts !== undefined && memory.startsOf(licenseId) >= maxStarts) {
+      const reason = `the offline bundle is for ${maxStarts} starts of containers, and all were used`;
+      const hint = 'ask the vendor for a new one, with a request of this node';
+      throw new LatchkeyError('DENIED_OFFLINE_STARTS', reason, { hint, licenseId, contact });
+    }
+    memory.countStart(licenseId);
+    if (maxStarts !== undefined) await memory.keep();
   }
 
   /** The key server has said what a license is now: bundles of before are void, also those that come later. */

@@ -3,6 +3,7 @@ import { type LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { Platform } from '#src/oci/platform.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import { mostTelling } from './denial-choice.ts';
+import type { HeldLease } from './held-lease.ts';
 import { ImageGuard } from './image-guard.ts';
 import { type IndexedImage, recordsOfLayer, toFoundImage } from './indexed-image.ts';
 import type { LeaseKeeper } from './lease-keeper.ts';
@@ -34,16 +35,19 @@ export class StartHook {
       recordsOf: () => Promise.resolve([]),
     };
     const guard = new ImageGuard(this.#leases, source, this.#platform);
-    for (const image of images) await this.#require(image, guard);
+    const leases = new Set<HeldLease>();
+    for (const image of images) for (const lease of await this.#require(image, guard)) leases.add(lease);
+    for (const { carried } of leases) await carried?.countStart();
   }
 
   /** Every encrypted layer needs one key under a lease; a plain image has none. */
-  async #require(image: IndexedImage, guard: ImageGuard): Promise<void> {
+  async #require(image: IndexedImage, guard: ImageGuard): Promise<readonly HeldLease[]> {
+    const leases: HeldLease[] = [];
     for (const layer of image.layers.filter(({ elements }) => elements.length > 0)) {
       const denials: LatchkeyError[] = [];
       for (const record of recordsOfLayer(image, layer)) {
         try {
-          await guard.require(record);
+          leases.push(await guard.require(record));
           denials.length = 0;
           break;
         } catch (error) {
@@ -53,5 +57,6 @@ export class StartHook {
       const denial = mostTelling(denials);
       if (denial !== undefined) throw denial;
     }
+    return leases;
   }
 }

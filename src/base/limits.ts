@@ -286,6 +286,8 @@ export const MAX_OFFLINE_REQUEST_CHARACTERS = 32 * KIBIBYTE;
 export const MAX_OFFLINE_IMAGES = 128;
 /** Leases of one check-out: other writers wait until they are written, less than a second. */
 export const MAX_OFFLINE_LEASES = 2000;
+/** Starts that an offline bundle can be limited to; who wants more sets no limit. */
+export const MAX_OFFLINE_STARTS = 1_000_000;
 /** A file of bundles: two thousand leases of about a kilobyte, and the statements of their releases. */
 export const MAX_OFFLINE_FILE_BYTES = 64 * MEBIBYTE;
 /** Shares of one key: a group of people that can still be called together. */

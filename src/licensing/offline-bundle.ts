@@ -5,7 +5,7 @@
  */
 import * as z from 'zod';
 import type { DeniedCode } from '#src/base/errors.ts';
-import { MAX_OFFLINE_LEASES, MAX_OFFLINE_REQUESTS } from '#src/base/limits.ts';
+import { MAX_OFFLINE_LEASES, MAX_OFFLINE_REQUESTS, MAX_OFFLINE_STARTS } from '#src/base/limits.ts';
 import { readOfflineFile } from './offline-file.ts';
 
 export const OFFLINE_BUNDLE_TOKEN_TYPE = 'offline-bundle+jwt';
@@ -31,6 +31,8 @@ export const offlineBundleClaimsSchema = z.strictObject({
   revision: z.int().nonnegative(),
   issuedAtMs: timeMs,
   expiresAtMs: timeMs,
+  /** So many containers can be started with it; without it any number. */
+  maxStarts: z.int().min(1).max(MAX_OFFLINE_STARTS).optional(),
   /** JSON Web Key of the key that signs release statements. */
   releaseVerificationJwk: z.string(),
   /** Of a node that was enrolled with its request; null for one that is a node already. */

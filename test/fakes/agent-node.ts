@@ -8,7 +8,7 @@ import type { TestKeyServer } from '../../lab/keyserver.ts';
 import { type AgentConfigFile, parseAgentConfig } from '../../shim/agent/agent-config.ts';
 import { Agent } from '../../shim/agent/agent.ts';
 import { memoryStore } from '../../shim/snapshotter/memory-store.ts';
-import type { HeldLease } from '../../shim/agent/lease-keeper.ts';
+import type { HeldLease } from '../../shim/agent/held-lease.ts';
 import { type Machine, readMachine } from '../../shim/agent/machine.ts';
 import type { RegisteredImage } from './sold-product.ts';
 

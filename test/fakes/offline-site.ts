@@ -55,13 +55,18 @@ export class OfflineSite {
     return this.start(name, options);
   }
 
-  async checkOut(licenseId: string, lifeMs: number, ...from: AgentNode[]): Promise<OfflineBundleFile> {
+  async checkOut(
+    licenseId: string,
+    term: number | { readonly lifeMs: number; readonly maxStarts: number },
+    ...from: AgentNode[]
+  ): Promise<OfflineBundleFile> {
     const requests: string[] = [];
     for (const { agent } of from) {
       const file = Buffer.from(JSON.stringify(await agent.offline.requestOffline([])));
       requests.push(...parseOfflineRequestFile(file, 'request').requests);
     }
-    return (await this.sold.client.checkOut(licenseId, { requests, lifeMs })).file;
+    const terms = typeof term === 'number' ? { lifeMs: term } : term;
+    return (await this.sold.client.checkOut(licenseId, { requests, ...terms })).file;
   }
 
   /** A node that was never activated, with a bundle. */

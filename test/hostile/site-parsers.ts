@@ -29,7 +29,13 @@ import {
   parseName,
   parseProductCode,
 } from '../../cli/name-arguments.ts';
-import { parseDuration, parseInstant, parseLeaseDuration, parseSeatCount } from '../../cli/time-arguments.ts';
+import {
+  parseDuration,
+  parseInstant,
+  parseLeaseDuration,
+  parseSeatCount,
+  parseStartCount,
+} from '../../cli/time-arguments.ts';
 import { parseArguments, parseListen } from '../../keyserver/arguments.ts';
 import { parseRates } from '../../keyserver/rates.ts';
 import { parseIfMatch } from '../../keyserver/http/entity-tag.ts';
@@ -147,6 +153,7 @@ export const SITE_PARSERS: readonly HostileParser[] = [
   textParser('cli/commands/license-meters.ts', 'parseAmount', ['100'], parseAmount, argument),
   textParser('cli/list-options.ts', 'parseLimit', ['20'], parseLimit, argument),
   textParser('cli/time-arguments.ts', 'parseSeatCount', ['3'], parseSeatCount, argument),
+  textParser('cli/time-arguments.ts', 'parseStartCount', ['500'], parseStartCount, argument),
   textParser('cli/commands/node-usage.ts', 'parseReportId', ['2026-11-30T10'], parseReportId, argument),
   textParser('cli/label-arguments.ts', 'parseTag', ['region:eu'], parseTag, argument),
   textParser('cli/label-arguments.ts', 'parseTags', ['region:eu'], (text) => parseTags(text), argument),

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerTool } from '../../lab/peer-tools.ts';
 import { install } from '../../shim/install/install.ts';
 import { CONTACT, SECRET, until } from '../e2e/gated-site.ts';
+import { adminCommand } from '../fakes/admin-command.ts';
 import { ProviderSite, type ToolResult, providerSkipReason } from './provider-site.ts';
 
 const skipReason = providerSkipReason();
@@ -177,6 +178,23 @@ describe.skipIf(skipReason !== undefined)(`podman with the start hook ${skipReas
       await mkdir(site.at('empty'));
       expect((await run(site.gated.image, site.at('empty'))).output).toContain(`${SECRET} one`);
     });
+  });
+
+  test('under an offline bundle that is for one start, there is one', async () => {
+    const { agent, keyServer } = site.gated.site;
+    const { license } = await site.gated.license();
+    const onNode = ['--socket', agent.paths.agentSocket];
+    const [request, bundle] = [site.at('request'), site.at('bundle')];
+    await adminCommand(keyServer, 'node', 'request', '-o', request, ...onNode);
+    const terms = ['--max-starts', '1', '-o', bundle];
+    await adminCommand(keyServer, 'license', 'check-out', license.id, request, ...terms);
+    await keyServer.stop();
+    await adminCommand(keyServer, 'node', 'import', bundle, ...onNode);
+    expect((await run(site.gated.image)).output).toContain(`${SECRET} one`);
+    const { status, output } = await run(site.gated.image);
+    expect(status).not.toBe(0);
+    expect(output).toContain('DENIED_OFFLINE_STARTS');
+    expect((await run(site.gated.site.reference('plain'), hooks, ['/bin/busybox', 'true'])).status).toBe(0);
   });
 
   test('while the agent is away nothing starts where the hook is, and the message says what to do', async () => {

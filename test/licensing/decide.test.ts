@@ -50,6 +50,7 @@ const OTHER_CODES = {
   DENIED_CLOCK_ROLLBACK: 'by the node, which knows what it has seen',
   DENIED_SERVER_ROLLBACK: 'by node and key server, before anything else: facts of the past decide nothing',
   DENIED_LEASE_EXPIRED: 'by the node, about a lease that it holds',
+  DENIED_OFFLINE_STARTS: 'by the node, which counts them',
   DENIED_LEASE_INVALID: 'by the node, and by the renewal of a lease',
   DENIED_FOREIGN_UNPACK: 'by the node, about what is on its disk',
   DENIED_IMAGE_ALTERED: 'by the node, about what is on its disk',

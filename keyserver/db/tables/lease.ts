@@ -31,4 +31,6 @@ export interface OfflineBundleTable extends Row {
   /** How many leases it holds. */
   readonly leases: number;
   readonly expires_at_ms: number;
+  /** Containers that can be started with it; null = any number. */
+  readonly max_starts: number | null;
 }

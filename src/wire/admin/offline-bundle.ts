@@ -4,6 +4,7 @@ import {
   MAX_OFFLINE_MS,
   MAX_OFFLINE_REQUESTS,
   MAX_OFFLINE_REQUEST_CHARACTERS,
+  MAX_OFFLINE_STARTS,
   MIN_OFFLINE_MS,
 } from '#src/base/limits.ts';
 import { offlineBundleFileSchema } from '#src/licensing/offline-bundle.ts';
@@ -19,6 +20,12 @@ export const checkOutInputSchema = z.strictObject({
     .max(MAX_OFFLINE_MS)
     .optional()
     .describe('At most offlineMaxMs of the license; without it 30 days, or that where it is less'),
+  maxStarts: z
+    .int()
+    .min(1)
+    .max(MAX_OFFLINE_STARTS)
+    .optional()
+    .describe('How many containers each node can start with its bundle; without it any number'),
 });
 
 export type CheckOutInput = z.output<typeof checkOutInputSchema>;
@@ -38,6 +45,8 @@ export const offlineBundleSchema = z.object({
   sequence: z.int(),
   /** How many leases it holds: one for each image. */
   leases: z.int(),
+  /** Containers that can be started with it; null = any number. */
+  maxStarts: z.int().nullable(),
   state: z.enum(OFFLINE_BUNDLE_STATES),
   expiresAtMs: timeMs,
 });

@@ -5,7 +5,7 @@ import { chainIds } from '#src/oci/chain-id.ts';
 import { type Digest, digestOf } from '#src/oci/digest.ts';
 import { ContainerGuard } from '../../../shim/agent/container-guard.ts';
 import { runnableEntries } from '../../../shim/agent/container-source.ts';
-import type { HeldLease } from '../../../shim/agent/lease-keeper.ts';
+import type { HeldLease } from '../../../shim/agent/held-lease.ts';
 import type { VolumeClaim } from '../../../shim/agent/volume-claims.ts';
 import { nodePlatform } from '../../../shim/agent/node-platform.ts';
 import type { ContainerRecord } from '../../../shim/containerd/containers.ts';

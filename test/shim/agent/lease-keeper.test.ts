@@ -3,7 +3,8 @@ import { LatchkeyError } from '#src/base/errors.ts';
 import { digestOf } from '#src/oci/digest.ts';
 import type { LicenseChange } from '#src/wire/generated/latchkey/node.ts';
 import { fromDenial } from '../../../shim/agent/lease-denial.ts';
-import { type HeldLease, LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
+import type { HeldLease } from '../../../shim/agent/held-lease.ts';
+import { LeaseKeeper } from '../../../shim/agent/lease-keeper.ts';
 import { LEASE_DURATION_MS, LeaseIssuer } from '../../fakes/lease-issuer.ts';
 import { type ManualClock, manualClock } from '../../fakes/manual-clock.ts';
 

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { HeldLease } from '../../../shim/agent/lease-keeper.ts';
+import type { HeldLease } from '../../../shim/agent/held-lease.ts';
 import { SweepGrantor } from '../../../shim/agent/sweep-grant.ts';
 import type { SnapshotGateRecord } from '../../../shim/snapshotter/snapshot.ts';
 import { encryptedImage, layerIdentity } from '../../fakes/encrypted-image.ts';

@@ -207,6 +207,10 @@ export interface OfflineBundleStatus {
   sequence: number;
   leases: number;
   expiresAtMs: number;
+  /** Containers that were started with it. */
+  starts: number;
+  /** 0 = any number. */
+  maxStarts: number;
 }
 
 function createBaseAgentActivateRequest(): AgentActivateRequest {
@@ -2113,7 +2117,7 @@ export const ImportOfflineResponse: MessageFns<ImportOfflineResponse> = {
 };
 
 function createBaseOfflineBundleStatus(): OfflineBundleStatus {
-  return { licenseId: "", productCode: "", sequence: 0, leases: 0, expiresAtMs: 0 };
+  return { licenseId: "", productCode: "", sequence: 0, leases: 0, expiresAtMs: 0, starts: 0, maxStarts: 0 };
 }
 
 export const OfflineBundleStatus: MessageFns<OfflineBundleStatus> = {
@@ -2132,6 +2136,12 @@ export const OfflineBundleStatus: MessageFns<OfflineBundleStatus> = {
     }
     if (message.expiresAtMs !== 0) {
       writer.uint32(40).int64(message.expiresAtMs);
+    }
+    if (message.starts !== 0) {
+      writer.uint32(48).int64(message.starts);
+    }
+    if (message.maxStarts !== 0) {
+      writer.uint32(56).int64(message.maxStarts);
     }
     return writer;
   },
@@ -2189,6 +2199,22 @@ export const OfflineBundleStatus: MessageFns<OfflineBundleStatus> = {
             message.expiresAtMs = longToNumber(reader.int64());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.starts = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.maxStarts = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2211,6 +2237,8 @@ export const OfflineBundleStatus: MessageFns<OfflineBundleStatus> = {
     message.sequence = object.sequence ?? 0;
     message.leases = object.leases ?? 0;
     message.expiresAtMs = object.expiresAtMs ?? 0;
+    message.starts = object.starts ?? 0;
+    message.maxStarts = object.maxStarts ?? 0;
     return message;
   },
 };
