@@ -1,51 +1,40 @@
 /** What the admin API does with webhook endpoints. */
-import { pageSchema } from '#src/wire/admin/page.ts';
 import {
   type CreatedWebhook,
   type WebhookAttempt,
   type WebhookEndpoint,
+  type WebhookFilter,
   type WebhookInput,
   createdWebhookSchema,
   webhookAttemptsSchema,
   webhookEndpointSchema,
 } from '#src/wire/admin/webhook.ts';
-import { type AdminClientOptions, checkedAnswer, requestAdminApi } from './admin-request.ts';
+import { AdminConnection } from './admin-connection.ts';
+import { requestAdminApi } from './admin-request.ts';
 
 const COLLECTION = 'webhook-endpoints';
 
 /** Every method @throws LatchkeyError: the server's own, NET_UNREACHABLE, or INPUT_MALFORMED for a strange answer. */
-export class WebhookClient {
-  readonly #options: AdminClientOptions;
-
-  constructor(options: AdminClientOptions) {
-    this.#options = options;
+export class WebhookClient extends AdminConnection {
+  create(input: WebhookInput): Promise<CreatedWebhook> {
+    return this.post(COLLECTION, input, createdWebhookSchema);
   }
 
-  async create(input: WebhookInput): Promise<CreatedWebhook> {
-    return checkedAnswer(
-      await requestAdminApi(this.#options, 'POST', COLLECTION, input),
-      createdWebhookSchema,
-    );
-  }
-
-  /** All of them: there are few. */
-  async list(): Promise<WebhookEndpoint[]> {
-    const answer = await requestAdminApi(this.#options, 'GET', COLLECTION, undefined);
-    return checkedAnswer(answer, pageSchema(webhookEndpointSchema)).items;
+  /** Those that were deleted are among them. */
+  endpoints(filter: WebhookFilter = {}): Promise<WebhookEndpoint[]> {
+    return this.list(COLLECTION, webhookEndpointSchema, filter);
   }
 
   async attempts(id: string): Promise<WebhookAttempt[]> {
-    const answer = await requestAdminApi(this.#options, 'GET', `${pathOf(id)}/attempts`, undefined);
-    return checkedAnswer(answer, webhookAttemptsSchema).items;
+    return (await this.get(`${pathOf(id)}/attempts`, webhookAttemptsSchema)).items;
   }
 
-  async change(id: string, verb: 'enable' | 'disable'): Promise<WebhookEndpoint> {
-    const answer = await requestAdminApi(this.#options, 'POST', `${pathOf(id)}:${verb}`, undefined);
-    return checkedAnswer(answer, webhookEndpointSchema);
+  setState(id: string, verb: 'enable' | 'disable'): Promise<WebhookEndpoint> {
+    return this.post(`${pathOf(id)}:${verb}`, undefined, webhookEndpointSchema);
   }
 
   async delete(id: string): Promise<void> {
-    await requestAdminApi(this.#options, 'DELETE', pathOf(id), undefined);
+    await requestAdminApi(this.options, 'DELETE', pathOf(id), undefined);
   }
 }
 

@@ -1,13 +1,23 @@
 /** `latchkey webhook`: who is told of events. */
-import type { Command } from 'commander';
-import type { CreatedWebhook, WebhookAttempt, WebhookEndpoint } from '#src/wire/admin/webhook.ts';
+import { type Command, Option } from 'commander';
+import {
+  type CreatedWebhook,
+  WEBHOOK_STATES,
+  type WebhookAttempt,
+  type WebhookEndpoint,
+} from '#src/wire/admin/webhook.ts';
 import { webhookClientOf, withAdminOptions } from '../admin-options.ts';
 import type { CommandContext } from '../context.ts';
+import { type ListOptions, listFilter, withListOptions } from '../list-options.ts';
 import { idParser, parseWebhookEvents, parseWebhookUrl } from '../name-arguments.ts';
 import { formatTable, outputOf } from '../output.ts';
 import { formatInstant } from '../time-arguments.ts';
 
 const parseId = idParser('webhook', 'latchkey webhook list');
+
+interface WebhookListOptions extends ListOptions {
+  readonly state?: WebhookEndpoint['state'];
+}
 
 export function registerWebhook(program: Command, context: CommandContext): void {
   const webhook = program.command('webhook').description('tell others of events, over https');
@@ -28,11 +38,13 @@ export function registerWebhook(program: Command, context: CommandContext): void
       const created = await client.create({ url, events: [...options.event] });
       outputOf(context, command).result(created, () => createdText(created));
     });
-  withAdminOptions(webhook.command('list'))
-    .description('list endpoints')
-    .addHelpText('after', '\nExample:\n  latchkey webhook list')
-    .action(async (_options: unknown, command: Command) => {
-      const endpoints = await (await webhookClientOf(context, command)).list();
+  withListOptions(withAdminOptions(webhook.command('list')))
+    .description('list endpoints, those that were deleted too')
+    .addOption(new Option('--state <state>', 'that are in this state now').choices(WEBHOOK_STATES))
+    .addHelpText('after', '\nExample:\n  latchkey webhook list --state ENABLED')
+    .action(async (options: WebhookListOptions, command: Command) => {
+      const filter = { ...listFilter(options), state: options.state };
+      const endpoints = await (await webhookClientOf(context, command)).endpoints(filter);
       outputOf(context, command).result(endpoints, () => endpointTable(endpoints));
     });
   withAdminOptions(webhook.command('attempts'))
@@ -53,7 +65,7 @@ export function registerWebhook(program: Command, context: CommandContext): void
       .argument('<id>', 'of the endpoint', parseId)
       .addHelpText('after', `\nExample:\n  latchkey webhook ${verb} webhook_0191b2f0-...`)
       .action(async (id: string, _options: unknown, command: Command) => {
-        const endpoint = await (await webhookClientOf(context, command)).change(id, verb);
+        const endpoint = await (await webhookClientOf(context, command)).setState(id, verb);
         outputOf(context, command).result(endpoint, () => `webhook ${endpoint.id} is ${endpoint.state}`);
       });
   }

@@ -92,6 +92,7 @@ async function rewrapWebhookSecrets(
     .selectFrom('webhook_endpoint')
     .select(['id', 'wrapped_secret'])
     .where('organization_id', '=', organizationId)
+    .where('state', '!=', 'DELETED')
     .execute();
   for (const { id, wrapped_secret: wrapped } of rows) {
     await writer

@@ -1,12 +1,13 @@
 /** Webhook endpoints: who is told of events, and how that went. */
 import type { Selectable } from 'kysely';
 import { LatchkeyError } from '#src/base/errors.ts';
-import type { Page, PageQuery } from '#src/wire/admin/page.ts';
+import type { Page } from '#src/wire/admin/page.ts';
 import type {
   CreatedWebhook,
   WebhookAttempt,
   WebhookEndpoint,
   WebhookInput,
+  WebhookQuery,
 } from '#src/wire/admin/webhook.ts';
 import type { Actor } from '../audit/append-event.ts';
 import type { WebhookEndpointTable } from '../db/tables/webhook.ts';
@@ -17,6 +18,7 @@ import { newWebhookSecret, webhookSecretText } from '../webhook/webhook-message.
 import { runChange } from './change.ts';
 import { newId } from './ids.ts';
 import type { KeyServer } from './key-server.ts';
+import { allOf, isEqual } from './list-filter.ts';
 import { openPage } from './page.ts';
 
 /**
@@ -35,6 +37,7 @@ export async function createWebhook(
     const { count } = await writer
       .selectFrom('webhook_endpoint')
       .select((column) => column.fn.countAll<number>().as('count'))
+      .where('state', '!=', 'DELETED')
       .executeTakeFirstOrThrow();
     if (count >= MAX_WEBHOOK_ENDPOINTS) {
       throw new LatchkeyError('LIMIT_EXCEEDED', `there are ${count} webhook endpoints already`, {
@@ -68,13 +71,14 @@ export async function createWebhook(
   });
 }
 
-export async function listWebhooks(server: KeyServer, query: PageQuery): Promise<Page<WebhookEndpoint>> {
+export async function listWebhooks(server: KeyServer, query: WebhookQuery): Promise<Page<WebhookEndpoint>> {
   const page = openPage(server.cursorKey, { name: 'webhook-endpoints', prefix: 'webhook' }, query);
   const rows = await server.store.read
     .selectFrom('webhook_endpoint')
     .selectAll()
     .where('organization_id', '=', server.organizationId)
     .where(page.isOn('webhook_endpoint.id'))
+    .where(allOf(isEqual('webhook_endpoint.state', query.state)))
     .orderBy('id', page.order)
     .limit(page.rows)
     .execute();
@@ -83,18 +87,23 @@ export async function listWebhooks(server: KeyServer, query: PageQuery): Promise
 
 /**
  * Enables or disables an endpoint. One that is enabled again goes on where it was.
- * @throws LatchkeyError STATE_NOT_FOUND
+ * @throws LatchkeyError STATE_NOT_FOUND, STATE_PRECONDITION for one that was deleted
  */
 export function setWebhookState(
   server: KeyServer,
   actor: Actor,
   id: string,
-  state: WebhookEndpoint['state'],
+  state: 'ENABLED' | 'DISABLED',
 ): Promise<WebhookEndpoint> {
   return runChange(server, actor, async (change) => {
     const { writer, nowMs } = change;
     const row = await requireWebhook(server, writer, id);
     if (row.state === state) return toWebhook(row);
+    if (row.state === 'DELETED') {
+      throw new LatchkeyError('STATE_PRECONDITION', `the webhook endpoint ${id} was deleted`, {
+        hint: 'create another one: `latchkey webhook create`',
+      });
+    }
     const changed = {
       state,
       failing_since_ms: null,
@@ -107,14 +116,24 @@ export function setWebhookState(
   });
 }
 
-/** @throws LatchkeyError STATE_NOT_FOUND */
+/**
+ * Ends an endpoint. Its row stays, without its secret; a repeated deletion changes nothing.
+ * @throws LatchkeyError STATE_NOT_FOUND
+ */
 export async function deleteWebhook(server: KeyServer, actor: Actor, id: string): Promise<void> {
   await runChange(server, actor, async (change) => {
-    const { writer } = change;
-    await requireWebhook(server, writer, id);
-    await change.nextRevision();
+    const { writer, nowMs } = change;
+    const row = await requireWebhook(server, writer, id);
+    if (row.state === 'DELETED') return;
+    const changed = {
+      state: 'DELETED' as const,
+      wrapped_secret: Buffer.alloc(0),
+      failing_since_ms: null,
+      revision: await change.nextRevision(),
+      updated_at_ms: nowMs,
+    };
     await writer.deleteFrom('webhook_attempt').where('endpoint_id', '=', id).execute();
-    await writer.deleteFrom('webhook_endpoint').where('id', '=', id).execute();
+    await writer.updateTable('webhook_endpoint').set(changed).where('id', '=', id).execute();
     await change.audit({ action: 'webhook.delete', target: id });
   });
 }

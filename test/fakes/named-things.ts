@@ -22,7 +22,7 @@ export async function createNamedThings(server: TestKeyServer, sold: SoldProduct
     events: ['customer.block'],
   });
   // Else its position follows what happens.
-  await webhooks.change(webhookEndpoint.id, 'disable');
+  await webhooks.setState(webhookEndpoint.id, 'disable');
   const [release] = await client.releases({ product: productCode });
   const [lease] = await client.leases({});
   const status = await (await fetch(`${server.adminUrl}/v1/sys/seal-status`)).json();

@@ -84,6 +84,8 @@ beforeAll(async () => {
   node.close();
   const webhooks = new WebhookClient({ serverUrl: server.adminUrl, token: server.adminToken });
   await webhooks.create({ url: 'https://crm.acme.example/hook', events: ['license.revoke'] });
+  const { webhookEndpoint } = await webhooks.create({ url: 'https://crm.acme.example/', events: ['*'] });
+  await webhooks.delete(webhookEndpoint.id);
   rootKey = join(directory, 'root.key');
 });
 
@@ -166,6 +168,22 @@ it('puts a new root key into its file, whenever a rotation was cut off', async (
   await expectEverythingWorks();
   const withOld = adminClient(server).addSharedSlot({ ...SHARES, proof: { rootKey: old.trim() } });
   await expect(withOld).rejects.toMatchObject({ code: 'KEY_INVALID' });
+});
+
+it('finds no secret of a webhook endpoint that was deleted, and needs none', async () => {
+  await server.stop();
+  const store = await openServerStore(directory);
+  try {
+    const query = store.read.selectFrom('webhook_endpoint').select(['state', 'wrapped_secret']).orderBy('id');
+    const rows = await query.execute();
+    expect(rows.map(({ state, wrapped_secret: secret }) => [state, secret.length > 0])).toEqual([
+      ['ENABLED', true],
+      ['DELETED', false],
+    ]);
+  } finally {
+    await store.close();
+  }
+  await start();
 });
 
 /** That were committed so far. */

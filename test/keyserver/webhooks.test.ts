@@ -31,7 +31,7 @@ let deliveries: Delivery[] = [];
 
 const client = () => new WebhookClient({ serverUrl: server.adminUrl, token: server.adminToken });
 const create = (path: string, ...events: string[]) => client().create({ url: receiverUrl + path, events });
-const find = async ({ id }: WebhookEndpoint) => (await client().list()).find((each) => each.id === id);
+const find = async ({ id }: WebhookEndpoint) => (await client().endpoints()).find((each) => each.id === id);
 const of = (path: string) => deliveries.filter((delivery) => delivery.path === path);
 const restart = async (...args: string[]) => {
   server = await startKeyServer({ dataDirectory: server.dataDirectory, args });
@@ -93,7 +93,7 @@ describe('a webhook endpoint', () => {
     await expect
       .poll(async () => (await client().attempts(webhookEndpoint.id)).map(({ status }) => status), PATIENTLY)
       .toEqual([204, 204]);
-    expect(JSON.stringify(await client().list())).not.toContain(secret);
+    expect(JSON.stringify(await client().endpoints())).not.toContain(secret);
     expect(server.log()).not.toContain(secret);
     expect(JSON.stringify(await auditLog(sold.client))).not.toContain('/signed');
   });
@@ -114,11 +114,11 @@ describe('a webhook endpoint', () => {
 
   it('gets what it has missed once it is enabled again, and nothing once it is deleted', async () => {
     const { webhookEndpoint } = await create('/paused', 'license.create');
-    await client().change(webhookEndpoint.id, 'disable');
+    await client().setState(webhookEndpoint.id, 'disable');
     const missed = (await sell()).license.id;
     await expect.poll(() => of('/fails').map(({ event }) => event.data.target), PATIENTLY).toContain(missed);
     expect(of('/paused')).toEqual([]);
-    await client().change(webhookEndpoint.id, 'enable');
+    await client().setState(webhookEndpoint.id, 'enable');
     await expect.poll(() => of('/paused').map(({ event }) => event.data.target), PATIENTLY).toEqual([missed]);
     await client().delete(webhookEndpoint.id);
     const later = (await sell()).license.id;
@@ -126,9 +126,28 @@ describe('a webhook endpoint', () => {
     expect(of('/paused')).toHaveLength(1);
     // What has arrived and is not written down yet would come again after a crash.
     const { sequence } = of('/fails').at(-1)!.event.data;
-    const position = async () => (await client().list()).find(({ url }) => url.endsWith('/fails'))?.position;
+    const position = async () =>
+      (await client().endpoints()).find(({ url }) => url.endsWith('/fails'))?.position;
     await expect.poll(position, PATIENTLY).toBeGreaterThanOrEqual(sequence);
-    await expect(client().attempts(webhookEndpoint.id)).rejects.toMatchObject({ code: 'STATE_NOT_FOUND' });
+  });
+
+  it('that was deleted stays in the list, without its secret, and comes to nothing else', async () => {
+    const { webhookEndpoint } = await create('/deleted', 'license.revoke');
+    const { id, url } = webhookEndpoint;
+    await client().delete(id);
+    const tombstone = await find(webhookEndpoint);
+    expect(tombstone).toMatchObject({ ...{ id, url, events: ['license.revoke'] }, state: 'DELETED' });
+    expect(tombstone?.revision).toBeGreaterThan(webhookEndpoint.revision);
+    expect(await client().attempts(id)).toEqual([]);
+    await expect(client().setState(id, 'enable')).rejects.toMatchObject({ code: 'STATE_PRECONDITION' });
+    await client().delete(id);
+    expect(await find(webhookEndpoint)).toEqual(tombstone);
+    const deletions = (await auditLog(sold.client)).filter(({ action }) => action === 'webhook.delete');
+    expect(deletions.filter(({ target }) => target === id)).toHaveLength(1);
+    const idsIn = async (state: WebhookEndpoint['state']) =>
+      (await client().endpoints({ state })).map((each) => each.id);
+    expect(await idsIn('DELETED')).toContain(id);
+    expect(await idsIn('ENABLED')).not.toContain(id);
   });
 
   it('goes on where it was after kill -9, with the same id for the same event', async () => {

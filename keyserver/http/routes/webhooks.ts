@@ -1,11 +1,12 @@
 /** Webhook endpoints. */
 import * as z from 'zod';
-import { pageQuerySchema, pageSchema } from '#src/wire/admin/page.ts';
+import { pageSchema } from '#src/wire/admin/page.ts';
 import {
   createdWebhookSchema,
   webhookAttemptsSchema,
   webhookEndpointSchema,
   webhookInputSchema,
+  webhookQuerySchema,
 } from '#src/wire/admin/webhook.ts';
 import type { KeyServer } from '../../domain/key-server.ts';
 import {
@@ -44,7 +45,7 @@ export function webhookRoutes(app: AdminApp, server: KeyServer): void {
       config: { permission: 'webhook.read' },
       schema: {
         summary: 'List webhook endpoints',
-        querystring: pageQuerySchema,
+        querystring: webhookQuerySchema,
         response: { 200: pageSchema(webhookEndpointSchema) },
       },
     },

@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { MAX_WEBHOOK_EVENTS, MAX_WEBHOOK_URL } from '#src/base/limits.ts';
 import { isEventKind } from '#src/licensing/audit-actions.ts';
 import { common, timeMs } from './field.ts';
+import { pageQuerySchema } from './page.ts';
 
 /** A kind of event: an action of the audit log, with `.denied` where it was; `license.*` or `*` for all of them. */
 export const webhookEvent = z
@@ -33,11 +34,14 @@ export const webhookInputSchema = z.strictObject({
 
 export type WebhookInput = z.infer<typeof webhookInputSchema>;
 
+/** DELETED: its row stays, so that the audit log can still be read; its secret and what was tried do not. */
+export const WEBHOOK_STATES = ['ENABLED', 'DISABLED', 'DELETED'] as const;
+
 export const webhookEndpointSchema = z.object({
   ...common,
   url: z.string(),
   events: z.array(z.string()),
-  state: z.enum(['ENABLED', 'DISABLED']),
+  state: z.enum(WEBHOOK_STATES),
   /** Sequence number of the last audit event that was delivered or passed over. */
   position: z.int(),
   deliveredAtMs: timeMs.nullable(),
@@ -46,6 +50,12 @@ export const webhookEndpointSchema = z.object({
 });
 
 export type WebhookEndpoint = z.infer<typeof webhookEndpointSchema>;
+
+export const webhookQuerySchema = pageQuerySchema.extend({ state: z.enum(WEBHOOK_STATES).optional() });
+
+export type WebhookQuery = z.output<typeof webhookQuerySchema>;
+
+export type WebhookFilter = Partial<z.input<typeof webhookQuerySchema>>;
 
 /** The only answer that ever holds a secret of a webhook. */
 export const createdWebhookSchema = z.object({ webhookEndpoint: webhookEndpointSchema, secret: z.string() });
