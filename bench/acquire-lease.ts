@@ -3,7 +3,7 @@
  * over mutual TLS. What bounds it, in the same run: a gRPC server that does nothing at all, the cryptography of a
  * release, and the disk.
  *
- *   node bench/acquire-lease.ts [sqlite|postgres] [calls] [in flight]
+ *   node --max-semi-space-size=2 bench/acquire-lease.ts [sqlite|postgres] [calls] [in flight]
  */
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
