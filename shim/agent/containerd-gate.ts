@@ -12,6 +12,7 @@ import { type SnapshotGateRecord, type SnapshotLayer, parseKey } from '../snapsh
 import { BlobKeeper } from './blob-keeper.ts';
 import type { ContainerGuard } from './container-guard.ts';
 import type { ExtractionLedger } from './extraction-ledger.ts';
+import type { HeldLease } from './held-lease.ts';
 import type { ImageGuard } from './image-guard.ts';
 import type { LayerIndex } from './layer-index.ts';
 import { mostTelling } from './denial-choice.ts';
@@ -98,10 +99,17 @@ export class ContainerdGate implements SnapshotGate {
     const { namespace, name } = parseKey(snapshotKey);
     const start = { namespace, snapshotKey: name, topChainId, wasAdmitted };
     if (!(await this.#parts.containers.admit(start))) return false;
-    // containerd asks for mounts with a container on them once for each of its starts.
-    const lease = await this.#parts.guard.findReleased(namespace, topChainId, undefined);
-    await lease?.carried?.countStart();
+    const refusal = (await this.#leaseOf(snapshotKey, topChainId))?.carried?.startRefusal();
+    if (refusal !== undefined) throw refusal;
     return true;
+  }
+
+  async countStart(snapshotKey: string, topChainId: Digest): Promise<void> {
+    await (await this.#leaseOf(snapshotKey, topChainId))?.carried?.countStart();
+  }
+
+  #leaseOf(snapshotKey: string, topChainId: Digest): Promise<HeldLease | undefined> {
+    return this.#parts.guard.findReleased(parseKey(snapshotKey).namespace, topChainId, undefined);
   }
 
   refusedLate(): void {

@@ -22,8 +22,10 @@ export interface HeldLease {
 
 /** What only leases out of an offline bundle have. */
 export interface CarriedTerms {
+  /** Why no container may start under it any more. */
+  startRefusal(): LatchkeyError | undefined;
   /**
-   * A container is about to start. Resolves when that was counted.
+   * A container starts now. Resolves when that was counted.
    * @throws LatchkeyError DENIED_OFFLINE_STARTS when the bundle allows no more; STORAGE_* when it could not be counted
    */
   countStart(): Promise<void>;

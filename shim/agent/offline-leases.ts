@@ -171,23 +171,45 @@ export class OfflineLeases {
         imageKey: await openImageKey(imageKeyJwe, key),
         auditSequence: 0,
         denial: undefined,
-        carried: { countStart: () => this.#countStart(claims.licenseId) },
+        carried: {
+          startRefusal: () => this.#startRefusal(subject, claims.licenseId),
+          countStart: () => this.#countStart(subject, claims.licenseId),
+        },
       };
     }
     return undefined;
   }
 
-  /** Where there is a limit, it is on the disk before the container starts: a machine that dies gives no start back. */
-  async #countStart(licenseId: string): Promise<void> {
+  /** What a start is counted under: the lease's own bundle or, when that is used up, another one with the image. */
+  #countedUnder(subject: LeaseSubject, licenseId: string): OfflineBundleClaims | undefined {
     const { memory } = this.#parts;
-    const { maxStarts, contact } = this.#bundles.get(licenseId)?.claims ?? {};
-    if (maxStarts !== undefined && memory.startsOf(licenseId) >= maxStarts) {
-      const reason = `the offline bundle is for ${maxStarts} starts of containers, and all were used`;
-      const hint = 'ask the vendor for a new one, with a request of this node';
-      throw new LatchkeyError('DENIED_OFFLINE_STARTS', reason, { hint, licenseId, contact });
-    }
-    memory.countStart(licenseId);
-    if (maxStarts !== undefined) await memory.keep();
+    const own = this.#bundles.get(licenseId)?.claims;
+    const others = this.all().filter(
+      (bundle) => memory.nowMs() < bundle.claims.expiresAtMs && bundle.find(subject) !== undefined,
+    );
+    const hasStarts = (claims: OfflineBundleClaims | undefined): boolean =>
+      memory.startsOf(claims?.licenseId ?? '') < (claims?.maxStarts ?? Infinity);
+    return hasStarts(own) ? own : (others.find(({ claims }) => hasStarts(claims))?.claims ?? own);
+  }
+
+  #startRefusal(subject: LeaseSubject, ofLicense: string): LatchkeyError | undefined {
+    const { licenseId = '', maxStarts, contact } = this.#countedUnder(subject, ofLicense) ?? {};
+    if (maxStarts === undefined || this.#parts.memory.startsOf(licenseId) < maxStarts) return undefined;
+    return new LatchkeyError(
+      'DENIED_OFFLINE_STARTS',
+      `the offline bundle is for ${maxStarts} starts of containers, and all were used`,
+      { hint: 'ask the vendor for a new one, with a request of this node', licenseId, contact },
+    );
+  }
+
+  /** Where there is a limit, it is on the disk before the container starts: a machine that dies gives no start back. */
+  async #countStart(subject: LeaseSubject, ofLicense: string): Promise<void> {
+    const refusal = this.#startRefusal(subject, ofLicense);
+    if (refusal !== undefined) throw refusal;
+    const claims = this.#countedUnder(subject, ofLicense);
+    if (claims === undefined) return;
+    this.#parts.memory.countStart(claims.licenseId);
+    if (claims.maxStarts !== undefined) await this.#parts.memory.keep();
   }
 
   /** The key server has said what a license is now: bundles of before are void, also those that come later. */

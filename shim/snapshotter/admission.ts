@@ -20,19 +20,27 @@ export function foreseeContainers(
 /**
  * Has the gate look at the containers on an open snapshot above gated layers.
  * @param chain the layers below it, nearest first
- * @throws LatchkeyError DENIED_IMAGE_ALTERED
+ * @returns counts the start, to be called once its layers are there
+ * @throws LatchkeyError DENIED_IMAGE_ALTERED, DENIED_OFFLINE_STARTS
  */
 export async function admitContainers(
   { gate, journal }: { readonly gate: SnapshotGate; readonly journal: Journal },
   snapshot: Snapshot,
   chain: readonly Snapshot[],
-): Promise<void> {
+): Promise<() => Promise<void>> {
   const top = topOfImage(chain);
-  if (top === undefined) return;
+  if (top === undefined) return countNothing;
   const wasAdmitted = snapshot.labels[ADMITTED_LABEL] !== undefined;
   const isAdmitted = await gate.admitContainers(snapshot.key, top.chainId, wasAdmitted);
+  if (!isAdmitted) return countNothing;
+  const countStart = () => gate.countStart(snapshot.key, top.chainId);
   const current = journal.find(snapshot.key);
-  if (!isAdmitted || wasAdmitted || current === undefined) return;
+  if (wasAdmitted || current === undefined) return countStart;
   // It survives the agent at once, and the machine with the next sync: a start need not wait for one more.
   journal.replace({ ...current, labels: { ...current.labels, [ADMITTED_LABEL]: 'true' } });
+  return countStart;
+}
+
+function countNothing(): Promise<void> {
+  return Promise.resolve();
 }

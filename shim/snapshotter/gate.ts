@@ -61,9 +61,15 @@ export interface SnapshotGate {
    * @param topChainId of the image's layers below it
    * @param wasAdmitted what this said for the same snapshot before, if it was asked
    * @returns true when there was a container to tell by
-   * @throws LatchkeyError DENIED_IMAGE_ALTERED
+   * @throws LatchkeyError DENIED_IMAGE_ALTERED, DENIED_OFFLINE_STARTS
    */
   admitContainers(snapshotKey: string, topChainId: Digest, wasAdmitted: boolean): Promise<boolean>;
+  /**
+   * Resolves when the start of a container that was admitted is counted, where starts are; its layers are there.
+   * containerd asks for mounts with a container on them once for each of its starts.
+   * @throws LatchkeyError DENIED_OFFLINE_STARTS, STORAGE_*
+   */
+  countStart(snapshotKey: string, topChainId: Digest): Promise<void>;
   /** A start was refused after its layers had been made; they are dropped if nobody else may use them. */
   refusedLate(): void;
   /** An unpacking begins; a stream processor may get a key of its identity, once, under this token. */

@@ -227,8 +227,10 @@ export class Snapshotter {
   ): Promise<void> {
     const layers = await authorizeChain(this.#parts, chain, own, isStart);
     // Not before: without a lease nobody can tell what was released, and that would be given as the reason.
-    if (starting !== undefined && isStart && isGated(chain))
-      await admitContainers(this.#parts, starting, chain);
+    const countStart =
+      starting !== undefined && isStart && isGated(chain)
+        ? await admitContainers(this.#parts, starting, chain)
+        : undefined;
     await this.#parts.keeper.ensureAllowed(layers, async () => {
       try {
         await authorizeChain(this.#parts, layers, own, isStart);
@@ -237,6 +239,7 @@ export class Snapshotter {
         throw error;
       }
     });
+    await countStart?.();
   }
 
   #insert(

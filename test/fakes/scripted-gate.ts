@@ -66,6 +66,10 @@ export class ScriptedGate implements SnapshotGate {
   hasContainer = false;
   /** Raised for every container while set. */
   containerDenial: LatchkeyError | undefined;
+  /** Snapshots whose starts were counted. */
+  readonly countedStarts: string[] = [];
+  /** Raised for every start that is to be counted, while set. */
+  countDenial: LatchkeyError | undefined;
   /** Raised by every apply while set, after it has written something. */
   applyFailure: Error | undefined;
   refusedLateCount = 0;
@@ -102,6 +106,12 @@ export class ScriptedGate implements SnapshotGate {
   admitContainers(): Promise<boolean> {
     if (this.containerDenial !== undefined) return Promise.reject(this.containerDenial);
     return Promise.resolve(this.hasContainer);
+  }
+
+  countStart(snapshotKey: string): Promise<void> {
+    if (this.countDenial !== undefined) return Promise.reject(this.countDenial);
+    this.countedStarts.push(snapshotKey);
+    return Promise.resolve();
   }
 
   refusedLate(): void {

@@ -61,6 +61,24 @@ test('two at once do not share the last one', async () => {
   expect(codes.toSorted()).toEqual(['DENIED_OFFLINE_STARTS', 'OK']);
 });
 
+test('under two licenses for an image the starts of both are there', async () => {
+  const { node, license } = await startLimited(1);
+  const other = await site.sold.sell();
+  const file = await site.checkOut(other.license.id, { lifeMs: DAY_MS, maxStarts: 1 }, node);
+  await node.agent.offline.importOffline(bytesOf(file));
+  const lease = await node.lease(site.sold.image);
+  for (let count = 0; count < 2; count += 1) {
+    expect(lease.carried?.startRefusal()).toBeUndefined();
+    await lease.carried?.countStart();
+  }
+  expect(lease.carried?.startRefusal()).toMatchObject({ code: 'DENIED_OFFLINE_STARTS' });
+  const used = node.agent.offline.bundles.map(({ claims, starts }) => [claims.licenseId, starts]);
+  expect(used).toEqual([
+    [license.id, 1],
+    [other.license.id, 1],
+  ]);
+});
+
 test('the next bundle begins anew', async () => {
   const { node, license, file } = await startLimited(1);
   await start(node);
