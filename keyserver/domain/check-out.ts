@@ -94,6 +94,8 @@ interface PreparedBundle {
   readonly node: CarrierNode;
   readonly contact: string;
   readonly productCode: string;
+  /** Of the node, by its request. */
+  readonly memoryId: string | undefined;
   readonly leases: readonly { readonly claims: LeaseClaims; readonly image: CarriedImage }[];
   /** The event of the check-out, which all its leases name. */
   readonly receipt: LeaseReceipt;
@@ -104,6 +106,11 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
   const { claims, licenseId, maxStarts } = order;
   const { node, license: admitted } = await admitCarrier(server, change, licenseId, order.applicant);
   const lifeMs = offlineLifeMs(admitted, order.askedMs);
+  if (maxStarts !== null && claims.memoryId === undefined) {
+    throw new LatchkeyError('STATE_PRECONDITION', 'the node that asks is too old to count starts', {
+      hint: 'leave --max-starts out, or give a request of an agent of this version',
+    });
+  }
   const images = await imagesToCarry(server, writer, {
     node,
     license: admitted,
@@ -165,7 +172,8 @@ async function prepareBundle(server: KeyServer, change: Change, order: Order): P
       ...(licenseStateAt(license, nowMs) === 'GRACE' ? { isInGrace: true } : {}),
     },
   });
-  return { row, node, leases, receipt, contact: license.contact, productCode: license.productCode };
+  const { contact, productCode } = license;
+  return { row, node, leases, receipt, contact, productCode, memoryId: claims.memoryId };
 }
 
 async function toFile(server: KeyServer, prepared: readonly PreparedBundle[]): Promise<OfflineBundleFile> {
@@ -196,7 +204,7 @@ async function toFile(server: KeyServer, prepared: readonly PreparedBundle[]): P
 }
 
 async function toClaims(server: KeyServer, bundle: PreparedBundle): Promise<OfflineBundleClaims> {
-  const { row, node, leases, contact, productCode } = bundle;
+  const { row, node, leases, contact, productCode, memoryId } = bundle;
   const { certificate } = node;
   return {
     bundleId: row.id,
@@ -205,7 +213,7 @@ async function toClaims(server: KeyServer, bundle: PreparedBundle): Promise<Offl
     nodeKeyThumbprint: node.keyThumbprint,
     ...{ licenseId: row.licenseId, productCode, contact, epoch: row.epoch, sequence: row.sequence },
     ...{ revision: row.revision, issuedAtMs: row.createdAtMs, expiresAtMs: row.expiresAtMs },
-    ...(row.maxStarts === null ? {} : { maxStarts: row.maxStarts }),
+    ...(row.maxStarts === null ? {} : { maxStarts: row.maxStarts, memoryId }),
     releaseVerificationJwk: JSON.stringify(createPublicKey(server.keys.releaseKey).export({ format: 'jwk' })),
     certificate:
       certificate === null

@@ -58,6 +58,13 @@ export async function keepSuccess(
 ): Promise<void> {
   await server.store.write(async (writer) => {
     const nowMs = server.clock.nowMs();
+    const row = await writer
+      .selectFrom('webhook_endpoint')
+      .select('state')
+      .where('id', '=', endpoint.id)
+      .executeTakeFirst();
+    // Deleted while it was told: nothing of that is kept.
+    if (row === undefined || row.state === 'DELETED') return;
     await keepAttempt(writer, endpoint.id, { sequence, nowMs, status, failure: null });
     await writer
       .updateTable('webhook_endpoint')
@@ -75,6 +82,7 @@ export async function passOver(server: KeyServer, endpointId: string, sequence: 
       .set({ position: sequence })
       .where('id', '=', endpointId)
       .where('position', '<', sequence)
+      .where('state', '!=', 'DELETED')
       .execute(),
   );
 }

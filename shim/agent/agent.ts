@@ -200,6 +200,7 @@ export class Agent {
       // Keys are wiped and starts refused by the time that this returns; the rest takes its time.
       onChange: (change, revision) => void this.#licenseChanged(change, revision),
       onCaughtUp: (revision) => {
+        void this.leases.replaceCarried().catch(() => undefined);
         // An agent that is killed now must not start from a bundle that it has said to be void.
         void this.#carried?.settled().then(() => {
           this.#acknowledger.applied(revision);

@@ -64,6 +64,9 @@ export class ContainerGuard {
   /** The image name that the last container on a chain was made with: the next one's, as a rule. */
   readonly #lastNames = new BoundedMap<string, string>(MAX_REMEMBERED);
 
+  /** By which containers on snapshots were let in last. */
+  readonly #manifests = new BoundedMap<string, Digest>(MAX_REMEMBERED);
+
   /** @param platform of this node */
   constructor(
     source: ContainerSource,
@@ -129,6 +132,11 @@ export class ContainerGuard {
     }
   }
 
+  /** The released manifest of the container on a snapshot; undefined when it is not known any more. */
+  admittedManifest(namespace: string, snapshotKey: string): Digest | undefined {
+    return this.#manifests.get(`${namespace}/${snapshotKey}`);
+  }
+
   async #claims(
     { namespace, topChainId }: StartingContainer,
     foreseen: Promise<Claims | undefined> | undefined,
@@ -165,6 +173,7 @@ export class ContainerGuard {
       const image = await this.#source.image(manifest);
       if (await this.#isReleased(start, manifest)) {
         isReleased = true;
+        this.#manifests.set(`${start.namespace}/${start.snapshotKey}`, manifest);
         await this.#requireConfig(start, container, image);
       } else if (image !== undefined && topChainId(image) !== start.topChainId) {
         // Of another platform, say: the container does not stand on its layers.

@@ -1,6 +1,5 @@
 /** The gate rule, and the snapshotter's other questions, answered from the leases, the index and containerd. */
-import type { LatchkeyError } from '#src/base/errors.ts';
-import { toLatchkeyError } from '#src/base/errors.ts';
+import { LatchkeyError, toLatchkeyError } from '#src/base/errors.ts';
 import type { Digest } from '#src/oci/digest.ts';
 import type { Mount } from '#src/wire/generated/containerd/types.ts';
 import type { ContainerdConnection } from '../containerd/connection.ts';
@@ -99,17 +98,25 @@ export class ContainerdGate implements SnapshotGate {
     const { namespace, name } = parseKey(snapshotKey);
     const start = { namespace, snapshotKey: name, topChainId, wasAdmitted };
     if (!(await this.#parts.containers.admit(start))) return false;
-    const refusal = (await this.#leaseOf(snapshotKey, topChainId))?.carried?.startRefusal();
+    const refusal = (await this.#leaseOf(snapshotKey, topChainId)).carried?.startRefusal();
     if (refusal !== undefined) throw refusal;
     return true;
   }
 
   async countStart(snapshotKey: string, topChainId: Digest): Promise<void> {
-    await (await this.#leaseOf(snapshotKey, topChainId))?.carried?.countStart();
+    await (await this.#leaseOf(snapshotKey, topChainId)).carried?.countStart();
   }
 
-  #leaseOf(snapshotKey: string, topChainId: Digest): Promise<HeldLease | undefined> {
-    return this.#parts.guard.findReleased(parseKey(snapshotKey).namespace, topChainId, undefined);
+  /** Of the image of the container on a snapshot; of any with its layers where the node has forgotten that image. */
+  async #leaseOf(snapshotKey: string, topChainId: Digest): Promise<HeldLease> {
+    const { namespace, name } = parseKey(snapshotKey);
+    const { containers, guard } = this.#parts;
+    const manifest = containers.admittedManifest(namespace, name);
+    const lease =
+      (await guard.findReleased(namespace, topChainId, manifest)) ??
+      (await guard.findReleased(namespace, topChainId, undefined));
+    if (lease !== undefined) return lease;
+    throw new LatchkeyError('DENIED_LEASE_EXPIRED', 'the lease ended while the container was started');
   }
 
   refusedLate(): void {

@@ -165,6 +165,18 @@ export class LeaseKeeper {
     }
   }
 
+  /** The key server answers: what was carried here gives way to what it gives. Where it gives nothing, that stays. */
+  async replaceCarried(): Promise<void> {
+    const authority = this.#authority;
+    if (authority === undefined) return;
+    for (const lease of this.all().filter(({ carried }) => carried !== undefined)) {
+      const online = await this.#acquire(authority, lease.subject).catch(() => undefined);
+      if (online === undefined || lease.denial !== undefined || this.find(lease.subject) !== lease) continue;
+      this.#take(online);
+      lease.imageKey.fill(0);
+    }
+  }
+
   #rememberDenial(subject: LeaseSubject, denial: LatchkeyError): void {
     this.#denials.set(subjectKey(subject), denial);
   }
@@ -239,16 +251,7 @@ export class LeaseKeeper {
     if (authority === undefined) throw explainRefusal(this.#withoutAuthority, undefined, contact);
     const before = held?.claims ?? this.#expired.get(subjectKey(subject));
     try {
-      const answer = await this.#requests.ask(authority.keyServer, subject);
-      const claims = await authority.verify(answer.lease, subject);
-      const lease: HeldLease = {
-        ...{ subject, token: answer.lease, claims },
-        statement: authority.openStatement(answer.statement, claims),
-        anchor: { serverTimeMs: answer.serverTimeMs, monotonicMs: this.#clock.monotonicMs() },
-        imageKey: await authority.openImageKey(answer.imageKeyJwe),
-        ...{ auditSequence: answer.auditSequence, denial: undefined },
-      };
-      return this.#take(lease);
+      return this.#take(await this.#acquire(authority, subject));
     } catch (error) {
       const known = toLatchkeyError(error);
       const fallback = isAway(known) ? await carried?.open(subject) : undefined;
@@ -261,6 +264,18 @@ export class LeaseKeeper {
       }
       throw refusal.code === 'DENIED_LEASE_EXPIRED' && held?.denial !== undefined ? held.denial : refusal;
     }
+  }
+
+  async #acquire(authority: LeaseAuthority, subject: LeaseSubject): Promise<HeldLease> {
+    const answer = await this.#requests.ask(authority.keyServer, subject);
+    const claims = await authority.verify(answer.lease, subject);
+    return {
+      ...{ subject, token: answer.lease, claims },
+      statement: authority.openStatement(answer.statement, claims),
+      anchor: { serverTimeMs: answer.serverTimeMs, monotonicMs: this.#clock.monotonicMs() },
+      imageKey: await authority.openImageKey(answer.imageKeyJwe),
+      ...{ auditSequence: answer.auditSequence, denial: undefined },
+    };
   }
 
   #take(lease: HeldLease): HeldLease {

@@ -106,10 +106,10 @@ export class NodeMembership {
   requestOffline(images: readonly string[]): Promise<OfflineRequestFile> {
     return this.#changes.run(IDENTITY, async () => {
       await this.#key.prepare();
-      const { lastSequence } = await this.#carriedLeases();
+      const place = await (await this.#carriedLeases()).place();
       const { config, clock } = this.#parts;
       const installation = await this.#installation();
-      const wish = { nodeName: config.nodeName, installation, images, lastSequence, nowMs: clock.nowMs() };
+      const wish = { nodeName: config.nodeName, installation, images, ...place, nowMs: clock.nowMs() };
       return offlineRequestFile(this.#key, wish);
     });
   }

@@ -2,11 +2,9 @@
  * What a node must not forget over a restart: the newest that its key server has said (its time, its revision), and its
  * own place in the chain (src/licensing/node-chain.ts). In a file beside the identity, with a MAC under the node key.
  */
-import { createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
-import * as z from 'zod';
+import { randomUUID } from 'node:crypto';
 import type { Clock } from '#src/base/clock.ts';
 import { LatchkeyError } from '#src/base/errors.ts';
-import { parseJson } from '#src/base/json.ts';
 import { JoinedTask } from '#src/base/joined-task.ts';
 import { MAX_REMEMBERED_LICENSES } from '#src/base/limits.ts';
 import {
@@ -18,53 +16,22 @@ import {
   raiseMark,
 } from '#src/licensing/node-time.ts';
 import type { KeyUse } from './node-key.ts';
+import {
+  type ChainPlace,
+  EMPTY_STATE,
+  type KnownLicense,
+  type NodeState,
+  type StoredState,
+  UNKNOWN_LICENSE,
+  readState,
+  stateMacKey,
+  writeState,
+} from './node-state.ts';
 import { readPrivateFile, writePrivateFile } from './private-file.ts';
 
 const FILE = 'node-state.json';
 /** Time alone is written this often; so much is lost of it when the machine dies. */
 const WRITE_TIME_EVERY_MS = 600_000;
-const MAC_KEY_BYTES = 32;
-
-const licenseSchema = z.strictObject({
-  /** The number of the last bundle; 0 = none yet. */
-  sequence: z.int().nonnegative(),
-  /** Containers that were started with that bundle. */
-  starts: z.int().nonnegative().default(0),
-  /** Bundles of an older epoch are void. */
-  epoch: z.int().nonnegative(),
-  /** Bundles made up to this revision are void; 0 = starts were never refused. */
-  deniedRevision: z.int().nonnegative(),
-});
-
-const stateSchema = z.strictObject({
-  revision: z.int().nonnegative(),
-  time: z
-    .strictObject({
-      serverTimeMs: z.number(),
-      bootId: z.string(),
-      bootTimeMs: z.number(),
-      wallMs: z.number().optional(),
-    })
-    .optional(),
-  /** By license: the last offline bundle, and what the key server has said of the license. */
-  licenses: z.record(z.string(), licenseSchema).optional(),
-  /** The highest refusal of a license that was forgotten, as there were too many. */
-  forgottenRevision: z.int().nonnegative().optional(),
-  place: z.strictObject({
-    sequence: z.int().nonnegative(),
-    token: z.string(),
-    /** Of an opening that was not answered yet. */
-    pendingRequestId: z.string().optional(),
-  }),
-});
-type StoredState = z.infer<typeof stateSchema>;
-type NodeState = Omit<StoredState, 'licenses'>;
-export type ChainPlace = NodeState['place'];
-type KnownLicense = z.infer<typeof licenseSchema>;
-
-const UNKNOWN_LICENSE: KnownLicense = { sequence: 0, starts: 0, epoch: 0, deniedRevision: 0 };
-
-const fileSchema = z.strictObject({ state: z.string(), mac: z.string() });
 
 export class NodeMemory {
   readonly #directory: string;
@@ -95,9 +62,9 @@ export class NodeMemory {
    * @throws what the key throws
    */
   static async open(parts: MemoryParts): Promise<NodeMemory> {
-    const macKey = await macKeyOf(parts.key);
+    const macKey = await stateMacKey(parts.key);
     const text = await readPrivateFile(parts.directory, FILE);
-    return new NodeMemory(parts, macKey, readState(text, macKey) ?? EMPTY);
+    return new NodeMemory(parts, macKey, readState(text, macKey) ?? EMPTY_STATE);
   }
 
   /** The highest revision of the key server that was heard. */
@@ -152,26 +119,65 @@ export class NodeMemory {
    * licenses: no other has their ids. On the disk when this resolves.
    */
   async forgetServer(): Promise<void> {
-    const { time } = this.#state;
-    this.#state = { ...EMPTY, ...(time === undefined ? {} : { time }) };
+    const { time, memoryId } = this.#state;
+    this.#state = {
+      ...EMPTY_STATE,
+      ...(time === undefined ? {} : { time }),
+      ...(memoryId === undefined ? {} : { memoryId }),
+    };
     await this.#write();
   }
 
-  /** On the disk when this resolves. */
-  async keepSequence(licenseId: string, sequence: number): Promise<void> {
-    this.#noteLicense(licenseId, { ...this.#license(licenseId), sequence, starts: 0 });
+  /** Undefined until it was claimed. */
+  get memoryId(): string | undefined {
+    return this.#state.memoryId;
+  }
+
+  /** Drawn for the first offline request, so that others can tell this memory from one that was begun anew. On the disk when this resolves. */
+  async claimMemoryId(): Promise<string> {
+    const memoryId = this.#state.memoryId ?? randomUUID();
+    this.#state = { ...this.#state, memoryId };
     await this.#write();
+    return memoryId;
+  }
+
+  /** A bundle was taken, and nothing started with it yet. On the disk when this resolves; when it rejects, all is as before. */
+  async keepSequence(licenseId: string, sequence: number): Promise<void> {
+    const before = this.#license(licenseId);
+    const { epoch, deniedRevision } = before;
+    this.#noteLicense(licenseId, { sequence, epoch, deniedRevision });
+    try {
+      await this.#write();
+    } catch (error) {
+      this.#noteLicense(licenseId, { ...this.#license(licenseId), ...countOf(before) });
+      throw error;
+    }
   }
 
   /** Containers that were started with the last offline bundle of a license. */
   startsOf(licenseId: string): number {
-    return this.#license(licenseId).starts;
+    return this.#license(licenseId).starts ?? 0;
   }
 
-  /** One more; on the disk with the next `keep`. */
-  countStart(licenseId: string): void {
-    const known = this.#license(licenseId);
-    this.#noteLicense(licenseId, { ...known, starts: known.starts + 1 });
+  /**
+   * One more. On the disk when this resolves, and taken back when it rejects; where nothing depends on it, it is written with
+   * the next `keep`.
+   */
+  async countStart(licenseId: string, isLimited: boolean): Promise<void> {
+    this.#addStarts(licenseId, 1);
+    if (!isLimited) return;
+    const { sequence } = this.#license(licenseId);
+    try {
+      await this.#write();
+    } catch (error) {
+      if (this.#license(licenseId).sequence === sequence) this.#addStarts(licenseId, -1);
+      throw error;
+    }
+  }
+
+  #addStarts(licenseId: string, count: number): void {
+    const { starts = 0, ...known } = this.#license(licenseId);
+    this.#noteLicense(licenseId, { ...known, ...(starts + count > 0 ? { starts: starts + count } : {}) });
   }
 
   /** What the key server has said of a license; on the disk with the next `keep`. @returns whether it is news */
@@ -243,10 +249,14 @@ export class NodeMemory {
 
   async #writeState(): Promise<void> {
     const licenses = this.#licenses.size === 0 ? {} : { licenses: Object.fromEntries(this.#licenses) };
-    const state = JSON.stringify({ ...this.#state, ...licenses });
-    const mac = macOf(this.#macKey, state);
-    await writePrivateFile(this.#directory, FILE, JSON.stringify({ state, mac: mac.toString('base64') }));
+    const text = writeState({ ...this.#state, ...licenses }, this.#macKey);
+    await writePrivateFile(this.#directory, FILE, text);
   }
+}
+
+/** Which bundle, and how often it was used. */
+function countOf({ sequence, starts }: KnownLicense): Pick<KnownLicense, 'sequence' | 'starts'> {
+  return starts === undefined ? { sequence } : { sequence, starts };
 }
 
 export interface MemoryParts {
@@ -256,28 +266,4 @@ export interface MemoryParts {
   /** Fingerprint of this boot. */
   readonly boot: string;
   readonly onWriteFailed: (error: unknown) => void;
-}
-
-const EMPTY: Omit<StoredState, 'licenses'> = { revision: 0, place: { sequence: 0, token: '' } };
-
-/** Agreed between the node key and itself, which every key can do that can also open image keys. */
-async function macKeyOf(key: MemoryParts['key']): Promise<Buffer> {
-  const secret = await key.agree(await key.publicKey());
-  return Buffer.from(hkdfSync('sha256', secret, '', 'latchkey node state', MAC_KEY_BYTES));
-}
-
-function macOf(key: Buffer, state: string): Buffer {
-  return createHmac('sha256', key).update(state).digest();
-}
-
-function readState(text: string | undefined, macKey: Buffer): StoredState | undefined {
-  if (text === undefined) return undefined;
-  try {
-    const { state, mac } = fileSchema.parse(parseJson(text, FILE));
-    const [given, expected] = [Buffer.from(mac, 'base64'), macOf(macKey, state)];
-    if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined;
-    return stateSchema.parse(parseJson(state, FILE));
-  } catch {
-    return undefined;
-  }
 }

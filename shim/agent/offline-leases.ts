@@ -83,17 +83,25 @@ export class OfflineLeases {
         const bundle = await openBundle(file, trust.authorityPem, nodeKeyThumbprint);
         const { claims } = bundle;
         if (claims.nodeId !== trust.nodeId || name !== fileNameOf(claims.licenseId)) continue;
-        if (this.#isRemembered(claims) && !memory.isVoid(claims)) this.#use(bundle);
+        if (!this.#isRemembered(claims) || memory.isVoid(claims)) {
+          onFailed(invalidBundle(`number ${claims.sequence} is not what this node knows of`));
+          continue;
+        }
+        const { licenseId, sequence } = claims;
+        if (sequence > memory.lastSequence(licenseId)) await memory.keepSequence(licenseId, sequence);
+        this.#use(bundle);
       } catch (error) {
         onFailed(error);
       }
     }
   }
 
-  /** A bundle with a limit is none without the count of what was started with it. */
-  #isRemembered({ licenseId, sequence, maxStarts }: OfflineBundleClaims): boolean {
-    const last = this.#parts.memory.lastSequence(licenseId);
-    return maxStarts === undefined ? sequence >= last : sequence === last;
+  /** A bundle with a limit is none where its starts are not counted; an import that was cut short has begun no count. */
+  #isRemembered({ licenseId, sequence, maxStarts, memoryId }: OfflineBundleClaims): boolean {
+    const { memory } = this.#parts;
+    return (
+      sequence >= memory.lastSequence(licenseId) && (maxStarts === undefined || memoryId === memory.memoryId)
+    );
   }
 
   /** The bundles that are kept. */
@@ -105,9 +113,10 @@ export class OfflineLeases {
     }));
   }
 
-  /** The highest number of a bundle that this node has seen. */
-  get lastSequence(): number {
-    return this.#parts.memory.lastSequence();
+  /** What a request says of where this node stands: the highest number of a bundle that it has seen, and its memory. */
+  async place(): Promise<{ lastSequence: number; memoryId: string }> {
+    const { memory } = this.#parts;
+    return { lastSequence: memory.lastSequence(), memoryId: await memory.claimMemoryId() };
   }
 
   /**
@@ -132,6 +141,9 @@ export class OfflineLeases {
         contact,
       });
     }
+    if (claims.maxStarts !== undefined && claims.memoryId !== memory.memoryId) {
+      throw invalidBundle('this node has lost its memory since the request, and with it the count of starts');
+    }
     if (memory.isVoid(claims)) throw invalidBundle('the license or this node was changed since it was made');
     // The key server has said this time, if not to this node.
     memory.heardOffline(claims.issuedAtMs, claims.revision);
@@ -145,8 +157,16 @@ export class OfflineLeases {
     const { directory, memory } = this.#parts;
     const { licenseId, sequence } = bundle.claims;
     await writePrivateFile(directory, fileNameOf(licenseId), JSON.stringify(bundle.file));
-    await memory.keepSequence(licenseId, sequence);
+    const before = this.#bundles.get(licenseId);
+    // At once with the number, so that starts meanwhile are counted under the bundle that they are of.
     this.#use(bundle);
+    try {
+      await memory.keepSequence(licenseId, sequence);
+    } catch (error) {
+      if (before === undefined) this.#bundles.delete(licenseId);
+      else this.#use(before);
+      throw error;
+    }
   }
 
   /** Why no container may start now, whatever its lease. */
@@ -165,10 +185,13 @@ export class OfflineLeases {
       memory.passed();
       await memory.keep().catch(this.#parts.onFailed);
       const { token, claims, statement, imageKeyJwe } = carried;
+      const imageKey = await openImageKey(imageKeyJwe, key);
+      // It may have become void meanwhile.
+      if (this.#bundles.get(claims.licenseId) !== bundle) continue;
       return {
         ...{ subject, token, claims, statement },
         anchor: { serverTimeMs: nowMs, monotonicMs: clock.monotonicMs() },
-        imageKey: await openImageKey(imageKeyJwe, key),
+        imageKey,
         auditSequence: 0,
         denial: undefined,
         carried: {
@@ -184,16 +207,18 @@ export class OfflineLeases {
   #countedUnder(subject: LeaseSubject, licenseId: string): OfflineBundleClaims | undefined {
     const { memory } = this.#parts;
     const own = this.#bundles.get(licenseId)?.claims;
-    const others = this.all().filter(
-      (bundle) => memory.nowMs() < bundle.claims.expiresAtMs && bundle.find(subject) !== undefined,
-    );
-    const hasStarts = (claims: OfflineBundleClaims | undefined): boolean =>
-      memory.startsOf(claims?.licenseId ?? '') < (claims?.maxStarts ?? Infinity);
-    return hasStarts(own) ? own : (others.find(({ claims }) => hasStarts(claims))?.claims ?? own);
+    const all = [...this.#bundles.values()]
+      .filter(({ claims }) => memory.nowMs() < claims.expiresAtMs)
+      .flatMap((bundle) => (bundle.find(subject) === undefined ? [] : [bundle.claims]));
+    const hasStarts = (claims: OfflineBundleClaims): boolean =>
+      memory.startsOf(claims.licenseId) < (claims.maxStarts ?? Infinity);
+    return own !== undefined && hasStarts(own) ? own : (all.find(hasStarts) ?? own);
   }
 
   #startRefusal(subject: LeaseSubject, ofLicense: string): LatchkeyError | undefined {
-    const { licenseId = '', maxStarts, contact } = this.#countedUnder(subject, ofLicense) ?? {};
+    const claims = this.#countedUnder(subject, ofLicense);
+    if (claims === undefined) return invalidBundle('it was removed since');
+    const { licenseId, maxStarts, contact } = claims;
     if (maxStarts === undefined || this.#parts.memory.startsOf(licenseId) < maxStarts) return undefined;
     return new LatchkeyError(
       'DENIED_OFFLINE_STARTS',
@@ -207,9 +232,8 @@ export class OfflineLeases {
     const refusal = this.#startRefusal(subject, ofLicense);
     if (refusal !== undefined) throw refusal;
     const claims = this.#countedUnder(subject, ofLicense);
-    if (claims === undefined) return;
-    this.#parts.memory.countStart(claims.licenseId);
-    if (claims.maxStarts !== undefined) await this.#parts.memory.keep();
+    if (claims !== undefined)
+      await this.#parts.memory.countStart(claims.licenseId, claims.maxStarts !== undefined);
   }
 
   /** The key server has said what a license is now: bundles of before are void, also those that come later. */

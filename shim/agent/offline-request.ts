@@ -9,17 +9,18 @@ export interface OfflineWish {
   /** Digests of manifests; none = all that the license covers. */
   readonly images: readonly string[];
   readonly lastSequence: number;
+  readonly memoryId: string;
   readonly nowMs: number;
 }
 
 /** The request, signed with the node key. */
 export async function offlineRequestFile(
   key: Pick<KeyUse, 'publicKey' | 'sign'>,
-  { nodeName, installation, images, lastSequence, nowMs }: OfflineWish,
+  { nodeName, installation, images, lastSequence, memoryId, nowMs }: OfflineWish,
 ): Promise<OfflineRequestFile> {
   const input = offlineRequestInput({
     certificateRequest: (await certificateRequest(key, nodeName)).toString('base64'),
-    ...{ nodeName, installation, images: [...images] as never, lastSequence },
+    ...{ nodeName, installation, images: [...images] as never, lastSequence, memoryId },
     requestedAtMs: nowMs,
   });
   const signature = await key.sign(Buffer.from(input));

@@ -35,9 +35,16 @@ export class StartHook {
       recordsOf: () => Promise.resolve([]),
     };
     const guard = new ImageGuard(this.#leases, source, this.#platform);
-    const leases = new Set<HeldLease>();
-    for (const image of images) for (const lease of await this.#require(image, guard)) leases.add(lease);
-    for (const { carried } of leases) await carried?.countStart();
+    const leases = new Map<string, HeldLease>();
+    for (const image of images)
+      for (const lease of await this.#require(image, guard)) leases.set(lease.claims.licenseId, lease);
+    // A start is one under each license, and none where another one refuses it.
+    const terms = [...leases.values()].flatMap(({ carried }) => (carried === undefined ? [] : [carried]));
+    for (const carried of terms) {
+      const refusal = carried.startRefusal();
+      if (refusal !== undefined) throw refusal;
+    }
+    for (const carried of terms) await carried.countStart();
   }
 
   /** Every encrypted layer needs one key under a lease; a plain image has none. */

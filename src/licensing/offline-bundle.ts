@@ -33,6 +33,8 @@ export const offlineBundleClaimsSchema = z.strictObject({
   expiresAtMs: timeMs,
   /** So many containers can be started with it; without it any number. */
   maxStarts: z.int().min(1).max(MAX_OFFLINE_STARTS).optional(),
+  /** With `maxStarts`: the memory that counts them. With another one the bundle is of no use. */
+  memoryId: z.uuid().optional(),
   /** JSON Web Key of the key that signs release statements. */
   releaseVerificationJwk: z.string(),
   /** Of a node that was enrolled with its request; null for one that is a node already. */

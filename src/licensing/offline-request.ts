@@ -27,6 +27,8 @@ export const offlineRequestClaimsSchema = z.strictObject({
   images: z.array(z.string().refine(isDigest, 'not a sha256 digest')).max(MAX_OFFLINE_IMAGES),
   /** The highest sequence of a bundle that the node has seen. */
   lastSequence: z.int().nonnegative().max(MAX_SEQUENCE),
+  /** Of the node's memory, another one when that was lost; undefined from a node that is too old to count starts. */
+  memoryId: z.uuid().optional(),
   requestedAtMs: z.int().nonnegative(),
 });
 

@@ -1,5 +1,5 @@
 /** Requests of nodes without a line, as the agent writes them. */
-import { sign } from 'node:crypto';
+import { randomUUID, sign } from 'node:crypto';
 import { type OfflineRequestClaims, offlineRequestInput } from '#src/licensing/offline-request.ts';
 import type { NodeKey } from './licensed-node.ts';
 
@@ -14,6 +14,7 @@ export function offlineRequest(
     installation: '',
     images: [],
     lastSequence: 0,
+    memoryId: randomUUID(),
     requestedAtMs: 1,
     ...claims,
   });

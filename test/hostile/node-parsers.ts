@@ -145,7 +145,7 @@ export const NODE_PARSERS: readonly HostileParser[] = [
         return new LicensedImages(join(directory, 'images.json')).ofLicense('lic_1');
       }),
   ),
-  bytesParser('shim/agent/node-memory.ts', 'NodeMemory', [memoryFile], readMemory),
+  bytesParser('shim/agent/node-state.ts', 'NodeMemory', [memoryFile], readMemory),
   textParser('shim/install/installation-record.ts', 'readRecord', [JSON.stringify(RECORD)], (text) =>
     inDirectory((directory) => {
       writeFileSync(join(directory, 'installation.json'), text);

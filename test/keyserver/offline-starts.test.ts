@@ -1,4 +1,5 @@
 /** Bundles that are for so many starts of containers. */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type TestKeyServer, startKeyServer } from '../../lab/keyserver.ts';
 import { createNodeKey } from '../fakes/licensed-node.ts';
@@ -17,14 +18,15 @@ afterAll(() => server.dispose());
 
 test('the number is in the bundle, in the list and in the log', async () => {
   const { license } = await sold.sell();
-  const requests = [offlineRequest(await createNodeKey())];
+  const memoryId = randomUUID();
+  const requests = [offlineRequest(await createNodeKey(), { memoryId })];
   const claims: unknown[] = [];
   for (const terms of [{ maxStarts: 100 }, {}]) {
     const { file } = await sold.client.checkOut(license.id, { requests, ...terms });
     const payload = file.bundles[0]?.token.split('.')[1] ?? '';
     claims.push(JSON.parse(Buffer.from(payload, 'base64url').toString()));
   }
-  expect(claims[0]).toMatchObject({ maxStarts: 100 });
+  expect(claims[0]).toMatchObject({ maxStarts: 100, memoryId });
   expect(claims[1]).not.toHaveProperty('maxStarts');
   const listed = await sold.client.offlineBundles(license.id);
   expect(listed.map(({ sequence, maxStarts }) => [sequence, maxStarts])).toEqual([
@@ -36,6 +38,15 @@ test('the number is in the bundle, in the list and in the log', async () => {
   );
   expect(limited?.detail).toMatchObject({ maxStarts: 100 });
   expect(any?.detail).not.toHaveProperty('maxStarts');
+});
+
+test('a node that is too old to count gets no bundle with a limit, and one without', async () => {
+  const { license } = await sold.sell();
+  const requests = [offlineRequest(await createNodeKey(), { memoryId: undefined })];
+  await expect(sold.client.checkOut(license.id, { requests, maxStarts: 100 })).rejects.toMatchObject({
+    code: 'STATE_PRECONDITION',
+  });
+  expect((await sold.client.checkOut(license.id, { requests })).bundles).toMatchObject([{ sequence: 1 }]);
 });
 
 test.each([0, -1, 1.5, 1_000_001])('%s starts are refused', async (maxStarts) => {

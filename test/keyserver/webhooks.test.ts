@@ -150,6 +150,30 @@ describe('a webhook endpoint', () => {
     expect(await idsIn('ENABLED')).not.toContain(id);
   });
 
+  it('that is deleted while it is told keeps nothing of that', async () => {
+    let told = 0;
+    let id = '';
+    const deleting = createServer((request, response) => {
+      request.resume();
+      told += 1;
+      void client()
+        .delete(id)
+        .then(() => response.writeHead(204).end());
+    }).listen(0, '127.0.0.1');
+    await once(deleting, 'listening');
+    const url = `http://127.0.0.1:${(deleting.address() as { port: number }).port}/`;
+    const { webhookEndpoint } = await client().create({ url, events: ['license.create'] });
+    id = webhookEndpoint.id;
+    await sell();
+    await expect.poll(() => told, PATIENTLY).toBe(1);
+    // What was told after it has arrived elsewhere, so its own answer has been taken.
+    const later = (await sell()).license.id;
+    await expect.poll(() => of('/fails').map(({ event }) => event.data.target), PATIENTLY).toContain(later);
+    expect(await client().attempts(id)).toEqual([]);
+    expect(await find(webhookEndpoint)).toMatchObject({ state: 'DELETED', deliveredAtMs: null });
+    deleting.close();
+  });
+
   it('goes on where it was after kill -9, with the same id for the same event', async () => {
     answer = { status: 500 };
     const { license } = await sell();

@@ -1,13 +1,15 @@
 /** Starts under an offline bundle: they are counted, and with a limit there is an end to them. */
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { bundleStatus } from '../../shim/agent/node-status.ts';
 import type { AgentNode } from '../fakes/agent-node.ts';
 import { DAY_MS, OfflineSite, bytesOf, codeOf } from '../fakes/offline-site.ts';
 import { temporaryDirectory } from '../fakes/temporary-directory.ts';
 
 const directory = temporaryDirectory();
+const WAIT = { timeout: 60_000, interval: 50 };
+
 let site: OfflineSite;
 
 beforeAll(async () => {
@@ -28,6 +30,13 @@ async function startLimited(maxStarts: number) {
 
 const start = async (node: AgentNode) => (await node.lease(site.sold.image)).carried?.countStart();
 const stateFile = () => join(directory(), 'a', 'state', 'identity', 'node-state.json');
+
+/** Nothing can be written where the node keeps its state, until it is restored. */
+async function blockStateFile() {
+  const temporary = `${stateFile()}.new`;
+  await mkdir(join(temporary, 'in-the-way'), { recursive: true });
+  return { restore: () => rm(temporary, { recursive: true }) };
+}
 
 test('without a limit they are counted only', async () => {
   const { node } = await site.startCarried('a');
@@ -91,7 +100,7 @@ test('the next bundle begins anew', async () => {
 });
 
 test('a bundle with a limit is worth nothing once the count is lost or was changed', async () => {
-  const { node } = await startLimited(5);
+  const { node, file } = await startLimited(5);
   await start(node);
   const text = await readFile(stateFile(), 'utf8');
   for (const change of [
@@ -102,15 +111,62 @@ test('a bundle with a limit is worth nothing once the count is lost or was chang
     const again = await site.restart(node, 'a');
     expect(again.agent.offline.bundles).toEqual([]);
     expect(await codeOf(start(again))).toBe('DENIED_LEASE_EXPIRED');
+    // Nor does it come back by the same file, only by one for a new request.
+    expect(await codeOf(again.agent.offline.importOffline(bytesOf(file)))).toBe('DENIED_LEASE_INVALID');
     again.stop();
   }
 });
 
-test('a start that cannot be counted is refused', async () => {
-  const { node } = await startLimited(5);
+test('a bundle whose import was cut short between its file and its number is taken up by the next start', async () => {
+  const { node, license } = await startLimited(1);
+  await start(node);
+  const before = await readFile(stateFile());
+  const next = await site.checkOut(license.id, { lifeMs: DAY_MS, maxStarts: 2 }, node);
+  await node.agent.offline.importOffline(bytesOf(next));
+  node.stop();
+  await writeFile(stateFile(), before);
+  const again = await site.start('a');
+  expect(again.agent.offline.bundles.map(bundleStatus)).toMatchObject([
+    { sequence: 2, starts: 0, maxStarts: 2 },
+  ]);
+  await start(again);
+});
+
+test('a bundle that could not be kept changes nothing about the one before', async () => {
+  const { node, license } = await startLimited(1);
+  await start(node);
+  const next = await site.checkOut(license.id, { lifeMs: DAY_MS, maxStarts: 2 }, node);
+  const kept = await blockStateFile();
+  expect(await codeOf(node.agent.offline.importOffline(bytesOf(next)))).not.toBe('OK');
+  expect(await codeOf(start(node))).toBe('DENIED_OFFLINE_STARTS');
+  await kept.restore();
+  await node.agent.offline.importOffline(bytesOf(next));
+  await start(node);
+});
+
+test('a node with a line is under leases again, and its starts are not counted', async () => {
+  const { license, licenseKey } = await site.sold.sell();
+  const node = await site.start('a', { isOnline: true });
+  await node.agent.activate(licenseKey);
+  const file = await site.checkOut(license.id, { lifeMs: DAY_MS, maxStarts: 1 }, node);
+  await node.agent.offline.importOffline(bytesOf(file));
+  const alone = await site.restart(node, 'a');
+  await start(alone);
+  expect(await codeOf(start(alone))).toBe('DENIED_OFFLINE_STARTS');
+  const online = await site.restart(alone, 'a', { isOnline: true });
+  // Before the line is up, as after a reboot.
+  await online.lease(site.sold.image);
+  await vi.waitFor(async () => expect((await online.lease(site.sold.image)).carried).toBeUndefined(), WAIT);
+  expect(await codeOf(start(online))).toBe('OK');
+});
+
+test('a start that cannot be counted is refused, and none is used up by it', async () => {
+  const { node } = await startLimited(1);
   const lease = await node.lease(site.sold.image);
-  // Something is where its directory was.
-  await rm(join(directory(), 'a'), { recursive: true });
-  await writeFile(join(directory(), 'a'), '');
-  expect(await codeOf(lease.carried?.countStart() ?? Promise.resolve())).not.toBe('OK');
+  const kept = await blockStateFile();
+  for (let count = 0; count < 3; count += 1)
+    expect(await codeOf(lease.carried?.countStart() ?? Promise.resolve())).not.toBe('OK');
+  await kept.restore();
+  await start(node);
+  expect(await codeOf(start(node))).toBe('DENIED_OFFLINE_STARTS');
 });

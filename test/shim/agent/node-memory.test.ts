@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '#src/base/clock.ts';
@@ -25,6 +25,20 @@ function open(): Promise<NodeMemory> {
 }
 
 describe('what a node remembers of licenses', () => {
+  test('is written as earlier versions know it, until starts are counted', async () => {
+    const memory = await open();
+    await memory.keepSequence('lic-a', 1);
+    const text = () => readFile(join(directory(), 'node-state.json'), 'utf8');
+    expect(await text()).not.toMatch(/starts|memoryId/);
+    await memory.countStart('lic-a', true);
+    await memory.claimMemoryId();
+    const restarted = await open();
+    expect(restarted.startsOf('lic-a')).toBe(1);
+    expect(restarted.memoryId).toBe(memory.memoryId);
+    await restarted.forgetServer();
+    expect((await open()).memoryId).toBe(memory.memoryId);
+  });
+
   test('stays small whatever a key server names, and keeps bundles void that were', async () => {
     const memory = await open();
     await memory.keepSequence('lic-with-bundle', 7);
