@@ -45,10 +45,10 @@ async function wrapped(): Promise<Map<string, string>> {
         const { rows } = await sql<Record<string, Buffer | null>>`
           select ${sql.ref(column)} as value from ${sql.table(table.name)}
         `.execute(store.read);
-        for (const [index, { value }] of rows.entries()) {
-          const hex = value === null || value === undefined ? '' : Buffer.from(value).toString('hex');
-          if (hex !== '') found.set(`${table.name}.${column}.${index}`, hex);
-        }
+        const secrets = rows.flatMap(({ value }) => (value == null || value.length === 0 ? [] : [value]));
+        // PostgreSQL gives rows in any order; nothing here has two.
+        for (const [index, secret] of secrets.entries())
+          found.set(`${table.name}.${column}.${index}`, Buffer.from(secret).toString('hex'));
       }
     }
     return found;
